@@ -1,0 +1,64 @@
+//! What moves bytes: the seam between a lane, which knows frames, and the kernel.
+//!
+//! An `Io` belongs to one thread. At most one send and one receive are in flight on a socket.
+//! Sockets are in blocking mode: io_uring arms its own poll, and the poll driver passes
+//! `MSG_DONTWAIT` with every call.
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// Something for the kernel to do. The memory that a message header names (itself, its vectors,
+/// and what those point to) is lent to the kernel until the completion has been returned by
+/// [`Io::wait`].
+#[derive(Clone, Copy, Debug)]
+pub enum Op {
+    /// Sends what the header's vectors name. With `all`, the driver goes on until everything is
+    /// sent or an error comes, as `MSG_WAITALL` does; the result may still be short.
+    Send { message: *const libc::msghdr, all: bool },
+    /// Receives into what the header's vectors name; `all` as for `Send`.
+    Receive { message: *const libc::msghdr, all: bool },
+    /// Completes once when the descriptor is readable, hung up or in error. Result: `poll` events.
+    Readable,
+    /// Completes once when the descriptor is writable, hung up or in error (a connect has ended).
+    Writable,
+}
+
+/// The outcome of one `Op`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// As given to `submit`.
+    pub token: u64,
+    /// Bytes moved or events, or a negative errno. 0 for a receive is the end of the stream.
+    pub result: i32,
+}
+
+/// Until when `wait` may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// On the clock of [`crate::driver::clock::now_ns`]; 0 only looks, `u64::MAX` waits for ever.
+    pub until_ns: u64,
+    /// How long to look from user space before sleeping. 0 sleeps at once.
+    pub spin_ns: u64,
+}
+
+/// Moves bytes on behalf of one thread.
+pub trait Io {
+    /// Hands an operation to the kernel, now or at the next `wait`. An operation that cannot even
+    /// be begun completes with an error; `submit` itself does not fail.
+    ///
+    /// # Safety
+    /// The memory named by the operation stays valid, and is not touched except as the operation
+    /// allows, until its completion is returned. `descriptor` stays open as long.
+    unsafe fn submit(&mut self, token: u64, descriptor: RawFd, op: Op);
+
+    /// Appends what has completed to `done`, waiting for at least one completion, the deadline or
+    /// a signal (then `ErrorKind::Interrupted`, with nothing lost).
+    fn wait(&mut self, wait: Wait, done: &mut Vec<Completion>) -> io::Result<()>;
+
+    /// Asks for everything in flight on the descriptor to end. Each operation still completes, in
+    /// `wait`, as it would otherwise or with `-ECANCELED`.
+    fn cancel(&mut self, descriptor: RawFd);
+
+    /// Operations handed in and not yet returned by `wait`.
+    fn in_flight(&self) -> usize;
+}

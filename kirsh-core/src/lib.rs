@@ -1,0 +1,31 @@
+//! Collectives between ordinary Linux machines over io_uring TCP.
+
+#[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
+compile_error!("kirsh runs on 64-bit little-endian Linux only");
+
+#[doc(hidden)]
+pub mod comm;
+#[doc(hidden)]
+pub mod driver;
+pub mod error;
+#[doc(hidden)]
+pub mod limits;
+#[doc(hidden)]
+pub mod memory;
+#[doc(hidden)]
+pub mod plan;
+#[doc(hidden)]
+pub mod reduce;
+#[doc(hidden)]
+pub mod rendezvous;
+#[doc(hidden)]
+pub mod session;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
+pub mod types;
+#[doc(hidden)]
+pub mod wire;
+
+pub use error::{Error, ErrorKind, Result, Scope};
+pub use types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Sequence};

@@ -1,0 +1,55 @@
+//! Every maximum in one place, each with its reason.
+//!
+//! What a peer sends is held against these before anything is allocated or believed.
+
+/// Ranks in one world. The design aims at some hundred; the wire and the simulator allow more.
+pub const WORLD_SIZE_MAX: u32 = 65_536;
+
+/// Bytes of payload in one collective frame, and so the size of a slab. Slices between 256 KiB and
+/// 1 MiB moved most per second over loopback; larger ones only delay the fold that follows.
+pub const SLICE_BYTES_MAX: usize = 1 << 20;
+
+/// Steps of a plan that a session looks at together: one bit each in a 64-bit mask.
+pub const LOOK_AHEAD_MAX: usize = 64;
+
+/// Bytes of body in one control frame: reasons and call descriptions, never data.
+pub const CONTROL_BODY_MAX: usize = 4096;
+
+/// Bytes of text carried in an error's reason over the wire.
+pub const REASON_BYTES_MAX: usize = 1024;
+
+/// Bytes of a handshake message, either direction.
+pub const HANDSHAKE_BYTES_MAX: usize = 512;
+
+/// Bytes of one key in a store.
+pub const STORE_KEY_MAX: usize = 512;
+
+/// Bytes of one value in a store. The table of a world is the largest: some 200 bytes a rank.
+pub const STORE_VALUE_MAX: usize = 64 << 20;
+
+/// Keys that a store server holds.
+pub const STORE_KEYS_MAX: usize = 1 << 20;
+
+/// Bytes of job id.
+pub const JOB_ID_MAX: usize = 128;
+
+/// Addresses that one rank publishes.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// Bytes of a token, as text.
+pub const TOKEN_BYTES_MAX: usize = 256;
+
+/// Connections that have not yet shaken hands and are held open at one time by one listener.
+pub const HANDSHAKES_PENDING_MAX: usize = 256;
+
+/// Seconds a connection may take to shake hands.
+pub const HANDSHAKE_SECONDS: u64 = 10;
+
+/// Plans that a communicator keeps ready.
+pub const PLAN_CACHE_MAX: usize = 256;
+
+/// Calls that a session remembers after they are over, to compare with what a late peer says.
+pub const CALL_HISTORY: usize = 64;
+
+/// Operations that wait in one communicator.
+pub const QUEUE_MAX: usize = 65_536;

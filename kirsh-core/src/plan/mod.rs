@@ -1,0 +1,70 @@
+//! Who sends what to whom, as plain data.
+//!
+//! A plan is one rank's part in a collective: a list of steps over three address spaces. It holds
+//! no pointer and touches no payload. A [`Session`](crate::session::Session) walks it.
+//!
+//! What gives a plan its meaning:
+//! - On one link steps happen in plan order on both sides, so the n-th frame that rank *a*'s plan
+//!   sends to *b* is the n-th that *b*'s plan receives from *a*, and both have the same length.
+//! - Other orders follow from spans alone: a step waits for an earlier one only where one of them
+//!   writes bytes that the other reads or writes.
+//! - A span of a step is at most one slice long, and whole elements.
+
+#![forbid(unsafe_code)]
+
+use crate::types::{Rank, Span};
+
+/// One step of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Sends the source to a peer. An empty span is a frame without payload.
+    Send { peer: Rank, source: Span },
+    /// Receives from a peer straight into the target.
+    Recv { peer: Rank, target: Span },
+    /// Receives from a peer and folds: `into = finish(with op received)`.
+    /// `with` and `into` are of one length, and either the same span or without a common byte.
+    RecvReduce { peer: Rank, with: Span, into: Span, finish: Finish },
+    /// Folds locally: `into = finish(with op into)`.
+    Reduce { with: Span, into: Span, finish: Finish },
+    /// Moves locally: `target = map(source)`.
+    Map { source: Span, target: Span, map: Map },
+}
+
+/// What the last fold of an element does with its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Nothing: other contributions are still to come, or the operator asks for nothing.
+    Keep,
+    /// Divides by the number of contributions (avg), in the arithmetic of the fold, before rounding.
+    Average,
+}
+
+/// What a local move does with each element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    Copy,
+    /// Multiplies by the call's own factor, which is local to the rank.
+    Scale,
+}
+
+/// One rank's part in a collective.
+///
+/// Lazy: `step` is a pure function of its index, so a plan of millions of steps costs nothing to
+/// hold. Plans are shared between calls and know nothing that is local to a call: not where the
+/// buffers are, not whether input and output are one.
+pub trait Plan: Send + Sync {
+    /// How many indices there are.
+    fn len(&self) -> u64;
+
+    /// The step at an index below `len()`; `None` where this rank has nothing to do there.
+    fn step(&self, index: u64) -> Option<Step>;
+
+    /// Bytes of scratch the steps speak of.
+    fn scratch_len(&self) -> u64 {
+        0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,252 @@
+//! The vocabulary that every layer shares: ranks, element types, operators, spans and calls.
+//!
+//! Nothing here knows of sockets, memory or time. The numbers of the enums are part of the wire
+//! protocol (see `docs/PROTOCOL.md`) and of the C ABI: they are append-only.
+
+use std::fmt;
+
+/// The index of a process within a communicator, from 0 to the world size less one.
+pub type Rank = u32;
+
+/// The number of an operation within a communicator, counted from 0 in issue order.
+pub type Sequence = u64;
+
+macro_rules! numbered_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $value:literal => $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vmeta])* $variant = $value),+ }
+
+        impl $name {
+            /// Every value, in order of its number.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The value with this number, if there is one.
+            pub const fn from_u8(number: u8) -> Option<Self> {
+                match number { $($value => Some($name::$variant),)+ _ => None }
+            }
+
+            /// The spelling used in messages, in settings and by the other languages.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $text),+ }
+            }
+
+            /// The value with this spelling, if there is one.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.name() == name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+numbered_enum! {
+    /// The type of one element of a buffer.
+    DataType {
+        /// Bytes of no stated meaning: they move, but they do not reduce.
+        Byte = 0 => "byte",
+        /// One byte; zero is false and anything else is true.
+        Bool = 1 => "bool",
+        Int8 = 2 => "int8",
+        Uint8 = 3 => "uint8",
+        Int16 = 4 => "int16",
+        Uint16 = 5 => "uint16",
+        Int32 = 6 => "int32",
+        Uint32 = 7 => "uint32",
+        Int64 = 8 => "int64",
+        Uint64 = 9 => "uint64",
+        /// IEEE 754 binary16.
+        Float16 = 10 => "float16",
+        /// The upper half of a binary32.
+        Bfloat16 = 11 => "bfloat16",
+        Float32 = 12 => "float32",
+        Float64 = 13 => "float64",
+    }
+}
+
+impl DataType {
+    /// The size of one element, in bytes.
+    pub const fn size(self) -> usize {
+        use DataType::*;
+        match self {
+            Byte | Bool | Int8 | Uint8 => 1,
+            Int16 | Uint16 | Float16 | Bfloat16 => 2,
+            Int32 | Uint32 | Float32 => 4,
+            Int64 | Uint64 | Float64 => 8,
+        }
+    }
+
+    /// Whether this is a floating-point type.
+    pub const fn is_float(self) -> bool {
+        matches!(
+            self,
+            DataType::Float16 | DataType::Bfloat16 | DataType::Float32 | DataType::Float64
+        )
+    }
+}
+
+numbered_enum! {
+    /// How two elements become one.
+    ReduceOp {
+        Sum = 0 => "sum",
+        Prod = 1 => "prod",
+        /// The smaller; −0 is smaller than +0, and NaN wins.
+        Min = 2 => "min",
+        /// The larger; +0 is larger than −0, and NaN wins.
+        Max = 3 => "max",
+        /// The sum divided once, in the last fold, by the world size.
+        Avg = 4 => "avg",
+        /// Each rank's input is multiplied by that rank's own factor, then summed.
+        PremulSum = 5 => "premul_sum",
+        /// Bitwise and.
+        Band = 6 => "band",
+        /// Bitwise or.
+        Bor = 7 => "bor",
+        /// Bitwise exclusive or.
+        Bxor = 8 => "bxor",
+        /// Logical and: 1 where both are non-zero, else 0.
+        Land = 9 => "land",
+        /// Logical or.
+        Lor = 10 => "lor",
+        /// Logical exclusive or.
+        Lxor = 11 => "lxor",
+    }
+}
+
+impl ReduceOp {
+    /// Whether this operator is defined on this type.
+    ///
+    /// `Byte` reduces under none. `Bool` knows min, max and the bitwise and logical operators;
+    /// integers know all but avg and premul_sum; floats know all but the bitwise and logical ones.
+    pub const fn supports(self, dtype: DataType) -> bool {
+        use ReduceOp::*;
+        match dtype {
+            DataType::Byte => false,
+            DataType::Bool => matches!(self, Min | Max | Band | Bor | Bxor | Land | Lor | Lxor),
+            _ if dtype.is_float() => matches!(self, Sum | Prod | Min | Max | Avg | PremulSum),
+            _ => !matches!(self, Avg | PremulSum),
+        }
+    }
+}
+
+numbered_enum! {
+    /// What a communicator can be asked to do.
+    Collective {
+        Barrier = 1 => "barrier",
+        Broadcast = 2 => "broadcast",
+        Allreduce = 3 => "allreduce",
+    }
+}
+
+numbered_enum! {
+    /// How a collective is carried out.
+    Algorithm {
+        Ring = 1 => "ring",
+        RecursiveDoubling = 2 => "recursive_doubling",
+        /// A binomial tree: towards the root, then away from it.
+        Tree = 3 => "tree",
+        /// A binomial tree away from the root.
+        Binomial = 4 => "binomial",
+        /// A pipeline from rank to rank.
+        Chain = 5 => "chain",
+        Dissemination = 6 => "dissemination",
+    }
+}
+
+/// Which address space a span lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Space {
+    /// What the caller hands in; only read.
+    Input,
+    /// What the caller gets back.
+    Output,
+    /// Memory of the library that lives as long as the operation.
+    Scratch,
+}
+
+/// A run of bytes in one address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    pub space: Space,
+    /// The first byte.
+    pub offset: u64,
+    /// How many bytes.
+    pub len: u64,
+}
+
+impl Span {
+    pub const fn new(space: Space, offset: u64, len: u64) -> Self {
+        Span { space, offset, len }
+    }
+
+    pub const fn input(offset: u64, len: u64) -> Self {
+        Span::new(Space::Input, offset, len)
+    }
+
+    pub const fn output(offset: u64, len: u64) -> Self {
+        Span::new(Space::Output, offset, len)
+    }
+
+    pub const fn scratch(offset: u64, len: u64) -> Self {
+        Span::new(Space::Scratch, offset, len)
+    }
+
+    /// The first byte behind the span.
+    pub const fn end(&self) -> u64 {
+        self.offset + self.len
+    }
+
+    /// Whether the two have a byte in common.
+    #[inline]
+    pub fn overlaps(&self, other: &Span) -> bool {
+        self.space == other.space
+            && self.len != 0
+            && other.len != 0
+            && self.offset < other.end()
+            && other.offset < self.end()
+    }
+}
+
+/// A description of one collective call: what every rank must agree on.
+///
+/// It travels in each frame's header, so that a rank that is called differently can say who
+/// called what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Call {
+    pub collective: Collective,
+    pub algorithm: Algorithm,
+    pub dtype: DataType,
+    /// `Sum` where the collective does not reduce.
+    pub op: ReduceOp,
+    /// 0 where the collective has no root.
+    pub root: Rank,
+    /// Elements, as the collective counts them.
+    pub count: u64,
+}
+
+impl Call {
+    /// The size of the call's array in bytes.
+    pub const fn bytes(&self) -> u64 {
+        self.count * self.dtype.size() as u64
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.collective {
+            Collective::Barrier => write!(f, "barrier()"),
+            Collective::Broadcast => {
+                write!(f, "broadcast({} x {}, root={})", self.count, self.dtype, self.root)
+            }
+            Collective::Allreduce => {
+                write!(f, "allreduce({} x {}, {})", self.count, self.dtype, self.op)
+            }
+        }
+    }
+}
