@@ -9,6 +9,10 @@ pub const WORLD_SIZE_MAX: u32 = 65_536;
 /// 1 MiB moved most per second over loopback; larger ones only delay the fold that follows.
 pub const SLICE_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of the array of one call. No address space of today's machines holds more, and sums of
+/// offsets below it cannot overflow 64 bits.
+pub const CALL_BYTES_MAX: u64 = 1 << 48;
+
 /// Steps of a plan that a session looks at together: one bit each in a 64-bit mask.
 pub const LOOK_AHEAD_MAX: usize = 64;
 
