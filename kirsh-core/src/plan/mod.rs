@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub use crate::types::{Finish, Map};
 use crate::types::{Rank, Span};
 
 /// One step of a plan.
@@ -28,23 +29,6 @@ pub enum Step {
     Reduce { with: Span, into: Span, finish: Finish },
     /// Moves locally: `target = map(source)`.
     Map { source: Span, target: Span, map: Map },
-}
-
-/// What the last fold of an element does with its result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// Nothing: other contributions are still to come, or the operator asks for nothing.
-    Keep,
-    /// Divides by the number of contributions (avg), in the arithmetic of the fold, before rounding.
-    Average,
-}
-
-/// What a local move does with each element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Map {
-    Copy,
-    /// Multiplies by the call's own factor, which is local to the rank.
-    Scale,
 }
 
 /// One rank's part in a collective.
