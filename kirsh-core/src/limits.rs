@@ -9,6 +9,13 @@ pub const WORLD_SIZE_MAX: u32 = 65_536;
 /// 1 MiB moved most per second over loopback; larger ones only delay the fold that follows.
 pub const SLICE_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of the array of one call: the user half of a 47-bit address space holds no more. It also
+/// keeps every product of a plan's arithmetic within 64 bits.
+pub const ARRAY_BYTES_MAX: u64 = 1 << 47;
+
+/// Rules in one table of choice: a hundred sizes and layouts are more than anybody measures.
+pub const SELECTION_RULES_MAX: usize = 256;
+
 /// Steps of a plan that a session looks at together: one bit each in a 64-bit mask.
 pub const LOOK_AHEAD_MAX: usize = 64;
 
