@@ -37,7 +37,7 @@ impl Plan for Chain {
     fn step(&self, index: u64) -> Option<Step> {
         let Shape { world, rank, .. } = self.shape;
         let span = self.shape.whole(self.slices, index / self.width())?.output();
-        Some(if self.place != 0 && index % self.width() == 0 {
+        Some(if self.place != 0 && index.is_multiple_of(self.width()) {
             Step::Recv { peer: (rank + world - 1) % world, target: span }
         } else {
             Step::Send { peer: (rank + 1) % world, source: span }

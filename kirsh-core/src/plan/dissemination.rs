@@ -31,7 +31,7 @@ impl Plan for Dissemination {
     fn step(&self, index: u64) -> Option<Step> {
         let far = 1 << (index / 2);
         let nothing = Span::output(0, 0);
-        Some(if index % 2 == 0 {
+        Some(if index.is_multiple_of(2) {
             Step::Send { peer: (self.rank + far) % self.world, source: nothing }
         } else {
             Step::Recv { peer: (self.rank + self.world - far) % self.world, target: nothing }
