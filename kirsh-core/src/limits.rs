@@ -9,9 +9,9 @@ pub const WORLD_SIZE_MAX: u32 = 65_536;
 /// 1 MiB moved most per second over loopback; larger ones only delay the fold that follows.
 pub const SLICE_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of the array of one call: the user half of a 47-bit address space holds no more. It also
-/// keeps every product of a plan's arithmetic within 64 bits.
-pub const ARRAY_BYTES_MAX: u64 = 1 << 47;
+/// Bytes of the array of one call. No address space of today's machines holds more, and sums of
+/// offsets below it cannot overflow 64 bits.
+pub const CALL_BYTES_MAX: u64 = 1 << 48;
 
 /// Rules in one table of choice: a hundred sizes and layouts are more than anybody measures.
 pub const SELECTION_RULES_MAX: usize = 256;

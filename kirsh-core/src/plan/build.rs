@@ -13,7 +13,7 @@ use super::staged::Staged;
 use super::tree::Tree;
 use super::{Finish, Map, Plan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{ARRAY_BYTES_MAX, SLICE_BYTES_MAX, WORLD_SIZE_MAX};
+use crate::limits::{CALL_BYTES_MAX, SLICE_BYTES_MAX, WORLD_SIZE_MAX};
 use crate::types::{Algorithm, Call, Collective, Rank, ReduceOp};
 
 /// What a plan is made from, the rank excepted: the same on every rank of a call.
@@ -54,9 +54,9 @@ impl Params {
             return invalid(format!("root {} is not a rank of a world of {world}", call.root));
         }
         let size = call.dtype.size() as u64;
-        if call.count > ARRAY_BYTES_MAX / size {
+        if call.count > CALL_BYTES_MAX / size {
             return invalid(format!(
-                "{} x {} is more than the {ARRAY_BYTES_MAX} bytes of one call",
+                "{} x {} is more than the {CALL_BYTES_MAX} bytes of one call",
                 call.count, call.dtype
             ));
         }

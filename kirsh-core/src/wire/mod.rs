@@ -1,5 +1,18 @@
 //! Frames and handshakes as bytes. Pure: no socket, no clock, no payload.
+//!
+//! `docs/PROTOCOL.md` numbers the rules; `// P-12` in this layer cites one of them.
 
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod checksum;
+pub mod control;
+pub mod error;
+pub mod header;
+pub mod key;
+mod reader;
+
+pub use control::{ControlReader, Message};
+pub use error::WireError;
+pub use header::{FrameKind, HEADER_BYTES, Header, TRAILER_BYTES};
+pub use key::plan_key;

@@ -1,0 +1,61 @@
+//! What can be set when a communicator is created, and with each call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::rendezvous::Store;
+use crate::types::{Algorithm, Rank};
+
+/// How long something may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Timeout {
+    /// What the communicator, the environment or the library sets.
+    #[default]
+    Default,
+    After(Duration),
+    Forever,
+}
+
+impl Timeout {
+    /// The duration, where `Default` stands for `default`; `None` is for ever.
+    pub fn or(self, default: Option<Duration>) -> Option<Duration> {
+        match self {
+            Timeout::Default => default,
+            Timeout::After(duration) => Some(duration),
+            Timeout::Forever => None,
+        }
+    }
+}
+
+/// How to create a communicator. Everything left at its default comes from the environment.
+///
+/// Rank and world size are one group and are set together; so are rendezvous and store, of which
+/// at most one is set.
+#[derive(Clone, Default)]
+pub struct Config {
+    pub rank: Option<Rank>,
+    pub world_size: Option<u32>,
+    /// Where the ranks find one another: `tcp://host:port` (rank 0 serves) or `file://path`.
+    pub rendezvous: Option<String>,
+    /// A store that the ranks share already, instead of a rendezvous.
+    pub store: Option<Arc<dyn Store>>,
+    /// Keeps jobs apart that meet at one place (`KIRSH_JOB_ID`).
+    pub job_id: Option<String>,
+    /// How long the ranks may take to find together; 300 s by default (`KIRSH_JOIN_TIMEOUT`).
+    pub join_timeout: Timeout,
+    /// How long each operation may take; 600 s by default (`KIRSH_TIMEOUT`).
+    pub timeout: Timeout,
+}
+
+/// What can be said with one call. The same on every rank, but for `timeout`, `scale` and `name`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// How long the operation may take. When it runs out, the communicator is over.
+    pub timeout: Timeout,
+    /// This rank's factor for `ReduceOp::PremulSum`; an error with any other operator.
+    pub scale: Option<f64>,
+    /// The algorithm to use instead of the one the library would choose.
+    pub algorithm: Option<Algorithm>,
+    /// What to call the operation in this rank's log.
+    pub name: Option<&'a str>,
+}

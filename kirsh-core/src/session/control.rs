@@ -1,0 +1,239 @@
+//! What the other ranks say besides data: being stuck, having refused, having failed.
+
+use std::collections::VecDeque;
+
+use super::action::{Action, Audience};
+use super::links::Report;
+use super::{Session, State};
+use crate::error::{Error, ErrorKind};
+use crate::limits::CALL_HISTORY;
+use crate::types::{Call, Rank, Sequence};
+use crate::wire::control::Message;
+
+/// News of operations that do not fit the one that runs.
+#[derive(Default)]
+pub(super) struct News {
+    /// Of operations that this rank has not begun.
+    early: VecDeque<Early>,
+    /// This rank's own refusals, kept so that they can be told again.
+    refused: VecDeque<(Sequence, Call, Error)>,
+    /// Refusals of others, so that each is passed on once.
+    heard: VecDeque<(Rank, Sequence)>,
+}
+
+enum Early {
+    Stalled { origin: Rank, sequence: Sequence, key: u64, call: Call },
+    Refused { origin: Rank, sequence: Sequence, call: Call, reason: String },
+}
+
+impl Early {
+    fn sequence(&self) -> Sequence {
+        match self {
+            Early::Stalled { sequence, .. } | Early::Refused { sequence, .. } => *sequence,
+        }
+    }
+}
+
+/// Puts a value at the end, dropping the oldest where it would grow beyond what is remembered.
+fn remember<T>(list: &mut VecDeque<T>, value: T) {
+    if list.len() == CALL_HISTORY {
+        list.pop_front();
+    }
+    list.push_back(value);
+}
+
+impl Session {
+    /// A control message about this communicator has come. Messages of another one, or from a
+    /// rank that does not exist, are ignored.
+    pub fn handle_message(&mut self, message: &Message) {
+        if !matches!(self.state, State::Open) {
+            return;
+        }
+        match message {
+            Message::Stalled {
+                communicator, epoch, origin, sequence, key, call, blame, ..
+            } => {
+                if self.concerns(*communicator, *epoch, *origin) {
+                    self.hear_stalled(*origin, *sequence, *key, *call, *blame);
+                }
+            }
+            Message::Refused { communicator, epoch, origin, sequence, call, reason, .. } => {
+                if self.concerns(*communicator, *epoch, *origin) {
+                    self.hear_refused(message, *origin, *sequence, *call, reason);
+                }
+            }
+            Message::Abort { communicator, epoch, origin, sequence, about, kind, reason } => {
+                if self.concerns(*communicator, *epoch, *origin) {
+                    self.hear_abort(*origin, *sequence, *about, *kind, reason);
+                }
+            }
+            Message::Heartbeat | Message::Goodbye { .. } => {}
+        }
+    }
+
+    /// The process of a peer is gone. Whatever still waits for a link to it fails; what waits for
+    /// bytes on a link that is up reads on, since they may be there already.
+    pub fn handle_peer_gone(&mut self, peer: Rank, cause: Error) {
+        let link = self.links.of(peer);
+        let waits_for_link = self.links[link].state != super::LinkState::Up;
+        if waits_for_link && self.window.uses_link(link) {
+            self.fail(cause);
+        }
+    }
+
+    /// The process of a peer has fallen silent. Whatever still waits for it fails.
+    pub fn handle_peer_silent(&mut self, peer: Rank, cause: Error) {
+        let link = self.links.of(peer);
+        if self.window.uses_link(link) {
+            self.fail(cause);
+        }
+    }
+
+    pub(super) fn announce_refusal(&mut self, sequence: Sequence, call: Call, reason: &Error) {
+        let message = self.refusal(sequence, call, reason);
+        remember(&mut self.news.refused, (sequence, call, reason.clone()));
+        self.outbox.push_back(Action::Control { to: Audience::Everyone, message });
+    }
+
+    /// Looks at what was said of the operation that begins now.
+    pub(super) fn compare_with_early_news(&mut self) {
+        if self.news.early.is_empty() {
+            return;
+        }
+        let Some(current) = &self.current else { return };
+        let (sequence, key, call) =
+            (current.sequence, current.operation.key, current.operation.call);
+        let (due, later): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.news.early)
+            .into_iter()
+            .filter(|news| news.sequence() >= sequence)
+            .partition(|news| news.sequence() == sequence);
+        self.news.early = later;
+        for news in due {
+            match news {
+                Early::Stalled { origin, key: theirs, call: their_call, .. } => {
+                    if theirs != key {
+                        self.differ(origin, sequence, their_call, call);
+                    }
+                }
+                Early::Refused { origin, call, reason, .. } => {
+                    self.fail_refused(origin, sequence, call, &reason);
+                }
+            }
+        }
+    }
+
+    fn concerns(&self, communicator: u64, epoch: u32, origin: Rank) -> bool {
+        communicator == self.settings.communicator
+            && epoch == self.settings.epoch
+            && origin < self.settings.world
+            && origin != self.settings.rank
+    }
+
+    fn hear_stalled(
+        &mut self,
+        origin: Rank,
+        sequence: Sequence,
+        key: u64,
+        call: Call,
+        blame: Rank,
+    ) {
+        let link = self.links.of(origin);
+        self.links[link].report = Some(Report { sequence, blame });
+        let here = match &self.current {
+            Some(current) if current.sequence == sequence => {
+                Some((current.operation.key, current.operation.call))
+            }
+            _ => self.watch.recall(sequence).map(|past| (past.key, past.call)),
+        };
+        if let Some((own_key, own_call)) = here {
+            if own_key != key {
+                self.differ(origin, sequence, call, own_call);
+            }
+        } else if let Some((_, own_call, reason)) =
+            self.news.refused.iter().find(|(refused, ..)| *refused == sequence)
+        {
+            let message = self.refusal(sequence, *own_call, reason);
+            self.outbox.push_back(Action::Control { to: Audience::Rank(origin), message });
+        } else if sequence >= self.finished() {
+            let news = Early::Stalled { origin, sequence, key, call };
+            // A peer that is stuck says so again and again; once is enough.
+            let known = self.news.early.iter().any(|early| {
+                matches!(early, Early::Stalled { origin: other, sequence: at, .. }
+                    if (*other, *at) == (origin, sequence))
+            });
+            if !known {
+                remember(&mut self.news.early, news);
+            }
+        }
+    }
+
+    fn hear_refused(
+        &mut self,
+        message: &Message,
+        origin: Rank,
+        sequence: Sequence,
+        call: Call,
+        reason: &str,
+    ) {
+        if self.news.heard.contains(&(origin, sequence)) {
+            return;
+        }
+        remember(&mut self.news.heard, (origin, sequence));
+        self.outbox.push_back(Action::Control { to: Audience::Everyone, message: message.clone() });
+        if self.news.refused.iter().any(|(refused, ..)| *refused == sequence) {
+            return;
+        }
+        let running = self.current.as_ref().is_some_and(|current| current.sequence == sequence);
+        if running || sequence < self.finished() {
+            self.fail_refused(origin, sequence, call, reason);
+        } else {
+            let reason = reason.to_owned();
+            remember(&mut self.news.early, Early::Refused { origin, sequence, call, reason });
+        }
+    }
+
+    fn hear_abort(
+        &mut self,
+        origin: Rank,
+        sequence: Option<Sequence>,
+        about: Option<Rank>,
+        kind: ErrorKind,
+        reason: &str,
+    ) {
+        // Interrupted is something that happens to a caller; to its peers it is an abort.
+        let kind = if kind == ErrorKind::Interrupted { ErrorKind::Aborted } else { kind };
+        let mut error = self.about_current(kind, format!("{reason} (reported by rank {origin})"));
+        if let (None, Some(_)) = (error.sequence(), sequence) {
+            error = error.with_operation("communicator", sequence);
+        }
+        self.fail(
+            error.with_peer(about.filter(|rank| *rank < self.settings.world).unwrap_or(origin)),
+        );
+    }
+
+    fn fail_refused(&mut self, origin: Rank, sequence: Sequence, call: Call, reason: &str) {
+        let error =
+            Error::new(ErrorKind::Refused, format!("rank {origin} refused {call}: {reason}"))
+                .with_operation(call.collective.name(), Some(sequence));
+        self.fail(error.with_peer(origin));
+    }
+
+    fn differ(&mut self, origin: Rank, sequence: Sequence, theirs: Call, own: Call) {
+        let text = self.describe_difference(origin, Some(theirs), Some(own));
+        let error = Error::new(ErrorKind::Mismatch, text)
+            .with_operation(own.collective.name(), Some(sequence));
+        self.fail(error.with_peer(origin));
+    }
+
+    fn refusal(&self, sequence: Sequence, call: Call, reason: &Error) -> Message {
+        Message::Refused {
+            communicator: self.settings.communicator,
+            epoch: self.settings.epoch,
+            origin: self.settings.rank,
+            sequence,
+            call,
+            kind: reason.kind(),
+            reason: reason.message().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Time: operations that stand still, take long, or take too long; and the memory of calls gone by.
+
+use std::collections::VecDeque;
+
+use super::Session;
+use super::action::{Action, Audience};
+use super::links::LinkState;
+use super::window::Phase;
+use crate::error::ErrorKind;
+use crate::limits::CALL_HISTORY;
+use crate::plan::Step;
+use crate::types::{Call, Rank, Sequence};
+use crate::wire::control::Message;
+
+/// How long an operation may stand still before the rank says what it is in. Long beside a round
+/// trip and a scheduler's slice, short beside a second in which a mismatch should be known.
+const STALL_NS: u64 = 100_000_000;
+/// How often it says so again: the blame travels one rank further each time.
+const STALL_AGAIN_NS: u64 = 500_000_000;
+
+/// A call gone by, or one that a peer is in and this rank is not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    pub(super) sequence: Sequence,
+    pub(super) key: u64,
+    pub(super) call: Call,
+}
+
+pub(super) struct Watch {
+    began_ns: u64,
+    deadline_ns: u64,
+    /// The earliest deadline of anything enqueued, or later than it.
+    queued_deadline_ns: u64,
+    warn_ns: u64,
+    /// When to say that the operation stands still.
+    stall_ns: u64,
+    past: VecDeque<Past>,
+}
+
+impl Watch {
+    pub(super) fn new() -> Self {
+        Watch {
+            began_ns: 0,
+            deadline_ns: u64::MAX,
+            queued_deadline_ns: u64::MAX,
+            warn_ns: u64::MAX,
+            stall_ns: u64::MAX,
+            past: VecDeque::with_capacity(CALL_HISTORY),
+        }
+    }
+
+    pub(super) fn begin(&mut self, now_ns: u64, warn_after_ns: u64, deadline_ns: u64) {
+        self.began_ns = now_ns;
+        self.deadline_ns = deadline_ns;
+        self.warn_ns = now_ns.saturating_add(warn_after_ns);
+        self.stall_ns = now_ns.saturating_add(STALL_NS);
+    }
+
+    pub(super) fn progressed(&mut self, now_ns: u64) {
+        self.stall_ns = now_ns.saturating_add(STALL_NS);
+    }
+
+    pub(super) fn note_deadline(&mut self, deadline_ns: u64) {
+        self.queued_deadline_ns = self.queued_deadline_ns.min(deadline_ns);
+    }
+
+    pub(super) fn next_ns(&self) -> u64 {
+        self.deadline_ns.min(self.queued_deadline_ns).min(self.warn_ns).min(self.stall_ns)
+    }
+
+    pub(super) fn remember(&mut self, sequence: Sequence, key: u64, call: Call) {
+        if self.past.len() == CALL_HISTORY {
+            self.past.pop_front();
+        }
+        self.past.push_back(Past { sequence, key, call });
+        self.deadline_ns = u64::MAX;
+        self.warn_ns = u64::MAX;
+        self.stall_ns = u64::MAX;
+    }
+
+    pub(super) fn recall(&self, sequence: Sequence) -> Option<&Past> {
+        self.past.iter().find(|past| past.sequence == sequence)
+    }
+}
+
+impl Session {
+    /// Something is due: a deadline, a warning, or a word about standing still.
+    pub(super) fn watch_time(&mut self) {
+        let now_ns = self.now_ns;
+        if now_ns >= self.watch.queued_deadline_ns {
+            let earliest = self.queue.iter().map(|(_, operation)| operation.deadline_ns).min();
+            self.watch.queued_deadline_ns = earliest.unwrap_or(u64::MAX);
+        }
+        if now_ns >= self.watch.deadline_ns.min(self.watch.queued_deadline_ns) {
+            return self.give_up();
+        }
+        if now_ns >= self.watch.warn_ns {
+            self.watch.warn_ns = now_ns.saturating_add(self.settings.warn_after_ns);
+            let text = self.describe_wait("still waiting");
+            self.outbox.push_back(Action::Warn { text });
+        }
+        if now_ns >= self.watch.stall_ns {
+            self.watch.stall_ns = now_ns.saturating_add(STALL_AGAIN_NS);
+            self.tell_stalled();
+        }
+    }
+
+    fn give_up(&mut self) {
+        let text = self.describe_wait("timed out");
+        let mut error = self.about_current(ErrorKind::Timeout, text);
+        if let Some(peer) = self.blame() {
+            error = error.with_peer(peer);
+        }
+        self.fail(error);
+    }
+
+    fn describe_wait(&self, what: &str) -> String {
+        let seconds = self.now_ns.saturating_sub(self.watch.began_ns) as f64 / 1e9;
+        let call = self
+            .current
+            .as_ref()
+            .map_or_else(String::new, |current| current.operation.call.to_string());
+        let mut awaited: Vec<Rank> = self.awaited().collect();
+        awaited.sort_unstable();
+        awaited.dedup();
+        let awaited = awaited.iter().map(Rank::to_string).collect::<Vec<_>>().join(", ");
+        let blame = self.blame().map_or_else(String::new, |rank| {
+            format!("; the rank that holds everything up seems to be {rank}")
+        });
+        format!(
+            "{what} after {seconds:.1} s in {call}: no progress from rank {awaited}{blame} (the timeout is set by the call, or by KIRSH_TIMEOUT in seconds)"
+        )
+    }
+
+    /// The peers that a live step waits for.
+    fn awaited(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.window.iter().filter_map(|live| match live.step {
+            Step::Send { peer, .. } | Step::Recv { peer, .. } | Step::RecvReduce { peer, .. } => {
+                let dialing = self.links[live.link].state != LinkState::Up;
+                let moving = matches!(live.phase, Phase::Receiving | Phase::Sending);
+                (dialing || moving).then_some(peer)
+            }
+            _ => None,
+        })
+    }
+
+    /// The rank at the end of the chain of waits, as far as the peers' reports show: a peer that
+    /// has not said that it is stuck itself, else the one that such a peer blames.
+    pub(super) fn blame(&self) -> Option<Rank> {
+        let sequence = self.current.as_ref()?.sequence;
+        let mut second_hand = None;
+        for peer in self.awaited() {
+            let report =
+                self.links.iter().find(|link| link.peer == peer).and_then(|link| link.report);
+            match report {
+                Some(report)
+                    if report.sequence <= sequence && report.blame != self.settings.rank =>
+                {
+                    second_hand = Some(report.blame);
+                }
+                Some(_) => second_hand = second_hand.or(Some(peer)),
+                None => return Some(peer),
+            }
+        }
+        second_hand
+    }
+
+    fn tell_stalled(&mut self) {
+        let (Some(current), Some(blame)) = (&self.current, self.blame()) else { return };
+        for link in self.links.iter() {
+            self.outbox.push_back(Action::Control {
+                to: Audience::Rank(link.peer),
+                message: Message::Stalled {
+                    communicator: self.settings.communicator,
+                    epoch: self.settings.epoch,
+                    origin: self.settings.rank,
+                    to: link.peer,
+                    sequence: current.sequence,
+                    key: current.operation.key,
+                    call: current.operation.call,
+                    blame,
+                },
+            });
+        }
+    }
+}
