@@ -50,6 +50,13 @@ pub enum Step {
     Map { source: Span, target: Span, map: Map },
 }
 
+impl Step {
+    /// Whether a frame comes from a peer in this step.
+    pub const fn receives(&self) -> bool {
+        matches!(self, Step::Recv { .. } | Step::RecvReduce { .. })
+    }
+}
+
 /// What the last fold of an element does with its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
