@@ -92,10 +92,13 @@ impl Window {
     pub(super) fn admit(&mut self, step: Step, link: LinkIndex) -> Slot {
         let index = (!self.used & self.room).trailing_zeros() as usize;
         let (reads, writes) = effects(&step);
+        let fence = matches!(step, Step::Send { source, .. } if source.len == 0);
         let mut conflicts = 0;
         for other in bits(self.used) {
             let earlier = &self.slots[other];
-            let conflict = reads.iter().any(|read| read.overlaps(&earlier.writes))
+            // A frame without payload says "all before it has come": see the rules of plans.
+            let conflict = (fence && earlier.step.receives())
+                || reads.iter().any(|read| read.overlaps(&earlier.writes))
                 || writes.overlaps(&earlier.writes)
                 || earlier.reads.iter().any(|read| read.overlaps(&writes));
             if conflict {
