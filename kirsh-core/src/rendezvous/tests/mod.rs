@@ -3,8 +3,8 @@
 mod address;
 mod codec;
 mod identity;
-mod join;
-mod open;
+mod joining;
+mod opening;
 mod settings;
 mod store;
 mod tcp;
