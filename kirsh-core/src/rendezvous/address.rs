@@ -16,8 +16,28 @@ use crate::limits;
 
 /// Names that bridges, containers, virtual machines and tunnels give their interfaces.
 const VIRTUAL_PREFIXES: &[&str] = &[
-    "docker", "br-", "veth", "virbr", "vnet", "tun", "tap", "wg", "tailscale", "zt", "ppp", "cni",
-    "flannel", "cali", "lxc", "lxdbr", "podman", "utun", "dummy", "ifb", "nordlynx", "vmnet",
+    "docker",
+    "br-",
+    "veth",
+    "virbr",
+    "vnet",
+    "tun",
+    "tap",
+    "wg",
+    "tailscale",
+    "zt",
+    "ppp",
+    "cni",
+    "flannel",
+    "cali",
+    "lxc",
+    "lxdbr",
+    "podman",
+    "utun",
+    "dummy",
+    "ifb",
+    "nordlynx",
+    "vmnet",
 ];
 
 /// Which interfaces may be used, as `KIRSH_IFACE` says: names or networks, `!` excludes. Where
@@ -49,8 +69,7 @@ impl InterfaceFilter {
 
     fn admits(&self, interface: &Interface) -> bool {
         let fits = |pattern: &Pattern| pattern.fits(&interface.name, interface.ip);
-        (self.include.is_empty() || self.include.iter().any(fits))
-            && !self.exclude.iter().any(fits)
+        (self.include.is_empty() || self.include.iter().any(fits)) && !self.exclude.iter().any(fits)
     }
 }
 
@@ -132,7 +151,8 @@ pub(super) fn all_loopback(addresses: &[SocketAddr]) -> bool {
     addresses.iter().all(|address| address.ip().is_loopback())
 }
 
-fn choose(listening: &Listening<'_>, host: &[Interface]) -> Result<Vec<SocketAddr>> {
+/// [`published`], for a host that has these interfaces.
+pub(super) fn choose(listening: &Listening<'_>, host: &[Interface]) -> Result<Vec<SocketAddr>> {
     let bind = listening.bind.filter(|ip| !ip.is_unspecified());
     let own = ordered(listening.filter, host).into_iter().map(|interface| interface.ip);
     // An IPv4 wildcard does not take IPv6 connections.

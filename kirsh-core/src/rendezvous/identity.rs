@@ -112,7 +112,9 @@ impl Rendezvous {
         };
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(inner) => inner,
-            None if host.contains(':') => return Err(wrong("has an IPv6 address outside brackets")),
+            None if host.contains(':') => {
+                return Err(wrong("has an IPv6 address outside brackets"));
+            }
             None => host,
         };
         if host.is_empty() || host.contains(|c: char| c == '/' || c.is_whitespace()) {

@@ -12,6 +12,7 @@
 use std::time::{Duration, Instant};
 
 use super::address::all_loopback;
+use super::patience::Patience;
 use super::published::{
     Meta, RECORD_LABEL, Seal, Terms, VERDICT_LABEL, Verdict, decode_record, encode_record,
 };
@@ -40,15 +41,20 @@ pub(super) const REFUSED: &str = "refused";
 /// Meets all other ranks of the world in the store and returns the table, equal on every rank.
 ///
 /// Collective: every rank calls it, once for each generation. Blocks the calling thread until all
-/// have come, the deadline has passed, or somebody has found that the ranks do not fit together;
+/// have come, the patience (a deadline will do) is at its end, or somebody has found that the ranks do not fit together;
 /// then every rank that waits gets the same text.
 ///
 /// # Errors
 /// - `Mismatch`: world size, version or table of choice differ, or a rank is out of range;
 /// - `Authentication`: job id or token differ, or a store turned a rank away;
 /// - `Rendezvous`: a rank was taken twice, or the store failed;
-/// - `Timeout`: the deadline passed; the text names the ranks that have not come.
-pub fn join(store: &dyn Store, me: &Joiner, deadline: Instant) -> Result<Table> {
+/// - `Timeout`: the deadline passed; the text names the ranks that have not come;
+/// - whatever the interrupt of `patience` returned, on every rank.
+pub fn join<'p>(
+    store: &dyn Store,
+    me: &Joiner,
+    patience: impl Into<Patience<'p>>,
+) -> Result<Table> {
     let keys = Prefix::new(store, prefix(me.generation));
     let seal = Seal::new(me);
     let meeting = Meeting {
@@ -57,7 +63,7 @@ pub fn join(store: &dyn Store, me: &Joiner, deadline: Instant) -> Result<Table> 
         seal,
         me,
         started: Instant::now(),
-        deadline,
+        patience: patience.into(),
         // What was refused before an earlier generation met is none of this one's business.
         refused_before: if me.generation > 0 { store.get(REFUSED)? } else { None },
     };
@@ -103,7 +109,7 @@ struct Meeting<'a> {
     seal: Seal<'a>,
     me: &'a Joiner,
     started: Instant,
-    deadline: Instant,
+    patience: Patience<'a>,
     refused_before: Option<Vec<u8>>,
 }
 
@@ -226,7 +232,7 @@ impl Meeting<'_> {
         if self.keys.add(&format!("claim/{rank}"), 1)? == 1 {
             return Ok(());
         }
-        let soon = self.deadline.min(Instant::now() + COURTESY);
+        let soon = self.patience.deadline().min(Instant::now() + COURTESY);
         let other = self.keys.wait(&format!("record/{rank}"), soon)?;
         let other = other
             .and_then(|value| decode_record(self.seal.open(RECORD_LABEL, &value)?.0))
@@ -258,7 +264,8 @@ impl Meeting<'_> {
     fn admit(&self, rank: Rank, value: &[u8]) -> Result<Member> {
         let strange = || self.strange(&format!("record/{rank}"));
         let (body, proven) = self.seal.open(RECORD_LABEL, value).ok_or_else(strange)?;
-        let member = decode_record(body).filter(|member| member.rank == rank).ok_or_else(strange)?;
+        let member =
+            decode_record(body).filter(|member| member.rank == rank).ok_or_else(strange)?;
         if !proven {
             return Err(Error::new(
                 ErrorKind::Authentication,
@@ -296,7 +303,9 @@ impl Meeting<'_> {
         let mut warn_at = self.started + WARN_EVERY;
         loop {
             let now = Instant::now();
-            if let Some(value) = self.keys.wait(key, self.deadline.min(now + LOOK_EVERY))? {
+            if let Some(value) =
+                self.keys.wait(key, self.patience.deadline().min(now + LOOK_EVERY))?
+            {
                 return Ok(value);
             }
             if key != "verdict"
@@ -305,10 +314,11 @@ impl Meeting<'_> {
                 self.accept(&verdict)?;
             }
             let now = Instant::now();
-            let end = match self.refused()? {
-                Some(error) => Some(error),
-                None if now >= self.deadline => Some(self.late()?),
-                None => None,
+            let end = match (self.patience.check(), self.refused()?) {
+                (Err(interrupt), _) => Some(self.interrupted(&interrupt)),
+                (Ok(()), Some(error)) => Some(error),
+                (Ok(()), None) if self.patience.is_over() => Some(self.late()?),
+                (Ok(()), None) => None,
             };
             if let Some(error) = end {
                 // The table may have come at the last moment: then it is what was waited for.
@@ -373,6 +383,12 @@ impl Meeting<'_> {
             )
         };
         Ok(Error::new(ErrorKind::Timeout, text))
+    }
+
+    /// What the others are told when this rank is asked to stop.
+    fn interrupted(&self, interrupt: &Error) -> Error {
+        let text = format!("{} stopped joining: {}", self.me.who(), interrupt.message());
+        Error::new(interrupt.kind(), text)
     }
 
     /// Names those who are late. Rank 0 asks for all; the others only miss rank 0, so that

@@ -22,8 +22,11 @@ pub mod tcp_store;
 pub mod token;
 
 mod codec;
+mod patience;
 mod published;
+mod shelf;
 mod sys;
+mod tcp_client;
 mod tcp_wire;
 
 #[cfg(test)]
@@ -34,6 +37,7 @@ pub use file_store::FileStore;
 pub use identity::{Arguments, Env, Identity, Rendezvous, Source};
 pub use join::{join, linger};
 pub use open::{Opened, open};
+pub use patience::Patience;
 pub use store::{Prefix, Store};
 pub use table::{Joiner, Member, Table};
 pub use tcp_server::TcpServer;

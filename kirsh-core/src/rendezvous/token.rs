@@ -71,9 +71,8 @@ pub fn read_file(path: &Path) -> Result<Token> {
     // Room for a line end or two behind the longest token.
     let bound = limits::TOKEN_BYTES_MAX as u64 + 8;
     file.take(bound).read_to_string(&mut text).map_err(unreadable)?;
-    parse(text.trim()).ok_or_else(|| {
-        wrong(format!("holds no token: a token is {}", settings::TOKEN.allowed))
-    })
+    parse(text.trim())
+        .ok_or_else(|| wrong(format!("holds no token: a token is {}", settings::TOKEN.allowed)))
 }
 
 /// Writes a token file that only its owner may read (0600). Never writes over a file.
@@ -83,12 +82,8 @@ pub fn read_file(path: &Path) -> Result<Token> {
 pub fn write_file(path: &Path, token: &Token) -> Result<()> {
     let failed =
         |cause| Error::system(format_args!("writing the token file {}", path.display()), &cause);
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let mut file: File =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(&[token.secret(), b"\n"].concat()).map_err(failed)?;
     file.sync_all().map_err(failed)
 }
