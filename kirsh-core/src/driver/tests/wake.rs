@@ -20,7 +20,7 @@ on_both_drivers!(
     readiness_tells_of_the_peers_leaving,
 );
 
-fn a_deadline_ends_the_wait_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>) {
+fn a_deadline_ends_the_wait_and_loses_nothing<T: Io + 'static>(open: fn() -> io::Result<T>) {
     for spin_ns in [0, 1_000_000, u64::MAX] {
         let (near, mut far) = tcp_pair();
         let mut io = open().unwrap();
@@ -44,7 +44,7 @@ fn a_deadline_ends_the_wait_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>
     }
 }
 
-fn a_wait_for_nothing_only_looks<T: Io>(open: fn() -> io::Result<T>) {
+fn a_wait_for_nothing_only_looks<T: Io + 'static>(open: fn() -> io::Result<T>) {
     let mut io = open().unwrap();
     assert_eq!(io.look(), []);
     // A deadline that is over, however long the spin.
@@ -53,7 +53,7 @@ fn a_wait_for_nothing_only_looks<T: Io>(open: fn() -> io::Result<T>) {
     assert_eq!(done_now, [done(9, 9)], "what was there before was touched");
 }
 
-fn a_doorbell_wakes_a_sleeper_and_a_spinner<T: Io>(open: fn() -> io::Result<T>) {
+fn a_doorbell_wakes_a_sleeper_and_a_spinner<T: Io + 'static>(open: fn() -> io::Result<T>) {
     for spin_ns in [0, PATIENCE_NS] {
         let bell = Arc::new(Doorbell::new().unwrap());
         let answer = Arc::new(Doorbell::new().unwrap());
@@ -86,7 +86,7 @@ fn a_doorbell_wakes_a_sleeper_and_a_spinner<T: Io>(open: fn() -> io::Result<T>) 
     }
 }
 
-fn a_busy_sender_still_hears_the_doorbell<T: Io>(open: fn() -> io::Result<T>) {
+fn a_busy_sender_still_hears_the_doorbell<T: Io + 'static>(open: fn() -> io::Result<T>) {
     let (near, far) = UnixStream::pair().unwrap();
     let bell = Doorbell::new().unwrap();
     let mut io = open().unwrap();
@@ -123,7 +123,7 @@ fn interrupt_on(signal: libc::c_int) {
     }
 }
 
-fn a_signal_ends_the_sleep_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>) {
+fn a_signal_ends_the_sleep_and_loses_nothing<T: Io + 'static>(open: fn() -> io::Result<T>) {
     interrupt_on(libc::SIGUSR1);
     for submitted_before in [false, true] {
         let (near, mut far) = tcp_pair();
@@ -158,7 +158,7 @@ fn a_signal_ends_the_sleep_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>)
     }
 }
 
-fn a_blocked_signal_does_not_end_the_sleep<T: Io>(open: fn() -> io::Result<T>) {
+fn a_blocked_signal_does_not_end_the_sleep<T: Io + 'static>(open: fn() -> io::Result<T>) {
     interrupt_on(libc::SIGUSR2);
     let (near, mut far) = tcp_pair();
     let (ready, is_ready) = std::sync::mpsc::channel();
@@ -183,7 +183,7 @@ fn a_blocked_signal_does_not_end_the_sleep<T: Io>(open: fn() -> io::Result<T>) {
     sleeper.join().unwrap();
 }
 
-fn readiness_tells_of_the_peers_leaving<T: Io>(open: fn() -> io::Result<T>) {
+fn readiness_tells_of_the_peers_leaving<T: Io + 'static>(open: fn() -> io::Result<T>) {
     for (near, far) in pairs() {
         let mut io = open().unwrap();
         io.readable(1, near.as_raw_fd());
