@@ -14,7 +14,9 @@ on_both_drivers!(
     a_disconnect_ends_what_is_in_flight,
 );
 
-fn a_cancelled_receive_returns_and_its_memory_stays_untouched<T: Io>(open: fn() -> io::Result<T>) {
+pub(super) fn a_cancelled_receive_returns_and_its_memory_stays_untouched<T: Io>(
+    open: fn() -> io::Result<T>,
+) {
     let (mut near, mut far) = tcp_pair();
     let mut io = open().unwrap();
     let mut target = Message::new(vec![vec![0xaa; 1 << 16]]);
@@ -97,7 +99,7 @@ fn a_cancel_does_not_reach_the_next_owner_of_the_number<T: Io>(open: fn() -> io:
     assert_eq!(io.finish(1, 0), [done(2, 2)]);
 }
 
-fn dropping_ends_what_is_in_flight<T: Io>(open: fn() -> io::Result<T>) {
+pub(super) fn dropping_ends_what_is_in_flight<T: Io>(open: fn() -> io::Result<T>) {
     let (mut near, mut far) = tcp_pair();
     let mut io = open().unwrap();
     let mut target = Message::new(vec![vec![0xaa; 64]]);

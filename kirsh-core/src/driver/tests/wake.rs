@@ -20,7 +20,9 @@ on_both_drivers!(
     readiness_tells_of_the_peers_leaving,
 );
 
-fn a_deadline_ends_the_wait_and_loses_nothing<T: Io + 'static>(open: fn() -> io::Result<T>) {
+pub(super) fn a_deadline_ends_the_wait_and_loses_nothing<T: Io + 'static>(
+    open: fn() -> io::Result<T>,
+) {
     for spin_ns in [0, 1_000_000, u64::MAX] {
         let (near, mut far) = tcp_pair();
         let mut io = open().unwrap();
