@@ -300,17 +300,9 @@ impl Io for UringIo {
         if self.born.check().is_err() {
             return;
         }
-        // Handed over at once: the caller may close the descriptor as soon as the operations have
-        // completed, and its number must not by then stand in a cancel that is yet to come.
-        if self.push(&op::poll::cancel(descriptor).user_data(TOKEN_RESERVED)) {
-            for _ in 0..PUSH_ATTEMPTS {
-                let visit = self.enter(None);
-                if !self.has_unsubmitted() || visit.is_err() {
-                    break;
-                }
-                self.fetch_early();
-            }
-        }
+        // Handed over by the next `wait`. Should the descriptor's number have a new owner by then,
+        // nothing happens to it: the kernel takes entries in order, so the new owner's come later.
+        self.push(&op::poll::cancel(descriptor).user_data(TOKEN_RESERVED));
     }
 
     fn in_flight(&self) -> usize {
