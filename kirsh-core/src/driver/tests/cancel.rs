@@ -108,10 +108,18 @@ pub(super) fn dropping_ends_what_is_in_flight<T: Io>(open: fn() -> io::Result<T>
     let mut large = Message::space(64 << 20);
     io.receive(1, &near, &mut target, true);
     io.send(2, &stuck, &mut large, true);
+    // A request that lives on keeps its socket open, so that the peer sees no end. A socket pair
+    // tells at once.
+    let (left, mut right) = UnixStream::pair().unwrap();
+    let mut ended = Message::space(8);
+    io.receive(4, &left, &mut ended, true);
     assert_eq!(io.look(), []);
     // This one the kernel has not even seen.
     io.receive(3, &stuck, &mut other, true);
     drop(io);
+    drop(left);
+    right.set_nonblocking(true).unwrap();
+    assert_eq!(right.read(&mut [0; 1]).unwrap(), 0);
     far.write_all(&[0x55; 64]).unwrap();
     let mut bytes = [0; 64];
     near.read_exact(&mut bytes).unwrap();
