@@ -27,7 +27,5 @@ mod sync;
 mod thread;
 pub mod uring;
 
-pub(crate) use progress::{Facts, Roll};
-
 #[cfg(test)]
 mod tests;
