@@ -276,7 +276,7 @@ fn an_acceptor_that_cannot_prove_itself_is_found_out() {
     acceptor.feed(&dialer.output().expect("a hello"));
     acceptor.accept(local(), token());
     dialer.feed(&acceptor.output().expect("a challenge"));
-    // It takes any proof, but has none. Sending the dialler's own back does not help: the labels
+    // It takes any proof, but has none. Sending the dialer's own back does not help: the labels
     // differ.
     let proof = dialer.output().expect("a proof");
     let mut echoed = [0; MAC_BYTES];
