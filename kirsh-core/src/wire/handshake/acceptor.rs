@@ -104,7 +104,7 @@ impl Acceptor {
             nonce: self.nonce,
             job: local.job.clone(),
         });
-        let challenge_bytes = self.transport.send(&challenge).to_vec();
+        let challenge_bytes = self.transport.send(&challenge);
         self.phase = Phase::Proof { hello, hello_bytes, challenge_bytes, local, token };
         self.state = State::InProgress;
     }
