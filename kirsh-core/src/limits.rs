@@ -53,3 +53,7 @@ pub const CALL_HISTORY: usize = 64;
 
 /// Operations that wait in one communicator.
 pub const QUEUE_MAX: usize = 65_536;
+
+/// Bytes that `kirsh run` holds of a rank's line before it shows the part that it has: a pipe's
+/// usual capacity, far beyond any line a person reads.
+pub const OUTPUT_LINE_BYTES_MAX: usize = 64 << 10;
