@@ -191,6 +191,7 @@ fn the_first_failure_stops_the_others_and_what_they_started() {
         stderr.contains("rank 2 failed first: it exited with code 3; stopping ranks 0, 1"),
         "{stderr}"
     );
+    assert!(stderr.ends_with("the run failed with rank 2, which exited with code 3\n"), "{stderr}");
     assert!(!stderr.contains("killing"), "sleep heeds SIGTERM: {stderr}");
     assert!(start.elapsed() < Duration::from_secs(60));
     groups.into_iter().for_each(assert_gone);
@@ -220,6 +221,33 @@ fn what_ranks_leave_running_is_stopped_at_the_end() {
     assert_eq!(out.code, 0, "every rank ended well");
     assert!(out.stderr().contains("stopping what they left running"), "{out:?}");
     groups.into_iter().for_each(assert_gone);
+}
+
+#[test]
+fn helpers_that_end_with_their_rank_are_let() {
+    // The helper reads until the rank, which alone holds the other end, has gone.
+    let out = sh(
+        2,
+        "mkfifo $FIFO.$RANK; { cat < $FIFO.$RANK; rm $FIFO.$RANK; echo end; } & \
+                     exec 3> $FIFO.$RANK; exit 0",
+    );
+    assert_eq!((out.code, out.stderr().as_str()), (0, ""));
+    let mut lines = out.stdout_lines();
+    lines.sort();
+    assert_eq!(lines, ["[0] end", "[1] end"]);
+}
+
+#[test]
+fn a_process_that_left_its_rank_does_not_hold_up_the_end() {
+    let mut run = Kirsh::new(["run", "-n", "1", "--no-prefix", "--"])
+        .start_sh("setsid sh -c 'echo $$; exec sleep 600' & read line < \"$FIFO\"");
+    let stray: i32 = run.line().parse().unwrap();
+    run.release();
+    let out = run.finish();
+    // SAFETY: kill touches no memory. The process was started by this test and sleeps still, which
+    // the result shows.
+    assert_eq!(unsafe { libc::kill(stray, libc::SIGKILL) }, 0, "it is left alone");
+    assert_eq!((out.code, out.stderr().as_str()), (0, ""));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `kirsh run`: starts a program as the ranks of a world on this host, and sees them to their end.
 //!
-//! [`store`] is what they meet at, [`environment`] what they are told, [`supervise`] who starts and
-//! stops them, [`pump`] and [`lines`] what becomes of their output, [`sys`] the system calls.
+//! [`store`] is what they meet at, [`environment`] what they are told, [`children`] their processes,
+//! [`supervise`] who stops them and when, [`pump`] and [`lines`] what becomes of their output, [`sys`] the system calls.
 //!
 //! Each rank leads a process group of its own, and only these groups are ever signalled. Ranks
 //! read from /dev/null, as a group in the background may not read the terminal. A rank dies with
@@ -9,6 +9,7 @@
 //! but is stopped with its group in every other case. A process that leaves its rank's group
 //! (setsid) has left the launcher's care.
 
+mod children;
 mod environment;
 mod group;
 mod lines;
@@ -31,21 +32,23 @@ use super::FAILED;
 use crate::error::Error;
 use crate::limits::{JOB_ID_MAX, WORLD_SIZE_MAX};
 
-/// What the launcher answers with where it is not a rank's own exit code.
-const EXIT_CODES: &str = "\
-Exit code: 0 when every rank ended with 0; otherwise that of the first rank that failed, \
-128 + N if signal N killed it. 124 when --timeout ran out, 126 or 127 when the program cannot be \
-started or found, 128 + N after the launcher itself was told to stop by signal N.
+/// What the options do not say.
+const AFTER_HELP: &str = "\
+Exit code:
+  0 when every rank ended with 0, otherwise that of the first rank that failed;
+  128 + N where signal N killed it, or told the launcher itself to stop;
+  124 when --timeout ran out; 126 or 127 when the program cannot be started or found.
 
-Ranks read from /dev/null. Their variables: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, \
-MASTER_ADDR, MASTER_PORT and the others that torchrun sets; KIRSH_RANK, KIRSH_WORLD_SIZE, \
-KIRSH_JOB_ID, KIRSH_RENDEZVOUS, KIRSH_TOKEN; and, unless already set, OMP_NUM_THREADS=1 (with more \
-than one rank) and PYTHONUNBUFFERED=1.";
+Ranks read from /dev/null and find in their environment:
+  RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT and what
+  else torchrun sets; KIRSH_RANK, KIRSH_WORLD_SIZE, KIRSH_LOCAL_RANK, KIRSH_LOCAL_SIZE,
+  KIRSH_JOB_ID, KIRSH_RENDEZVOUS, KIRSH_TOKEN; and, unless set before, PYTHONUNBUFFERED=1
+  and, with more than one rank, OMP_NUM_THREADS=1.";
 
 /// What `kirsh run` is told.
 #[derive(clap::Args)]
 #[command(override_usage = "kirsh run -n <N> [OPTIONS] -- <PROGRAM> [ARGUMENT]...")]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = AFTER_HELP)]
 pub(super) struct Args {
     /// How many ranks to start.
     #[arg(short = 'n', long = "ranks", value_name = "N",

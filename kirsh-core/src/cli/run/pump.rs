@@ -185,10 +185,9 @@ impl Carrier {
     }
 
     fn pass_on(&mut self, ready: &[bool]) {
-        for stream in 0..self.pipes.len() {
-            let Some(pipe) = self.pipes[stream].as_mut().filter(|_| ready[stream]) else {
-                continue;
-            };
+        let streams = (0..self.pipes.len()).zip(ready).filter(|(_, ready)| **ready);
+        for (stream, _) in streams {
+            let Some(pipe) = &mut self.pipes[stream] else { continue };
             match pipe.read(&mut self.chunk) {
                 Ok(0) => self.close(stream),
                 Ok(count) => {

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::children::{Children, GONE_AFTER};
 use super::environment::Environment;
 use super::group;
-use super::pump::{Pump, Source, Target};
+use super::pump::Pump;
 use super::sys::{self, Exit, SignalName, Signals};
 use crate::cli::FAILED;
 
@@ -17,19 +17,16 @@ const TIMED_OUT: i32 = 124;
 const NOT_STARTED: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
-/// How long a killed process may take to be gone. Only one that sleeps in the kernel, on a dead
-/// disk or network file system, takes longer, and nothing more can be done about it.
-const GONE_AFTER: Duration = Duration::from_secs(10);
-
 /// How often to look for what ranks have left behind: nobody tells of the death of a grandchild.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long helpers of a rank (a pipeline's other end, a language's resource tracker) may take to
+/// notice that it has ended, before they count as left behind.
+const FOLLOWERS_END_AFTER: Duration = Duration::from_secs(2);
 
 /// How often to look for ended ranks although no signal says so. In an interpreter another thread,
 /// one that does not block signals, may have swallowed it.
 const LOOK_ANYWAY: Duration = Duration::from_secs(1);
-
-/// The prefixes' colours, told apart on light and dark ground alike.
-const COLORS: [&str; 6] = ["36", "33", "35", "32", "34", "31"];
 
 /// What the user asked for.
 pub(super) struct Options {
@@ -82,12 +79,16 @@ pub(super) fn supervise(
         pump: &pump,
         stop: Stop::None,
         code: None,
+        last_word: None,
         interrupted: false,
         deadline,
     };
     world.watch(&mut signals)?;
     let code = world.code.unwrap_or(0);
     let interrupted = world.interrupted;
+    if let Some(word) = world.last_word {
+        pump.say(word);
+    }
     drop(children);
     finish_output(&pump, &mut signals, interrupted, options.kill_after)?;
     Ok(code)
@@ -120,96 +121,6 @@ fn finish_output(
     Ok(())
 }
 
-struct Child {
-    pid: i32,
-    exit: Option<Exit>,
-}
-
-/// The ranks' processes, in order of rank. They stay zombies until this is dropped, which kills
-/// what is left of their groups; so a group's number is theirs for as long as it may be signalled.
-#[derive(Default)]
-struct Children(Vec<Child>);
-
-impl Children {
-    fn spawn(
-        &mut self,
-        rank: u32,
-        options: &Options,
-        environment: &Environment,
-        signals: &Signals,
-        sources: &mut Vec<Source>,
-    ) -> io::Result<()> {
-        let mut command = Command::new(&options.command[0]);
-        command.args(&options.command[1..]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        environment.apply(rank, &mut command);
-        signals.prepare(&mut command);
-        let mut process = command.spawn()?;
-        // Linux keeps process ids far below what an i32 holds.
-        self.0.push(Child { pid: process.id() as i32, exit: None });
-        let label = |color| match options.prefix {
-            true => label(rank, color),
-            false => Vec::new(),
-        };
-        let stdout = process.stdout.take().map(|pipe| Source {
-            pipe: pipe.into(),
-            target: Target::Stdout,
-            label: label(options.stdout_color),
-        });
-        let stderr = process.stderr.take().map(|pipe| Source {
-            pipe: pipe.into(),
-            target: Target::Stderr,
-            label: label(options.stderr_color),
-        });
-        sources.extend(stdout.into_iter().chain(stderr));
-        Ok(())
-    }
-
-    fn leaders(&self) -> impl Iterator<Item = i32> {
-        self.0.iter().map(|child| child.pid)
-    }
-
-    fn signal(&self, signal: i32) {
-        self.leaders().for_each(|leader| sys::signal_group(leader, signal));
-    }
-
-    /// The ranks that have not ended.
-    fn running(&self) -> Vec<u32> {
-        let ranks = (0..).zip(&self.0);
-        ranks.filter(|(_, child)| child.exit.is_none()).map(|(rank, _)| rank).collect()
-    }
-
-    /// Looks who has ended since the last time.
-    fn look(&mut self) -> io::Result<Vec<(u32, Exit)>> {
-        let mut news = Vec::new();
-        for (rank, child) in (0..).zip(&mut self.0).filter(|(_, child)| child.exit.is_none()) {
-            child.exit = sys::exit_of(child.pid)?;
-            news.extend(child.exit.map(|exit| (rank, exit)));
-        }
-        Ok(news)
-    }
-}
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        // After an orderly end there is nobody left; this is for the other ways out.
-        self.signal(libc::SIGKILL);
-        let give_up = Instant::now() + GONE_AFTER;
-        while group::any_alive(self.leaders()) && Instant::now() < give_up {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.leaders().for_each(sys::reap_group);
-    }
-}
-
-fn label(rank: u32, color: bool) -> Vec<u8> {
-    match COLORS[rank as usize % COLORS.len()] {
-        code if color => format!("\x1b[{code}m[{rank}]\x1b[0m "),
-        _ => format!("[{rank}] "),
-    }
-    .into_bytes()
-}
-
 /// How far the stopping of the ranks has come.
 #[derive(Clone, Copy)]
 enum Stop {
@@ -231,6 +142,8 @@ struct World<'a> {
     stop: Stop,
     /// The exit code, once something other than success is certain.
     code: Option<i32>,
+    /// What to say at the end again, since those that are stopped may say a lot.
+    last_word: Option<String>,
     /// A signal told the launcher to stop.
     interrupted: bool,
     deadline: Option<Instant>,
@@ -243,6 +156,7 @@ impl World<'_> {
 
     /// Waits until nothing of the ranks' groups is left, or until it has to be given up.
     fn watch(&mut self, signals: &mut Signals) -> io::Result<()> {
+        let mut followers_until = None;
         loop {
             let news = self.children.look()?;
             self.take_failure(&news);
@@ -251,7 +165,8 @@ impl World<'_> {
                 if !group::any_alive(self.children.leaders()) {
                     return Ok(());
                 }
-                if !self.told_to_stop() {
+                let until = followers_until.get_or_insert(Instant::now() + FOLLOWERS_END_AFTER);
+                if !self.told_to_stop() && *until <= Instant::now() {
                     self.pump.say("all ranks have ended; stopping what they left running");
                     self.tell(libc::SIGTERM);
                 }
@@ -283,6 +198,9 @@ impl World<'_> {
         };
         self.pump.say(format_args!("rank {rank} failed first: it {exit}{also}{stopping}"));
         self.code = Some(exit.code());
+        if !others.is_empty() {
+            self.last_word = Some(format!("the run failed with rank {rank}, which {exit}"));
+        }
         self.tell(libc::SIGTERM);
     }
 
