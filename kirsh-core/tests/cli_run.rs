@@ -304,8 +304,8 @@ fn suspended_ranks_are_stopped_too() {
 
 #[test]
 fn ranks_sleep_while_the_launcher_is_suspended() {
-    let mut run = Kirsh::new(["run", "-n", "1", "--no-prefix", "--"])
-        .start_sh("echo $$; while :; do sleep 0.01; done");
+    let mut run =
+        Kirsh::new(["run", "-n", "1", "--no-prefix", "--"]).start_sh("echo $$; exec sleep 600");
     let group: i32 = run.line().parse().unwrap();
     run.signal(libc::SIGTSTP);
     await_state(group, 'T');

@@ -5,6 +5,7 @@
 //! that calls [`main`] can still clean up.
 
 mod run;
+mod token;
 
 use std::ffi::OsString;
 
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Start a program as the ranks of a world on this host.
     Run(run::Args),
+    /// Draw a token for starting ranks by hand across hosts.
+    Token(token::Args),
 }
 
 /// Runs the command with these arguments, of which the first is the name of the program, and
@@ -43,5 +46,6 @@ pub fn main(args: Vec<OsString>) -> i32 {
     };
     match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Token(args) => token::run(args),
     }
 }

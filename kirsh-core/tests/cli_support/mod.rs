@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,11 +17,13 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// A command to be.
 pub(crate) struct Kirsh(Command);
 
+#[allow(dead_code, reason = "not every test file needs all of them")]
 impl Kirsh {
     pub(crate) fn new(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kirsh"));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.env_remove("NO_COLOR");
+        // A directory in PATH that this user may not search would hide that a program is missing.
+        command.env("PATH", "/usr/bin:/bin").env_remove("NO_COLOR");
         Kirsh(command)
     }
 
@@ -37,6 +39,11 @@ impl Kirsh {
 
     pub(crate) fn env_remove(mut self, name: &str) -> Self {
         self.0.env_remove(name);
+        self
+    }
+
+    pub(crate) fn current_dir(mut self, path: &Path) -> Self {
+        self.0.current_dir(path);
         self
     }
 
@@ -140,6 +147,13 @@ impl Running {
 
     /// Waits for the end without reading standard output any further.
     pub(crate) fn wait_code(&mut self) -> i32 {
+        let (code, late) = self.reap();
+        assert!(!late, "kirsh was still running after {DEADLINE:?}");
+        code
+    }
+
+    /// The exit code, and whether the watchdog had to help.
+    fn reap(&mut self) -> (i32, bool) {
         // The watchdog first: it may signal the child only until that is reaped. So wait for the
         // end without reaping.
         let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -156,8 +170,7 @@ impl Running {
             None => false,
         };
         let status = self.child.wait().unwrap();
-        assert!(!late, "kirsh was still running after {DEADLINE:?}");
-        status.code().unwrap_or_else(|| -status.signal().unwrap())
+        (status.code().unwrap_or_else(|| -status.signal().unwrap()), late)
     }
 
     /// Reads the rest and waits for the end.
@@ -177,7 +190,7 @@ impl Drop for Running {
         if self.watchdog.is_some() {
             // The test has failed on the way.
             let _ = self.child.kill();
-            self.wait_code();
+            self.reap();
         }
         let _ = fs::remove_file(&self.fifo);
     }

@@ -1,7 +1,8 @@
 //! `kirsh run`: starts a program as the ranks of a world on this host, and sees them to their end.
 //!
-//! [`store`] is what they meet at, [`environment`] what they are told, [`children`] their processes,
-//! [`supervise`] who stops them and when, [`pump`] and [`lines`] what becomes of their output, [`sys`] the system calls.
+//! [`store`] is what they meet at, [`environment`] what they are told, [`children`] and [`group`]
+//! their processes, [`supervise`] who stops them and when, [`pump`] and [`lines`] what becomes of
+//! their output, [`sys`] the system calls.
 //!
 //! Each rank leads a process group of its own, and only these groups are ever signalled. Ranks
 //! read from /dev/null, as a group in the background may not read the terminal. A rank dies with

@@ -1,36 +1,34 @@
 //! The store that the ranks meet at: served here, on loopback, for as long as the world runs.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::error::{Error, Result};
+use crate::rendezvous::{TcpServer, token};
 use crate::wire::auth::Token;
 
+/// Random bytes in a drawn job id. It only tells runs apart; the token is the secret.
+const JOB_ID_BYTES: usize = 4;
+
+/// A store that runs until it is dropped.
 pub(super) struct Store {
-    _server: TcpListener,
-    address: SocketAddr,
+    server: TcpServer,
     job_id: String,
     token: Token,
 }
 
 impl Store {
     /// Serves a store under a freshly drawn token, and under this job id or a drawn one.
-    ///
-    /// Its threads inherit the signal mask of the calling thread.
     pub(super) fn serve(job_id: Option<String>) -> Result<Store> {
-        let token = Token::new(draw(32)?);
-        let job_id = match job_id {
-            Some(given) => given,
-            None => format!("run-{}", draw(4)?),
-        };
-        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .map_err(|cause| Error::system("binding the store to loopback", &cause))?;
-        let address =
-            server.local_addr().map_err(|cause| Error::system("asking for the port", &cause))?;
-        Ok(Store { _server: server, address, job_id, token })
+        let token = token::generate()?;
+        let job_id = job_id.map_or_else(draw_job_id, Ok)?;
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = TcpServer::bind(anywhere, &job_id, Some(token.clone()))?;
+        Ok(Store { server, job_id, token })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        self.server.addr()
     }
 
     pub(super) fn job_id(&self) -> &str {
@@ -43,10 +41,9 @@ impl Store {
     }
 }
 
-/// Random bytes, as hexadecimal digits.
-fn draw(count: usize) -> Result<String> {
-    let mut bytes = vec![0; count];
+fn draw_job_id() -> Result<String> {
+    let mut bytes = [0; JOB_ID_BYTES];
     getrandom::fill(&mut bytes)
-        .map_err(|cause| Error::system("drawing random bytes", &std::io::Error::other(cause)))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        .map_err(|cause| Error::system("drawing a job id", &io::Error::other(cause)))?;
+    Ok(format!("run-{:08x}", u32::from_ne_bytes(bytes)))
 }
