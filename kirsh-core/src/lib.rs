@@ -3,6 +3,9 @@
 #[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
 compile_error!("kirsh runs on 64-bit little-endian Linux only");
 
+#[cfg(feature = "cli")]
+pub mod cli;
+#[doc(hidden)]
 pub mod comm;
 #[doc(hidden)]
 pub mod driver;
