@@ -7,12 +7,14 @@
 
 #[path = "sim/canary.rs"]
 mod canary;
+#[path = "sim/fault.rs"]
+mod fault;
 
 use std::ops::Range;
 
 use kirsh_core::plan::{Params, algorithms, build, bytes_sent};
 use kirsh_core::sim::{Calling, Report, Scenario, run};
-use kirsh_core::{Algorithm, Call, Collective, DataType, ErrorKind, Rank, ReduceOp};
+use kirsh_core::{Algorithm, Call, Collective, DataType, Rank, ReduceOp};
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
@@ -32,10 +34,10 @@ fn seeds(usual: u64) -> Range<u64> {
 fn simulate(test: &str, scenario: &Scenario) -> Report {
     run(scenario).unwrap_or_else(|failure| {
         panic!(
-            "{failure:?}\nworld {world}, seed {seed}, look-ahead {}, slabs {}, cut {:?}; again: KIRSH_SIM_WORLD={world} KIRSH_SIM_SEED={seed} cargo test -p kirsh-core --features sim --test sim {test}",
+            "{failure:?}\nworld {world}, seed {seed}, look-ahead {}, slabs {}, {:?}; again: KIRSH_SIM_WORLD={world} KIRSH_SIM_SEED={seed} cargo test -p kirsh-core --features sim --test sim {test}",
             scenario.look_ahead,
             scenario.slabs_per_link,
-            scenario.cut_after,
+            scenario.fault,
             world = scenario.world,
             seed = scenario.seed,
         )
@@ -84,6 +86,8 @@ fn calls(world: u32, in_place: bool) -> Vec<Calling> {
 fn every_algorithm_gives_the_right_result_in_every_world() {
     for world in worlds(1..65) {
         let mut orders = None;
+        // Small worlds are cheap, and there chance finds more.
+        let count = if world <= 16 { 8 } else { 1 };
         for in_place in [false, true] {
             let calls = calls(world, in_place);
             let sent: Vec<u64> = (0..world)
@@ -92,14 +96,14 @@ fn every_algorithm_gives_the_right_result_in_every_world() {
                     calls.iter().flat_map(|call| bytes_sent(&*plan(call)).into_values()).sum()
                 })
                 .collect();
-            // Small worlds are cheap, and there chance finds more.
-            for seed in seeds(if world <= 16 { 8 } else { 2 }) {
+            for seed in seeds(count) {
                 let mut scenario = Scenario::new(world, calls.clone(), seed);
-                scenario.slabs_per_link = 1 + (seed % 2) as u8;
+                scenario.slabs_per_link = 1 + ((seed + u64::from(world)) % 2) as u8;
                 let report =
                     simulate("every_algorithm_gives_the_right_result_in_every_world", &scenario);
                 assert_eq!(report.bytes_sent, sent, "world {world}, seed {seed}");
-                assert!(report.outcomes.iter().flatten().all(|outcome| outcome.is_ok()));
+                let outcomes = report.outcomes.iter().flatten();
+                assert!(outcomes.flatten().all(|outcome| outcome.is_ok()));
                 // The same bits in every run, in place or not.
                 let orders = orders.get_or_insert_with(|| report.orders.clone());
                 assert_eq!(&report.orders, orders, "world {world}, seed {seed}");
@@ -117,30 +121,27 @@ fn a_seed_gives_the_same_run_again() {
 }
 
 #[test]
-fn a_broken_link_ends_every_call_with_an_error_or_the_right_result() {
-    let mut failed = 0;
-    for world in worlds(2..14) {
-        let calls: Vec<_> = calls(world, world % 2 == 0).into_iter().rev().take(12).collect();
-        for seed in seeds(30) {
-            let mut scenario = Scenario::new(world, calls.clone(), seed);
-            let test = "a_broken_link_ends_every_call_with_an_error_or_the_right_result";
-            let events = simulate(test, &scenario).events;
-            scenario.cut_after = Some(1 + (seed * 0x9e37_79b9) % events);
-            let report = simulate(test, &scenario);
-            for rank in 0..world as usize {
-                let outcomes = report.outcomes.iter().map(|outcomes| &outcomes[rank]);
-                let errors: Vec<_> = outcomes.skip_while(|outcome| outcome.is_ok()).collect();
-                // Poisoned for good, with the first cause.
-                let messages: Vec<_> =
-                    errors.iter().map(|error| format!("{:?}", error.as_ref().err())).collect();
-                assert!(messages.windows(2).all(|pair| pair[0] == pair[1]), "{messages:?}");
-                for outcome in errors {
-                    let error = outcome.as_ref().expect_err("an error after an error");
-                    assert_eq!(error.kind(), ErrorKind::PeerLost, "{error}");
-                    failed += 1;
-                }
-            }
+fn a_short_look_ahead_stops_nothing() {
+    for world in worlds(2..20) {
+        for look_ahead in [4, 5, 16] {
+            let mut scenario = Scenario::new(world, calls(world, world % 2 == 0), look_ahead);
+            scenario.look_ahead = look_ahead as usize;
+            simulate("a_short_look_ahead_stops_nothing", &scenario);
         }
     }
-    assert!(failed > 0, "no cut hit anything");
+}
+
+#[test]
+fn worlds_of_hundreds_of_ranks_agree() {
+    for world in worlds(300..301) {
+        let call = |algorithm, count| {
+            Calling::new(params(world, algorithm, ReduceOp::Avg, 0, count), true)
+        };
+        let calls = Algorithm::ALL.iter().map(|algorithm| match algorithm {
+            Algorithm::Dissemination => call(*algorithm, 0),
+            _ => call(*algorithm, 301),
+        });
+        let scenario = Scenario::new(world, calls.collect(), 5);
+        simulate("worlds_of_hundreds_of_ranks_agree", &scenario);
+    }
 }

@@ -132,7 +132,7 @@ impl Memory {
             Space::Scratch => SCRATCH,
         };
         let len = self.segments[segment].len() as u64 * self.size;
-        let whole = span.offset % self.size == 0 && span.len % self.size == 0;
+        let whole = span.offset.is_multiple_of(self.size) && span.len.is_multiple_of(self.size);
         let place = Place { segment, begin: span.offset, end: span.end() };
         (whole && place.end <= len).then_some(place)
     }

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod act;
 mod check;
 mod memory;
 mod network;
@@ -26,6 +27,9 @@ use crate::error::Error;
 use crate::plan::{Params, Plan};
 use crate::types::Rank;
 
+/// Makes another plan of a rank's own.
+pub type Replace = fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan>;
+
 /// One call, as every rank makes it.
 #[derive(Clone, Debug)]
 pub struct Calling {
@@ -35,13 +39,20 @@ pub struct Calling {
     /// Keeps from the session that the call is in place: a defect that must be found.
     pub alias_hidden: bool,
     /// Puts something in a plan's place, to see it found.
-    pub replace: Option<fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan>>,
+    pub replace: Option<Replace>,
+    /// What a rank calls instead: a mistake of its user.
+    pub mistake: Option<fn(Rank, Params) -> Params>,
 }
 
 impl Calling {
     /// A call with the plan that belongs to it.
     pub const fn new(params: Params, in_place: bool) -> Self {
-        Calling { params, in_place, alias_hidden: false, replace: None }
+        Calling { params, in_place, alias_hidden: false, replace: None, mistake: None }
+    }
+
+    /// What this rank calls.
+    fn params_of(&self, rank: Rank) -> Params {
+        self.mistake.map_or(self.params, |mistake| mistake(rank, self.params))
     }
 }
 
@@ -56,15 +67,29 @@ pub struct Scenario {
     pub seed: u64,
     pub look_ahead: usize,
     pub slabs_per_link: u8,
-    /// After how many events one link that is up, taken at random, breaks.
-    pub cut_after: Option<u64>,
+    /// What goes wrong, and after how many events.
+    pub fault: Option<(u64, Fault)>,
+    /// How long a call may take on a clock that goes on whenever nothing else can happen. 0 stops
+    /// that clock, so that a deadlock is found as one.
+    pub timeout_ns: u64,
+}
+
+/// Something that goes wrong on purpose.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// A link that is up, taken at random, breaks.
+    Cut,
+    /// The process of a rank ends: its links close, and everybody hears of it.
+    Crash(Rank),
+    /// A rank stands still, its links open.
+    Freeze(Rank),
 }
 
 impl Scenario {
     /// A run without faults, with the longest look-ahead and one slab per link.
     pub fn new(world: u32, calls: Vec<Calling>, seed: u64) -> Self {
         let look_ahead = crate::limits::LOOK_AHEAD_MAX;
-        Scenario { world, calls, seed, look_ahead, slabs_per_link: 1, cut_after: None }
+        Scenario { world, calls, seed, look_ahead, slabs_per_link: 1, fault: None, timeout_ns: 0 }
     }
 }
 
@@ -118,10 +143,12 @@ pub struct Report {
     /// For each call, a number that stands for the order of folds of every element; `None` where
     /// no rank got a result.
     pub orders: Vec<Option<u64>>,
-    /// For each call, what every rank got out of it.
-    pub outcomes: Vec<Vec<Result<(), Error>>>,
+    /// For each call, what every rank got out of it; `None` for one that crashed or froze before.
+    pub outcomes: Vec<Vec<Option<Result<(), Error>>>>,
     /// How many events there were.
     pub events: u64,
+    /// Where the clock stood in the end.
+    pub now_ns: u64,
     /// Bytes of payload that each rank sent, over all calls.
     pub bytes_sent: Vec<u64>,
 }

@@ -29,6 +29,10 @@ struct Pair {
 pub(super) struct Network {
     wires: HashMap<(Rank, Rank), Wire>,
     pairs: HashMap<(Rank, Rank), Pair>,
+    /// Control messages on their way from the first to the second.
+    unheard: HashMap<(Rank, Rank), u32>,
+    /// Ends that would hear of a closing before the closer's last words.
+    held: Vec<(Rank, Rank)>,
     /// Pairs in the order in which they were first dialled, so that chance can pick one.
     order: Vec<(Rank, Rank)>,
 }
@@ -82,6 +86,37 @@ impl Network {
         self.pairs.entry(key(rank, peer)).or_default().ends_up += 1;
     }
 
+    /// A control message leaves.
+    pub(super) fn say(&mut self, from: Rank, to: Rank) {
+        *self.unheard.entry((from, to)).or_default() += 1;
+    }
+
+    /// A control message has been heard.
+    pub(super) fn heard(&mut self, from: Rank, to: Rank, queue: &mut Queue) {
+        let unheard = self.unheard.entry((from, to)).or_default();
+        *unheard = unheard.saturating_sub(1);
+        if *unheard == 0 {
+            self.held.retain(|&(rank, peer)| {
+                let let_go = (rank, peer) == (to, from);
+                if let_go {
+                    queue.push(Event::LinkDown { rank, peer });
+                }
+                !let_go
+            });
+        }
+    }
+
+    /// Whether a rank may notice that a peer has closed a link. Not while the peer still has
+    /// something to say: drivers read a peer's control link before they believe that a data link
+    /// is lost, or the cause of a failure would be lost behind its consequences.
+    pub(super) fn may_notice(&mut self, rank: Rank, peer: Rank) -> bool {
+        let may = self.unheard.get(&(peer, rank)).is_none_or(|unheard| *unheard == 0);
+        if !may {
+            self.held.push((rank, peer));
+        }
+        may
+    }
+
     /// One end learns that the link is broken.
     pub(super) fn link_down(&mut self, rank: Rank, peer: Rank, queue: &mut Queue) {
         let pair = self.pairs.entry(key(rank, peer)).or_default();
@@ -92,11 +127,12 @@ impl Network {
     }
 
     /// Breaks a link that is open at both ends, if there is one: what was about to move is lost.
-    pub(super) fn cut(&mut self, random: &mut Random, queue: &mut Queue) -> Option<(Rank, Rank)> {
+    /// `false` where there is none.
+    pub(super) fn cut(&mut self, random: &mut Random, queue: &mut Queue) -> bool {
         let up: Vec<_> =
             self.order.iter().copied().filter(|pair| self.pairs[pair].ends_up == 2).collect();
         if up.is_empty() {
-            return None;
+            return false;
         }
         let (a, b) = up[random.below(up.len())];
         self.wires.remove(&(a, b));
@@ -104,7 +140,7 @@ impl Network {
         self.pairs.insert((a, b), Pair { ends_to_tell: 2, ..Pair::default() });
         queue.push(Event::LinkDown { rank: a, peer: b });
         queue.push(Event::LinkDown { rank: b, peer: a });
-        Some((a, b))
+        true
     }
 
     /// Closes every link of a rank, and tells those at the other ends.

@@ -71,6 +71,7 @@ pub(super) enum Event {
         slot: Slot,
     },
     Control {
+        from: Rank,
         to: Rank,
         frame: std::rc::Rc<[u8]>,
     },
@@ -78,11 +79,20 @@ pub(super) enum Event {
     Drained {
         rank: Rank,
     },
+    /// A rank learns that a peer's process is gone.
+    Gone {
+        rank: Rank,
+        peer: Rank,
+    },
+    /// A rank looks at the clock.
+    Tick {
+        rank: Rank,
+    },
 }
 
 impl Event {
     /// Its kind as a bit, and the rank it happens to.
-    const fn kind_and_rank(&self) -> (u32, Rank) {
+    pub(super) const fn kind_and_rank(&self) -> (u32, Rank) {
         match *self {
             Event::Call { rank } => (1 << 0, rank),
             Event::LinkUp { rank, .. } => (1 << 1, rank),
@@ -95,6 +105,8 @@ impl Event {
             Event::Worked { rank, .. } => (1 << 8, rank),
             Event::Control { to, .. } => (1 << 9, to),
             Event::Drained { rank } => (1 << 10, rank),
+            Event::Gone { rank, .. } => (1 << 11, rank),
+            Event::Tick { rank } => (1 << 12, rank),
         }
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Member {
     /// It failed; what the kernel holds comes back in one event.
     pub(super) aborting: bool,
     pub(super) drained: bool,
+    /// It crashed or froze: nothing happens to it any more.
+    pub(super) dead: bool,
     pub(super) bytes_sent: u64,
 }
 
@@ -79,6 +81,7 @@ impl Member {
             slab_peers: HashMap::new(),
             aborting: false,
             drained: false,
+            dead: false,
             bytes_sent: 0,
         }
     }
@@ -123,13 +126,13 @@ impl Member {
             let text = format!("{work:?} where slot {index} has {:?}", self.works[index]);
             return Err(self.broken(Violation::Frame, text));
         }
-        for (other, held) in self.works.iter().enumerate() {
-            let Some(held) = held.as_ref().filter(|_| other != index) else { continue };
-            let writes = work.writes();
-            let torn = work.reads().iter().any(|read| read.overlaps(&held.writes()));
-            let lent = held.writes().overlaps(&writes)
+        let (reads, writes) = (work.reads(), work.writes());
+        let held = self.works.iter().enumerate().filter(|(other, _)| *other != index);
+        for held in held.filter_map(|(_, held)| held.as_ref()) {
+            let held_writes = held.writes();
+            let lent = held_writes.overlaps(&writes)
                 || held.reads().iter().any(|read| read.overlaps(&writes));
-            if lent || torn {
+            if lent || reads.iter().any(|read| read.overlaps(&held_writes)) {
                 let violation = if lent { Violation::LentWrite } else { Violation::TornRead };
                 return Err(self.broken(violation, format!("{work:?} while {held:?}")));
             }

@@ -2,29 +2,29 @@
 
 use std::sync::Arc;
 
-use super::check;
 use super::network::Network;
 use super::queue::{Event, Queue, Random};
 use super::rank::{Landing, Member, Work};
-use super::{Failure, Report, Scenario, Violation};
+use super::{Failure, Fault, Report, Scenario, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, build};
-use crate::session::{Action, Audience, Operation, Session, Settings, Slot, Target};
-use crate::types::{Collective, Rank, Sequence, Span};
-use crate::wire::control::{ControlReader, Message};
+use crate::session::{Operation, Session, Settings};
+use crate::types::Rank;
+use crate::wire::control::ControlReader;
 use crate::wire::header::Header;
 use crate::wire::plan_key;
 
 pub(super) struct World<'a> {
-    scenario: &'a Scenario,
-    random: Random,
-    queue: Queue,
-    network: Network,
-    members: Vec<Member>,
-    orders: Vec<Option<u64>>,
-    events: u64,
+    pub(super) scenario: &'a Scenario,
+    pub(super) random: Random,
+    pub(super) queue: Queue,
+    pub(super) network: Network,
+    pub(super) members: Vec<Member>,
+    pub(super) orders: Vec<Option<u64>>,
+    pub(super) events: u64,
+    pub(super) now_ns: u64,
     /// Whether something was broken on purpose, so that calls may fail.
-    faulty: bool,
+    pub(super) faulty: bool,
 }
 
 impl<'a> World<'a> {
@@ -50,42 +50,114 @@ impl<'a> World<'a> {
             queue.push(Event::Call { rank });
         }
         let orders = vec![None; scenario.calls.len()];
-        let network = Network::default();
-        World { scenario, random, queue, network, members, orders, events: 0, faulty: false }
+        let faulty = scenario.calls.iter().any(|calling| calling.mistake.is_some());
+        World {
+            scenario,
+            random,
+            queue,
+            network: Network::default(),
+            members,
+            orders,
+            events: 0,
+            now_ns: 0,
+            faulty,
+        }
     }
 
     pub(super) fn run(mut self) -> Result<Report, Failure> {
-        while let Some(event) = self.queue.pop(&mut self.random) {
-            self.happen(event)?;
-            self.events += 1;
-            if self.scenario.cut_after.is_some_and(|after| after <= self.events)
-                && !self.faulty
-                && self.network.cut(&mut self.random, &mut self.queue).is_some()
-            {
-                self.faulty = true;
+        loop {
+            while let Some(event) = self.queue.pop(&mut self.random) {
+                self.happen(event)?;
+                self.events += 1;
+                self.go_wrong();
+            }
+            if !self.wait() {
+                break;
             }
         }
         self.all_through()?;
         let calls = self.scenario.calls.len();
-        let outcome = |call: usize| {
-            self.members.iter().filter_map(|member| member.outcomes[call].clone()).collect()
-        };
+        let outcome =
+            |call: usize| self.members.iter().map(|member| member.outcomes[call].clone()).collect();
         Ok(Report {
             outcomes: (0..calls).map(outcome).collect(),
             orders: self.orders,
             events: self.events,
+            now_ns: self.now_ns,
             bytes_sent: self.members.iter().map(|member| member.bytes_sent).collect(),
         })
     }
 
-    fn member(&mut self, rank: Rank) -> &mut Member {
+    pub(super) fn member(&mut self, rank: Rank) -> &mut Member {
         &mut self.members[rank as usize]
+    }
+
+    /// Does what should go wrong, once it is time.
+    fn go_wrong(&mut self) {
+        let Some((after, fault)) = self.scenario.fault else { return };
+        if self.events < after || self.faulty {
+            return;
+        }
+        match fault {
+            // Before any link is up it waits for one.
+            Fault::Cut => self.faulty = self.network.cut(&mut self.random, &mut self.queue),
+            Fault::Freeze(rank) => {
+                self.faulty = true;
+                self.member(rank).dead = true;
+            }
+            Fault::Crash(rank) => {
+                self.faulty = true;
+                let member = self.member(rank);
+                member.dead = true;
+                member.drained = true;
+                self.network.close(rank, &mut self.queue);
+                for other in (0..self.scenario.world).filter(|other| *other != rank) {
+                    self.queue.push(Event::Gone { rank: other, peer: rank });
+                }
+            }
+        }
+    }
+
+    /// Nothing can happen now: lets the time pass until something is due. `false` if nothing is.
+    fn wait(&mut self) -> bool {
+        if self.scenario.timeout_ns == 0 {
+            return false;
+        }
+        let alive = |member: &&Member| !member.dead && !member.aborting;
+        let due = |member: &Member| member.session.next_deadline();
+        let next = self.members.iter().filter(alive).map(due).min();
+        let Some(next) = next.filter(|next| *next != u64::MAX) else { return false };
+        self.now_ns = self.now_ns.max(next);
+        for member in self.members.iter().filter(alive).filter(|member| due(member) <= next) {
+            self.queue.push(Event::Tick { rank: member.rank() });
+        }
+        true
     }
 
     // What happens.
 
     fn happen(&mut self, event: Event) -> Result<(), Failure> {
+        if self.members[event.kind_and_rank().1 as usize].dead {
+            // What a crash closed still has to be known at the other end.
+            if let Event::LinkUp { rank, peer } = event {
+                self.network.link_up(rank, peer);
+            } else if let Event::LinkDown { rank, peer } = event {
+                self.network.link_down(rank, peer, &mut self.queue);
+            }
+            return Ok(());
+        }
+        let now_ns = self.now_ns;
         let rank = match event {
+            Event::Gone { rank, peer } => {
+                if !self.members[rank as usize].aborting {
+                    self.member(rank).session.handle_peer_gone(peer, closed(peer));
+                }
+                rank
+            }
+            Event::Tick { rank } => {
+                self.member(rank).session.handle_tick(now_ns);
+                rank
+            }
             Event::Call { rank } => return self.call(rank),
             Event::Transfer { from, to } => return self.transfer(from, to),
             Event::Drained { rank } => return self.drained(rank),
@@ -93,20 +165,24 @@ impl<'a> World<'a> {
                 self.network.link_up(rank, peer);
                 // The peer's listener has gone meanwhile.
                 if self.members[peer as usize].drained {
-                    self.member(rank).session.handle_link_down(peer, closed(peer));
+                    self.queue.push(Event::LinkDown { rank, peer });
                 } else if !self.members[rank as usize].aborting {
                     self.member(rank).session.handle_link_up(peer);
                 }
                 rank
             }
             Event::LinkDown { rank, peer } => {
+                if !self.network.may_notice(rank, peer) {
+                    return Ok(());
+                }
                 self.network.link_down(rank, peer, &mut self.queue);
                 if !self.members[rank as usize].aborting {
                     self.member(rank).session.handle_link_down(peer, closed(peer));
                 }
                 rank
             }
-            Event::Control { to, frame } => {
+            Event::Control { from, to, frame } => {
+                self.network.heard(from, to, &mut self.queue);
                 let mut reader = ControlReader::new();
                 reader.feed(&frame);
                 let message = reader.next().ok().flatten();
@@ -168,11 +244,12 @@ impl<'a> World<'a> {
     fn call(&mut self, rank: Rank) -> Result<(), Failure> {
         let index = self.members[rank as usize].called();
         let Some(calling) = self.scenario.calls.get(index as usize) else { return Ok(()) };
-        let params = calling.params;
+        let params = calling.params_of(rank);
         let plan = build(&params, rank).expect("the scenario's parameters make a plan");
         let plan: Arc<dyn Plan> =
             calling.replace.map_or(plan.clone(), |replace| replace(rank, plan));
         self.member(rank).scratch_lens.push(plan.scratch_len());
+        let (now_ns, timeout_ns) = (self.now_ns, self.scenario.timeout_ns);
         let aliased = calling.in_place && !calling.alias_hidden;
         let result = self.member(rank).session.enqueue(Operation {
             call: params.call,
@@ -185,7 +262,10 @@ impl<'a> World<'a> {
                 params.stripes,
             ),
             input_in_output: aliased.then_some(0),
-            deadline_ns: u64::MAX,
+            deadline_ns: match timeout_ns {
+                0 => u64::MAX,
+                timeout => now_ns + timeout,
+            },
         });
         if let Err(error) = result {
             self.over(rank, index, Err(error))?;
@@ -207,8 +287,8 @@ impl<'a> World<'a> {
         let Some(Work::Receive { expected, landing, .. }) = receiver.work(receive).copied() else {
             return Err(receiver.broken(Violation::Frame, "a receive that nobody asked for"));
         };
-        // What a failed rank's kernel still takes in, its session does not hear of.
-        if !receiver.aborting {
+        // What the kernel of a failed or frozen rank still takes in, its session does not hear of.
+        if !receiver.aborting && !receiver.dead {
             let header = Header::decode(&header.encode())
                 .map_err(|error| receiver.broken(Violation::Frame, error.to_string()))?;
             if !receiver.session.handle_header(receive, &header) {
@@ -229,7 +309,7 @@ impl<'a> World<'a> {
     /// Bytes of an element of the call that a rank is in.
     fn size(&self, rank: Rank) -> usize {
         let sequence = self.members[rank as usize].session.finished();
-        self.scenario.calls[sequence as usize].params.call.dtype.size()
+        self.scenario.calls[sequence as usize].params_of(rank).call.dtype.size()
     }
 
     fn drained(&mut self, rank: Rank) -> Result<(), Failure> {
@@ -241,153 +321,14 @@ impl<'a> World<'a> {
         self.pump(rank)
     }
 
-    // What sessions ask for.
-
-    fn pump(&mut self, rank: Rank) -> Result<(), Failure> {
-        while let Some(action) = self.member(rank).session.poll() {
-            self.act(rank, action)?;
-        }
-        Ok(())
-    }
-
-    fn act(&mut self, rank: Rank, action: Action) -> Result<(), Failure> {
-        match action {
-            Action::Dial { peer } => {
-                if self.members[peer as usize].drained {
-                    self.queue.push(Event::LinkDown { rank, peer });
-                } else {
-                    self.network.dial(rank, peer, &mut self.queue);
-                }
-            }
-            Action::Send { slot, peer, header, source } => {
-                let source = self.place(rank, source)?;
-                self.member(rank).begin(slot, Work::Send { header, source })?;
-                if !self.network.offer(rank, peer, slot, &mut self.queue) {
-                    let text = format!("a second send to rank {peer}");
-                    return Err(self.members[rank as usize].broken(Violation::Frame, text));
-                }
-            }
-            Action::Receive { slot, peer, expected, target } => {
-                let landing = match target {
-                    Target::Span(span) => Landing::Place(self.place(rank, span)?),
-                    Target::Slab(slab) => Landing::Slab(slab),
-                };
-                let work = Work::Receive { peer, expected, landing, verified: false };
-                self.member(rank).begin(slot, work)?;
-                if !self.network.post(peer, rank, slot, &mut self.queue) {
-                    let text = format!("a second receive from rank {peer}");
-                    return Err(self.members[rank as usize].broken(Violation::Frame, text));
-                }
-            }
-            Action::Fold { slot, slab, with, into, finish } => {
-                let (with, into) = (self.place(rank, with)?, self.place(rank, into)?);
-                self.work(rank, slot, Work::Fold { slab, with, into, finish })?;
-            }
-            Action::Reduce { slot, with, into, finish } => {
-                let (with, into) = (self.place(rank, with)?, self.place(rank, into)?);
-                self.work(rank, slot, Work::Reduce { with, into, finish })?;
-            }
-            Action::Map { slot, source, target, map } => {
-                let (source, target) = (self.place(rank, source)?, self.place(rank, target)?);
-                self.work(rank, slot, Work::Map { source, target, map })?;
-            }
-            Action::Control { to, message } => self.tell(rank, to, &message),
-            Action::Finish { sequence, result } => self.over(rank, sequence, result)?,
-            Action::Abort { .. } => {
-                self.member(rank).aborting = true;
-                self.queue.push(Event::Drained { rank });
-            }
-            Action::Warn { text } => {
-                return Err(self.members[rank as usize].broken(Violation::Failed, text));
-            }
-        }
-        Ok(())
-    }
-
-    /// Begins something that this rank's processor does.
-    fn work(&mut self, rank: Rank, slot: Slot, work: Work) -> Result<(), Failure> {
-        self.member(rank).begin(slot, work)?;
-        self.queue.push(Event::Worked { rank, slot });
-        Ok(())
-    }
-
-    /// Where a span of the running call lies; the call's memory comes to be at its first use.
-    fn place(&mut self, rank: Rank, span: Span) -> Result<super::memory::Place, Failure> {
-        let scenario = self.scenario;
-        let member = self.member(rank);
-        let sequence = member.session.finished();
-        if member.memory.as_ref().is_none_or(|(of, _)| *of != sequence) {
-            let calling = &scenario.calls[sequence as usize];
-            let scratch_len = member.scratch_lens[sequence as usize];
-            member.memory = Some((sequence, check::memory(calling, rank, scratch_len)));
-        }
-        let place = member.memory.as_ref().and_then(|(_, memory)| memory.place(span));
-        place.ok_or_else(|| member.broken(Violation::Frame, format!("{span:?} is out of bounds")))
-    }
-
-    fn tell(&mut self, rank: Rank, to: Audience, message: &Message) {
-        let mut frame = Vec::new();
-        message.encode(&mut frame);
-        let frame: std::rc::Rc<[u8]> = frame.into();
-        let readers = match to {
-            Audience::Rank(to) => to..to + 1,
-            Audience::Everyone => 0..self.scenario.world,
-        };
-        for to in readers.filter(|to| *to != rank) {
-            self.queue.push(Event::Control { to, frame: frame.clone() });
-        }
-    }
-
-    /// A call is over for a rank.
-    fn over(&mut self, rank: Rank, sequence: Sequence, result: Result<()>) -> Result<(), Failure> {
-        let calling = &self.scenario.calls[sequence as usize];
-        let barrier = calling.params.call.collective == Collective::Barrier;
-        let away = self.members.iter().find(|member| barrier && !member.is_in(sequence));
-        let away = away.map(Member::rank);
-        let member = &mut self.members[rank as usize];
-        if result.is_ok() && !member.is_in(sequence) || member.outcomes[sequence as usize].is_some()
-        {
-            let text = format!("call {sequence} ends out of turn or twice");
-            return Err(member.broken(Violation::Frame, text));
-        }
-        if member.is_in(sequence) && !member.holds_nothing() {
-            return Err(member.broken(Violation::LentWrite, "memory goes back while it is lent"));
-        }
-        match &result {
-            Err(error) if !self.faulty => {
-                return Err(member.broken(Violation::Failed, error.to_string()));
-            }
-            Err(_) => {}
-            Ok(()) => {
-                if let Some(away) = away {
-                    let text = format!("leaves the barrier before rank {away} came");
-                    return Err(member.broken(Violation::Barrier, text));
-                }
-                let memory = member.memory.take().filter(|(of, _)| *of == sequence);
-                let memory =
-                    memory.map_or_else(|| check::memory(calling, rank, 0), |(_, held)| held);
-                let order =
-                    check::result(calling, memory.output()).map_err(|(violation, text)| {
-                        let text =
-                            format!("rank {rank} after call {sequence}, {calling:?}: {text}");
-                        Failure { violation, text }
-                    })?;
-                let known = *self.orders[sequence as usize].get_or_insert(order);
-                if known != order {
-                    let text = "its result was folded in another order than another rank's";
-                    return Err(member.broken(Violation::Order, text));
-                }
-            }
-        }
-        member.outcomes[sequence as usize] = Some(result);
-        Ok(())
-    }
-
     /// Nothing can happen any more: everybody should be through with everything.
     fn all_through(&self) -> Result<(), Failure> {
         let calls = self.scenario.calls.len();
-        let stuck: Vec<_> =
-            self.members.iter().filter(|member| !member.is_through(calls)).collect();
+        let stuck: Vec<_> = self
+            .members
+            .iter()
+            .filter(|member| !member.dead && !member.is_through(calls))
+            .collect();
         let Some(first) = stuck.first() else { return Ok(()) };
         let mut text = format!("{} of {} ranks are stuck", stuck.len(), self.members.len());
         for member in stuck.iter().take(8) {

@@ -202,3 +202,33 @@ fn a_barrier_that_does_not_hold_is_found() {
     assert!(!violations.is_empty());
     assert!(violations.iter().all(|found| *found == Violation::Barrier), "{violations:?}");
 }
+
+#[test]
+fn two_receives_into_one_span_happen_in_the_order_of_the_plan() {
+    // No algorithm leans on this rule, so a plan of its own does: rank 0 gets rank 1's worthless
+    // array first and the root's afterwards.
+    let right = Calling {
+        replace: Some(|rank, _| {
+            let whole = Span::output(0, 4 * 40);
+            Arc::new(Listed(match rank {
+                0 => vec![
+                    Step::Recv { peer: 1, target: whole },
+                    Step::Recv { peer: 2, target: whole },
+                ],
+                1 => vec![
+                    Step::Send { peer: 0, source: whole },
+                    Step::Recv { peer: 2, target: whole },
+                ],
+                _ => vec![
+                    Step::Send { peer: 0, source: whole },
+                    Step::Send { peer: 1, source: whole },
+                ],
+            }))
+        }),
+        ..Calling::new(
+            Params { slice: 4 * 40, ..params(3, Algorithm::Chain, ReduceOp::Sum, 2, 40) },
+            false,
+        )
+    };
+    assert_eq!(found(3, &right), None);
+}
