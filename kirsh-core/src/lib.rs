@@ -4,8 +4,6 @@
 compile_error!("kirsh runs on 64-bit little-endian Linux only");
 
 #[doc(hidden)]
-pub mod comm;
-#[doc(hidden)]
 pub mod driver;
 pub mod error;
 #[doc(hidden)]

@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 
+pub use crate::types::{Finish, Map};
 use crate::types::{Rank, Span};
 
 mod binomial;
@@ -55,23 +56,6 @@ impl Step {
     pub const fn receives(&self) -> bool {
         matches!(self, Step::Recv { .. } | Step::RecvReduce { .. })
     }
-}
-
-/// What the last fold of an element does with its result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// Nothing: other contributions are still to come, or the operator asks for nothing.
-    Keep,
-    /// Divides by the number of contributions (avg), in the arithmetic of the fold, before rounding.
-    Average,
-}
-
-/// What a local move does with each element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Map {
-    Copy,
-    /// Multiplies by the call's own factor, which is local to the rank.
-    Scale,
 }
 
 /// One rank's part in a collective.

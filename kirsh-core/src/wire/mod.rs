@@ -8,6 +8,7 @@ pub mod auth;
 pub mod checksum;
 pub mod control;
 pub mod error;
+pub mod handshake;
 pub mod header;
 pub mod key;
 mod reader;
