@@ -87,3 +87,11 @@ pub const QUEUE_MAX: usize = 65_536;
 /// Bytes that `kirsh run` holds of a rank's line before it shows the part that it has: a pipe's
 /// usual capacity, far beyond any line a person reads.
 pub const OUTPUT_LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes from which on a region asks for huge pages: two of x86's, so that one fits wherever the
+/// region starts, and small pools do not become resident two megabytes at a time.
+pub const REGION_HUGE_MIN: usize = 4 << 20;
+
+/// The boundary on which slabs start: a cache line, so that no two share one, and a vector's load
+/// crosses none.
+pub const SLAB_ALIGNMENT: usize = 64;

@@ -94,9 +94,7 @@ fn build(
         len => Some(Region::new(len as usize)?),
     };
     let deadline_ns = match options.timeout.or(inner.timeout) {
-        Some(limit) => {
-            now_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
-        }
+        Some(limit) => now_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
         None => u64::MAX,
     };
     let input_in_output = std::ptr::eq(arrays.input, arrays.output).then_some(0);

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Inner;
 use super::config::Config;
 use super::plans::Plans;
-use super::Inner;
 use crate::driver::choose::{self, DriverKind};
 use crate::driver::fork::Fd;
 use crate::driver::lane::interrupted;
@@ -23,7 +23,9 @@ use crate::plan::choice::{Layout, Selection};
 use crate::rendezvous::address::{self, Listening};
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
 use crate::rendezvous::settings::{self, Checksum, DriverChoice};
-use crate::rendezvous::{Identity, Joiner, Member, Opened, Patience, Source, Store, Table, host_id, join, open, token};
+use crate::rendezvous::{
+    Identity, Joiner, Member, Opened, Patience, Source, Store, Table, host_id, join, open, token,
+};
 use crate::session::Settings;
 use crate::types::Rank;
 use crate::wire::auth::Token;
@@ -157,8 +159,13 @@ impl<'a> Creation<'a> {
         let (listener, at) = socket::listen(address, ports)?;
         let filter = settings::interfaces(self.env)?;
         let advertise = settings::advertise(self.env)?;
-        let listening =
-            Listening { port: at.port(), bind, advertise: &advertise, filter: &filter, loopback_only };
+        let listening = Listening {
+            port: at.port(),
+            bind,
+            advertise: &advertise,
+            filter: &filter,
+            loopback_only,
+        };
         Ok((vec![listener], address::published(&listening)?))
     }
 
@@ -245,15 +252,15 @@ impl<'a> Creation<'a> {
     /// reached shows now, on every rank, and not in the middle of the work.
     fn reach_all(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
         let world = self.identity.world_size;
-        let awaited: Vec<Rank> =
-            if inner.rank == 0 { (1..world).collect() } else { vec![0] };
+        let awaited: Vec<Rank> = if inner.rank == 0 { (1..world).collect() } else { vec![0] };
         let key = format!("kirsh/{}/{UNREACHABLE}", self.generation);
         let mut missing = awaited.clone();
         let mut look = Instant::now() + 5 * REACH_STEP;
         while !missing.is_empty() {
             missing = inner.process.reach(&awaited, REACH_STEP).map_err(|error| {
                 // The others wait for a link that will not come.
-                let _ = store.set(&key, format!("rank {}: {}", inner.rank, error.message()).as_bytes());
+                let _ =
+                    store.set(&key, format!("rank {}: {}", inner.rank, error.message()).as_bytes());
                 error.with_rank(inner.rank).with_operation("create", None)
             })?;
             if interrupt::check() {
@@ -277,7 +284,9 @@ impl<'a> Creation<'a> {
             return failed(ErrorKind::PeerLost, String::from_utf8_lossy(&text).into_owned());
         }
         if Instant::now() >= self.deadline {
-            let text = format!("no connection with rank {missing:?} (KIRSH_JOIN_TIMEOUT sets how long to try)");
+            let text = format!(
+                "no connection with rank {missing:?} (KIRSH_JOIN_TIMEOUT sets how long to try)"
+            );
             return failed(ErrorKind::Timeout, text);
         }
         Ok(())
@@ -315,8 +324,10 @@ impl Handout {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let malformed = || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
-        let (&[checksum, a, b, c, d], selection) = bytes.split_first_chunk().ok_or_else(malformed)?;
+        let malformed =
+            || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
+        let (&[checksum, a, b, c, d], selection) =
+            bytes.split_first_chunk().ok_or_else(malformed)?;
         let checksum = match checksum {
             0 => Checksum::Auto,
             1 => Checksum::On,
@@ -351,5 +362,6 @@ fn nanoseconds(limit: Option<Duration>) -> u64 {
 }
 
 fn random_u64() -> Result<u64> {
-    getrandom::u64().map_err(|cause| Error::system("drawing random numbers", &io::Error::other(cause)))
+    getrandom::u64()
+        .map_err(|cause| Error::system("drawing random numbers", &io::Error::other(cause)))
 }

@@ -24,9 +24,9 @@ use plans::Plans;
 pub use stats::Stats;
 pub use work::{RawWork, Work};
 
-pub use crate::driver::interrupt::set_interrupt_check;
 use crate::driver::completion::Completion;
 use crate::driver::fork;
+pub use crate::driver::interrupt::set_interrupt_check;
 use crate::driver::lane::Lane;
 use crate::driver::process::Process;
 use crate::error::{Error, ErrorKind, Result};
@@ -137,7 +137,9 @@ impl Communicator {
                 input.len(),
                 output.len()
             );
-            return Err(self.refuse(Collective::Allreduce, Error::new(ErrorKind::InvalidArgument, text)));
+            return Err(
+                self.refuse(Collective::Allreduce, Error::new(ErrorKind::InvalidArgument, text))
+            );
         }
         let (from, to) = (input.as_ptr().cast::<u8>(), output.as_mut_ptr().cast::<u8>());
         // SAFETY: both slices are borrowed for as long as the call blocks and are of the length
@@ -347,7 +349,8 @@ impl Inner {
     }
 
     fn close(&self) {
-        if fork::check(self.process.made_in()).is_err() || self.closed.swap(true, Ordering::AcqRel) {
+        if fork::check(self.process.made_in()).is_err() || self.closed.swap(true, Ordering::AcqRel)
+        {
             return;
         }
         let finished = self.lane.close(CLOSE_PATIENCE);

@@ -27,7 +27,12 @@ pub(super) struct Plans {
 
 impl Plans {
     pub(super) fn new(layout: Layout, selection: Selection, slice: Option<u32>) -> Self {
-        Plans { layout, selection, slice, cache: Mutex::new(HashMap::with_capacity(PLAN_CACHE_MAX)) }
+        Plans {
+            layout,
+            selection,
+            slice,
+            cache: Mutex::new(HashMap::with_capacity(PLAN_CACHE_MAX)),
+        }
     }
 
     /// Chooses how to carry the call out, notes that in it, and gives the plan.
@@ -49,7 +54,9 @@ impl Plans {
         }
         let plan = build(&params, rank)?;
         if plan.len() > u64::from(u32::MAX) {
-            let text = format!("{call} in slices of {slice} bytes takes more frames than 32 bits count; set a larger KIRSH_SLICE");
+            let text = format!(
+                "{call} in slices of {slice} bytes takes more frames than 32 bits count; set a larger KIRSH_SLICE"
+            );
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let key = plan_key(call, params.world, params.slice, params.channels, params.stripes);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::choose::AnyIo;
 use super::clock::now_ns;
-use super::counters::Counters;
 use super::completion::Completion;
+use super::counters::Counters;
 use super::io::{self, Io};
 use super::job::Job;
 use super::lane::Lane;
@@ -289,7 +289,9 @@ impl Core {
         let (kind, text) = match (direction, result) {
             (Direction::Receive, 0) => (
                 ErrorKind::PeerLost,
-                format!("rank {peer} closed its connection while bytes from it were still due: its process has ended, or its communicator is over"),
+                format!(
+                    "rank {peer} closed its connection while bytes from it were still due: its process has ended, or its communicator is over"
+                ),
             ),
             (_, result) => {
                 let cause = std::io::Error::from_raw_os_error(-result);

@@ -222,19 +222,13 @@ impl Lane {
         Ok(sequence)
     }
 
-    fn drive_until(
-        &self,
-        own: &mut ThreadIo,
-        core: &mut Core,
-        sequence: Sequence,
-    ) -> Result<()> {
+    fn drive_until(&self, own: &mut ThreadIo, core: &mut Core, sequence: Sequence) -> Result<()> {
         loop {
             if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
                 return result;
             }
             let wait = Wait { until_ns: core.session.next_deadline(), spin_ns: self.spin_ns };
-            let waited =
-                own.wait(wait, |io, completion| core.complete(io, self, completion));
+            let waited = own.wait(wait, |io, completion| core.complete(io, self, completion));
             match waited {
                 Ok(()) => {}
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {

@@ -29,3 +29,7 @@ pub mod uring;
 
 #[cfg(test)]
 mod tests;
+pub(crate) use progress::{Facts, Roll};
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! This process as a member of a world: its listener, its progress thread, its lanes.
 
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::choose::DriverKind;
@@ -46,7 +46,12 @@ impl Process {
     }
 
     /// A lane for a communicator of this process.
-    pub(crate) fn open_lane(&self, settings: Settings, pool: Pool, spin_ns: u64) -> Result<Arc<Lane>> {
+    pub(crate) fn open_lane(
+        &self,
+        settings: Settings,
+        pool: Pool,
+        spin_ns: u64,
+    ) -> Result<Arc<Lane>> {
         let number = self.next_lane.fetch_add(1, Ordering::Relaxed);
         if number >= NUMBER_MAX {
             let text = format!("a process makes at most {NUMBER_MAX} communicators");

@@ -143,7 +143,8 @@ impl Dial {
     }
 
     fn fail_address(&mut self, why: &str, now_ns: u64) -> Step {
-        if let Some(address) = self.tried.checked_sub(1).and_then(|index| self.addresses.get(index)) {
+        if let Some(address) = self.tried.checked_sub(1).and_then(|index| self.addresses.get(index))
+        {
             self.failures.push(format!("{address}: {why}"));
         }
         self.next_address(now_ns)
@@ -217,7 +218,11 @@ impl Inbound {
 }
 
 /// Reads no more than the handshake wants, as long as there is something.
-fn listen(descriptor: RawFd, mut wants: usize, mut feed: impl FnMut(&[u8]) -> usize) -> io::Result<()> {
+fn listen(
+    descriptor: RawFd,
+    mut wants: usize,
+    mut feed: impl FnMut(&[u8]) -> usize,
+) -> io::Result<()> {
     let mut buffer = [0u8; HANDSHAKE_BYTES_MAX];
     while wants > 0 {
         let room = wants.min(buffer.len());

@@ -69,7 +69,10 @@ impl ControlLink {
                             Ok(Some(message)) => each(message),
                             Ok(None) => break,
                             Err(cause) => {
-                                let text = format!("rank {} sent a control message that cannot be: {cause}", self.peer);
+                                let text = format!(
+                                    "rank {} sent a control message that cannot be: {cause}",
+                                    self.peer
+                                );
                                 let error = Error::new(ErrorKind::Protocol, text);
                                 return Reading::Ended(error.with_peer(self.peer));
                             }
@@ -79,7 +82,9 @@ impl ControlLink {
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Reading::Open,
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => {
-                    return Reading::Ended(self.ended(&format!("lost its control connection ({cause})")));
+                    return Reading::Ended(
+                        self.ended(&format!("lost its control connection ({cause})")),
+                    );
                 }
             }
         }
@@ -122,7 +127,9 @@ impl ControlLink {
         let peer = self.peer;
         let text = match &self.goodbye {
             Some(_) => format!("rank {peer} has left the job: its process said goodbye"),
-            None => format!("the process of rank {peer} {how} without a goodbye: it has died or was killed"),
+            None => format!(
+                "the process of rank {peer} {how} without a goodbye: it has died or was killed"
+            ),
         };
         Error::new(ErrorKind::PeerLost, text).with_peer(peer)
     }

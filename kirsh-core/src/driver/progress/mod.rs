@@ -179,7 +179,12 @@ pub(crate) fn start(facts: Arc<Facts>, listeners: Vec<Fd>, driver: DriverKind) -
 }
 
 impl Progress {
-    fn new(own: ThreadIo, requests: Receiver<Request>, facts: Arc<Facts>, listeners: Vec<Fd>) -> Self {
+    fn new(
+        own: ThreadIo,
+        requests: Receiver<Request>,
+        facts: Arc<Facts>,
+        listeners: Vec<Fd>,
+    ) -> Self {
         Progress {
             own,
             requests,
@@ -203,7 +208,11 @@ impl Progress {
 
     fn run(mut self) {
         for index in 0..self.listeners.len() {
-            self.watch(self.listeners[index].as_raw_fd(), token::of(token::LISTENER, index as u32), Needs::Readable);
+            self.watch(
+                self.listeners[index].as_raw_fd(),
+                token::of(token::LISTENER, index as u32),
+                Needs::Readable,
+            );
         }
         self.call_home();
         loop {
@@ -317,8 +326,7 @@ impl Progress {
             checksums: facts.checksums,
             nonce,
         };
-        let mut dial =
-            Dial::new(wish, hello, facts.secret.clone(), facts.addresses(wish.peer));
+        let mut dial = Dial::new(wish, hello, facts.secret.clone(), facts.addresses(wish.peer));
         let step = dial.next_address(now_ns());
         let id = self.take_id();
         self.dial_went(id, dial, step);
@@ -386,7 +394,11 @@ impl Progress {
                     let Ok(nonce) = fresh_nonce() else { continue };
                     let id = self.take_id();
                     let inbound = Inbound::new(fd, from, nonce, now_ns());
-                    self.watch(inbound.descriptor(), token::of(token::INBOUND, id), Needs::Readable);
+                    self.watch(
+                        inbound.descriptor(),
+                        token::of(token::INBOUND, id),
+                        Needs::Readable,
+                    );
                     self.inbound.insert(id, inbound);
                 }
                 Ok(None) => break,
@@ -579,8 +591,12 @@ impl Progress {
     }
 
     fn drive_all(&mut self) {
-        let held: Vec<u32> =
-            self.lanes.iter().filter(|(_, tracked)| tracked.held).map(|(number, _)| *number).collect();
+        let held: Vec<u32> = self
+            .lanes
+            .iter()
+            .filter(|(_, tracked)| tracked.held)
+            .map(|(number, _)| *number)
+            .collect();
         for number in held {
             self.drive(number);
         }
@@ -611,8 +627,12 @@ impl Progress {
 
     fn look_at_clock(&mut self) {
         let now = now_ns();
-        let due: Vec<u32> =
-            self.dials.iter().filter(|(_, dial)| dial.deadline_ns <= now).map(|(id, _)| *id).collect();
+        let due: Vec<u32> = self
+            .dials
+            .iter()
+            .filter(|(_, dial)| dial.deadline_ns <= now)
+            .map(|(id, _)| *id)
+            .collect();
         for id in due {
             if let Some(mut dial) = self.dials.remove(&id) {
                 self.own.io.cancel(dial.descriptor());
@@ -629,7 +649,8 @@ impl Progress {
             }
             keep
         });
-        let (due, later): (Vec<_>, Vec<_>) = self.probes.drain(..).partition(|(when, _)| *when <= now);
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.probes.drain(..).partition(|(when, _)| *when <= now);
         self.probes = later;
         for (_, peer) in due {
             if !self.controls.contains_key(&peer) {

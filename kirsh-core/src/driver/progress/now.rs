@@ -6,9 +6,8 @@ use std::os::fd::RawFd;
 /// Receives what is there. `Ok(0)` is the end of the stream, `WouldBlock` that nothing is there.
 pub(super) fn receive(descriptor: RawFd, into: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the buffer is valid for its length, and the kernel is done with it on return.
-    let moved = unsafe {
-        libc::recv(descriptor, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
-    };
+    let moved =
+        unsafe { libc::recv(descriptor, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
     usize::try_from(moved).map_err(|_| io::Error::last_os_error())
 }
 
