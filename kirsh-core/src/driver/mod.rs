@@ -27,8 +27,6 @@ mod sync;
 mod thread;
 pub mod uring;
 
-#[cfg(test)]
-mod tests;
 pub(crate) use progress::{Facts, Roll};
 
 #[cfg(test)]
