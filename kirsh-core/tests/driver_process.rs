@@ -171,6 +171,11 @@ fn a_forked_child_can_use_nothing_of_its_parent_but_make_its_own() {
     succeed(helper("helper_forks", "forks"));
 }
 
+/// One of each kind that can be had here.
+fn drivers() -> Vec<AnyIo> {
+    ring().map(AnyIo::Uring).into_iter().chain([open(DriverKind::Poll).unwrap()]).collect()
+}
+
 struct Handles {
     near: Fd,
     bell: Doorbell,
@@ -183,11 +188,10 @@ fn helper_forks() {
         return;
     }
     let (near, mut far) = UnixStream::pair().unwrap();
-    let kind = if ring().is_some() { DriverKind::Uring } else { DriverKind::Poll };
     let mut handles = Some(Handles {
         near: Fd::new(near.into()).unwrap(),
         bell: Doorbell::new().unwrap(),
-        drivers: [kind, DriverKind::Poll].map(|kind| open(kind).unwrap()).into(),
+        drivers: drivers(),
     });
     let made_in = fork::generation();
     let parents = handles.as_mut().unwrap();
@@ -222,7 +226,7 @@ fn helper_forks() {
         fork::check(fork::generation()).unwrap();
         let own = Doorbell::new().unwrap();
         own.ring();
-        [kind, DriverKind::Poll].into_iter().all(|kind| wakes(&mut open(kind).unwrap(), own.fd()))
+        drivers().iter_mut().all(|io| wakes(io, own.fd()))
     });
     let mut status = 0;
     // SAFETY: writes the status of our own child.
