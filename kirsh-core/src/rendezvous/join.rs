@@ -9,6 +9,7 @@
 //!   fail; everyone waits for it and takes it as it is;
 //! - `read`: counts the ranks that have the verdict, so that who serves the store knows when to go.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::address::all_loopback;
@@ -25,9 +26,6 @@ use crate::types::Rank;
 /// How long a wait lasts before a rank looks whether the meeting has failed elsewhere. Short enough
 /// that people see an error at once, long enough that hundreds of ranks do not load the store.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// After how long the first warning names the ranks that have not come, and each further one.
-const WARN_EVERY: Duration = Duration::from_secs(30);
 
 /// How long to wait for what another rank is about to write and needs no third one for.
 const COURTESY: Duration = Duration::from_secs(2);
@@ -63,6 +61,7 @@ pub fn join<'p>(
         seal,
         me,
         started: Instant::now(),
+        warn_at: Cell::new(me.warn_after.map(|after| Instant::now() + after)),
         patience: patience.into(),
         // What was refused before an earlier generation met is none of this one's business.
         refused_before: if me.generation > 0 { store.get(REFUSED)? } else { None },
@@ -109,6 +108,8 @@ struct Meeting<'a> {
     seal: Seal<'a>,
     me: &'a Joiner,
     started: Instant,
+    /// When to name the late ones next.
+    warn_at: Cell<Option<Instant>>,
     patience: Patience<'a>,
     refused_before: Option<Vec<u8>>,
 }
@@ -300,7 +301,6 @@ impl Meeting<'_> {
 
     /// Waits for a value, looking now and then whether the meeting has failed elsewhere.
     fn await_value(&self, key: &str) -> Result<Vec<u8>> {
-        let mut warn_at = self.started + WARN_EVERY;
         loop {
             let now = Instant::now();
             if let Some(value) =
@@ -328,8 +328,8 @@ impl Meeting<'_> {
                     Ok(None) | Err(_) => Err(error),
                 };
             }
-            if now >= warn_at {
-                warn_at = now + WARN_EVERY;
+            if self.warn_at.get().is_some_and(|at| now >= at) {
+                self.warn_at.set(self.me.warn_after.map(|after| now + after));
                 self.warn()?;
             }
         }

@@ -324,6 +324,24 @@ fn a_server_that_does_not_know_the_token_is_not_believed_and_gets_no_proof() {
 }
 
 #[test]
+fn a_client_that_claims_to_have_a_token_and_does_not_is_not_let_in() {
+    let secret = token("the-token-of-the-job");
+    let server = TcpServer::bind(any_port(), "job", Some(secret)).unwrap();
+    let mut stream = raw(&server);
+    stream.write_all(&Hello { has_token: true, ..hello("job") }.encode()).unwrap();
+    stream.write_all(&[0; 32]).unwrap();
+    let set = RequestHeader { request: Request::Set, key_len: 1, value_len: 0, argument: 0 };
+    stream.write_all(&[&set.encode()[..], b"k"].concat()).unwrap();
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).unwrap();
+    let first = FRONT_BYTES + Answer::read_front(heard.first_chunk().unwrap()).unwrap().1;
+    let last = Answer::decode(&heard[first + FRONT_BYTES..], 1).unwrap();
+    assert!(last.refusal.contains("its token is not the store's"), "{}", last.refusal);
+    let greeting = Greeting { token: Some(&token("the-token-of-the-job")), ..GREETING };
+    assert_eq!(connect(&server, &greeting).unwrap().get("k").unwrap(), None);
+}
+
+#[test]
 fn a_refusal_is_recorded_with_address_rank_and_what_differed() {
     let server = server();
     let store = connect(&server, &GREETING).unwrap();
