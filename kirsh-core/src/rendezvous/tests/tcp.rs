@@ -13,7 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::rendezvous::tcp_client::{Client, Shop};
 use crate::rendezvous::tcp_store::Greeting;
-use crate::rendezvous::tcp_wire::{Answer, FRONT_BYTES, Hello, Request, RequestHeader};
+use crate::rendezvous::tcp_wire::{
+    Answer, FRONT_BYTES, Hello, ReplyHeader, Request, RequestHeader, Status,
+};
 use crate::rendezvous::{Patience, Store, TcpServer, TcpStore};
 use crate::wire::auth::Token;
 
@@ -169,6 +171,20 @@ fn a_client_that_does_not_read_its_replies_delays_nobody() {
         deaf.write_all(&request).unwrap();
     }
     assert_serves(&server);
+}
+
+#[test]
+fn a_wait_is_answered_when_the_value_comes_and_not_at_its_end() {
+    let server = server();
+    let mut stream = let_in(&server);
+    let wait = RequestHeader { request: Request::Wait, key_len: 1, value_len: 0, argument: 60_000 };
+    stream.write_all(&[&wait.encode()[..], b"k"].concat()).unwrap();
+    assert_serves(&server);
+    connect(&server, &GREETING).unwrap().set("k", b"v").unwrap();
+    let mut reply = [0; 17];
+    stream.read_exact(&mut reply).unwrap();
+    let header = ReplyHeader::decode(reply.first_chunk().unwrap()).unwrap();
+    assert_eq!((header.status, header.value_len, reply[16]), (Status::Done, 1, b'v'));
 }
 
 #[test]
