@@ -103,6 +103,7 @@ fn joiner(rank: u32, world_size: u32) -> Joiner {
         addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 2000 + rank as u16))],
         table_hash: 5,
         handout: format!("from {rank}").into_bytes(),
+        warn_after: None,
         token: None,
     }
 }
