@@ -40,5 +40,11 @@ steps = of("handshake")
 write("handshake", "to the acceptor", bytes([0, 3]) + steps["hello"] + steps["proof"])
 write("handshake", "to the dialer", bytes([OTHER, 5]) + steps["challenge"] + steps["welcome"])
 write("handshake", "hello", bytes([REPAIR, 0]) + steps["hello"])
+# A dialer that also speaks a later version, with the longest job id and fields of that version
+# behind it. The target puts the checksum right.
+later = bytearray(steps["hello"][:94]) + (128).to_bytes(2, "little") + b"j" * 128 + b"later" * 8
+later[7] = 2
+later[4:6] = (len(later) - 6).to_bytes(2, "little")
+write("handshake", "hello of a later version", bytes([REPAIR, 0]) + later + bytes(4))
 write("handshake", "challenge", bytes([REPAIR | OTHER, 9]) + steps["challenge"])
 write("handshake", "refusal", bytes([REPAIR | OTHER, 1]) + steps["refusal"])
