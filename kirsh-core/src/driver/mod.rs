@@ -9,7 +9,5 @@ pub mod poll;
 pub mod socket;
 pub mod uring;
 
-
-
 #[cfg(test)]
 mod tests;

@@ -97,8 +97,9 @@ fn continues_a_message_of_many_pieces_where_it_stopped<T: Io>(open: fn() -> io::
         // lays out at a time.
         let mut sent = Message::new((0..200).map(|i| pattern(i, 3001 + 17 * i as usize)).collect());
         let total = sent.bytes().len();
-        let mut got =
-            Message::new((0..total / 9999).map(|_| vec![0; 9999]).chain([vec![0; total % 9999]]).collect());
+        let mut got = Message::new(
+            (0..total / 9999).map(|_| vec![0; 9999]).chain([vec![0; total % 9999]]).collect(),
+        );
         io.send(1, &near, &mut sent, true);
         io.receive(2, &far, &mut got, true);
         assert_eq!(io.finish(2, 0), [done(1, total as i32), done(2, total as i32)]);
