@@ -146,3 +146,59 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
         }
     }
 }
+
+#[test]
+fn an_abort_reaches_every_rank() {
+    let test = "an_abort_reaches_every_rank";
+    for world in worlds(2..14) {
+        for seed in seeds(10) {
+            let rank = (seed % u64::from(world)) as Rank;
+            let scenario = Scenario::new(world, some_calls(world), seed);
+            let report = simulate_with(test, scenario, Fault::Abort(rank));
+            let causes = causes(&report);
+            for error in causes.iter().flatten() {
+                assert_eq!(error.kind(), ErrorKind::Aborted, "{error}");
+            }
+            let over = |outcomes: &Vec<_>| matches!(outcomes[rank as usize], Some(Ok(())));
+            assert!(causes[rank as usize].is_some() || report.outcomes.iter().all(over));
+        }
+    }
+}
+
+/// A call that some ranks refuse, then a barrier. What every rank got out of each.
+fn simulate_refusal(test: &str, world: u32, seed: u64, refused: fn(Rank) -> bool) -> Report {
+    let call =
+        |algorithm, count| Calling::new(params(world, algorithm, ReduceOp::Sum, 0, count), false);
+    let refused = Calling { refused: Some(refused), ..call(Algorithm::Ring, 40) };
+    let calls = vec![refused, call(Algorithm::Dissemination, 0)];
+    simulate(test, &Scenario::new(world, calls, seed))
+}
+
+#[test]
+fn a_refused_call_fails_on_every_rank_with_the_reason() {
+    let test = "a_refused_call_fails_on_every_rank_with_the_reason";
+    for world in worlds(2..14) {
+        for seed in seeds(10) {
+            let report = simulate_refusal(test, world, seed, |rank| rank == 1);
+            for (rank, outcome) in report.outcomes[0].iter().enumerate().filter(|(at, _)| *at != 1)
+            {
+                let Some(Err(error)) = outcome else { panic!("rank {rank} got {outcome:?}") };
+                assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+                assert_eq!(error.peer(), Some(1), "{error}");
+                assert!(error.message().contains("a buffer too short"), "{error}");
+            }
+            assert!(report.outcomes[1].iter().all(|outcome| matches!(outcome, Some(Err(_)))));
+        }
+    }
+}
+
+#[test]
+fn a_call_that_every_rank_refuses_poisons_nothing() {
+    let test = "a_call_that_every_rank_refuses_poisons_nothing";
+    for world in worlds(2..14) {
+        for seed in seeds(10) {
+            let report = simulate_refusal(test, world, seed, |_| true);
+            assert!(report.outcomes[1].iter().all(|outcome| matches!(outcome, Some(Ok(())))));
+        }
+    }
+}
