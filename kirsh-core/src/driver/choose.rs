@@ -109,8 +109,9 @@ pub fn open(kind: DriverKind) -> Result<AnyIo> {
     })
 }
 
-/// Either driver.
+/// Either driver. One for each thread that drives, so its size does not matter.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub enum AnyIo {
     Uring(UringIo),
     Poll(PollIo),

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::baton::{Baton, Posted};
 use super::choose::DriverKind;
@@ -32,7 +33,6 @@ pub(crate) const NUMBER_MAX: u32 = 1 << 24;
 
 pub struct Lane {
     pub(crate) key: Key,
-    pub(crate) rank: Rank,
     /// The lane's number within its process, for tokens.
     pub(crate) number: u32,
     pub(crate) counters: Counters,
@@ -57,7 +57,6 @@ impl Lane {
     ) -> Self {
         Lane {
             key: (settings.communicator, settings.epoch),
-            rank: settings.rank,
             number,
             counters: Counters::default(),
             baton: Baton::new(),
@@ -110,6 +109,24 @@ impl Lane {
         self.announce();
     }
 
+    /// Ends the communicator on every rank.
+    pub(crate) fn abort(&self, error: Error) {
+        self.post(Mail::Abort(error));
+    }
+
+    /// Closes the lane: in peace if what runs and waits ends within `patience`, else by an abort.
+    /// Gives the number of operations that this rank is through with.
+    pub(crate) fn close(&self, patience: Duration) -> Sequence {
+        let done = Arc::new(Completion::default());
+        self.post(Mail::Close(Arc::clone(&done)));
+        if done.wait(Some(patience), || {}).is_none() {
+            let text = "the communicator was closed with operations still running";
+            self.abort(Error::new(ErrorKind::Aborted, text));
+            let _ = done.wait(Some(patience), || {});
+        }
+        self.core().session.finished()
+    }
+
     /// Asks something of the progress thread.
     pub(crate) fn ask(&self, request: Request) {
         self.progress.ask(request);
@@ -117,16 +134,6 @@ impl Lane {
 
     pub(crate) fn token(&self, peer: Rank, direction: Direction) -> u64 {
         u64::from(self.number) << 32 | u64::from(peer) << 1 | direction as u64
-    }
-
-    /// How many operations this rank is through with.
-    pub(crate) fn finished(&self) -> Sequence {
-        self.core().session.finished()
-    }
-
-    /// The first cause, once the communicator has failed.
-    pub(crate) fn failure(&self) -> Option<Error> {
-        self.core().session.failure().cloned()
     }
 
     // For the progress thread.
@@ -215,19 +222,13 @@ impl Lane {
         Ok(sequence)
     }
 
-    fn drive_until(
-        &self,
-        own: &mut ThreadIo,
-        core: &mut Core,
-        sequence: Sequence,
-    ) -> Result<()> {
+    fn drive_until(&self, own: &mut ThreadIo, core: &mut Core, sequence: Sequence) -> Result<()> {
         loop {
             if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
                 return result;
             }
             let wait = Wait { until_ns: core.session.next_deadline(), spin_ns: self.spin_ns };
-            let waited =
-                own.wait(wait, |io, completion| core.complete(io, self, completion));
+            let waited = own.wait(wait, |io, completion| core.complete(io, self, completion));
             match waited {
                 Ok(()) => {}
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {
@@ -247,7 +248,7 @@ impl Lane {
     /// Somebody else drives: leaves the operation with them and sleeps.
     fn wait_behind(&self, operation: Operation, job: Job) -> Result<()> {
         let (_, completion) = self.start(operation, job);
-        let outcome = completion.wait(None, || self.post(Mail::Abort(interrupted())));
+        let outcome = completion.wait(None, || self.abort(interrupted()));
         outcome.unwrap_or_else(|| {
             Err(Error::new(ErrorKind::Internal, "an endless wait ended without an outcome"))
         })

@@ -15,7 +15,7 @@ use super::io::{Completion, Io, Op, Wait};
 use crate::error::{Error, Result};
 
 /// The token of the bell; lanes and the progress thread use other classes.
-pub(crate) const BELL: u64 = u64::MAX;
+pub(crate) const BELL: u64 = 0xff00_0000 << 32;
 
 /// Completions kept room for; a wait rarely brings more than a few.
 const DONE_ROOM: usize = 256;

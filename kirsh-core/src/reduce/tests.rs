@@ -4,7 +4,7 @@ mod oracle;
 
 use proptest::prelude::*;
 
-use super::element::F16;
+use super::element::{Element, F16, Float};
 use super::*;
 use crate::types::DataType::*;
 
@@ -196,6 +196,39 @@ fn every_16_bit_float_folds_with_every_special_one_as_the_oracle_says() {
                     let found = fold_apart(kernel, arrays, at, (Finish::Average, 3));
                     assert!(found == expected, "{kernel:?} with {other:#06x}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "half a million conversions")]
+fn conversions_of_16_bit_floats_agree_with_the_half_crate_around_every_rounding_edge() {
+    for bits in 0..=u16::MAX {
+        let (ours, theirs) = (F16::load(bits.to_ne_bytes()).widen(), half::f16::from_bits(bits));
+        if theirs.is_nan() {
+            assert!(ours.is_nan(), "{bits:#06x}");
+            continue;
+        }
+        assert_eq!(ours.to_bits(), theirs.to_f32().to_bits(), "{bits:#06x}");
+        // The value itself, the middle between it and the next, and what lies beside both. A
+        // subnormal's place is worth more in float32, where the middle depends on its exponent.
+        let next = F16::load((bits & 0x7fff).saturating_add(1).to_ne_bytes()).widen();
+        let middle = ((f64::from(ours.abs()) + f64::from(next)) / 2.0) as f32;
+        for edge in [ours.to_bits(), middle.to_bits() | (ours.to_bits() & 1 << 31)] {
+            for wide in [edge.wrapping_sub(1), edge, edge + 1].map(f32::from_bits) {
+                if !wide.is_nan() {
+                    let found = u16::from_ne_bytes(F16::narrow(wide).store());
+                    assert_eq!(found, half::f16::from_f32(wide).to_bits(), "{wide:e}");
+                }
+            }
+        }
+        let wide = half::bf16::from_bits(bits).to_f32().to_bits() & 0xffff_0000;
+        for low in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
+            let wide = f32::from_bits(wide | low);
+            if !wide.is_nan() {
+                let found = u16::from_ne_bytes(Bf16::narrow(wide).store());
+                assert_eq!(found, half::bf16::from_f32(wide).to_bits(), "{wide:e}");
             }
         }
     }

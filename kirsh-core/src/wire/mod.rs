@@ -12,6 +12,8 @@ pub mod handshake;
 pub mod header;
 pub mod key;
 mod reader;
+#[cfg(test)]
+mod strategies;
 
 pub use control::{ControlReader, Message};
 pub use error::WireError;

@@ -39,7 +39,7 @@ impl Dialer {
         match check(&dialer.hello) {
             Ok(()) => {
                 let hello = Message::Hello(Versions::OWN, dialer.hello.clone());
-                dialer.hello_bytes = dialer.transport.send(&hello).to_vec();
+                dialer.hello_bytes = dialer.transport.send(&hello);
             }
             Err(error) => dialer.fail(error),
         }

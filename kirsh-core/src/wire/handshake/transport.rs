@@ -35,13 +35,16 @@ pub(super) fn seal(message: &Message) -> Vec<u8> {
 pub(super) struct Transport {
     /// The message that is coming in; never more than one.
     incoming: Vec<u8>,
-    outgoing: Option<Vec<u8>>,
+    /// Messages not yet fetched. A handshake says a handful of things, so neither does this grow.
+    outgoing: Vec<u8>,
 }
 
 impl Transport {
-    /// Puts a message out, in place of one that was not fetched yet, and gives its bytes.
-    pub(super) fn send(&mut self, message: &Message) -> &[u8] {
-        self.outgoing.insert(seal(message))
+    /// Puts a message out behind those not yet fetched, and gives its bytes.
+    pub(super) fn send(&mut self, message: &Message) -> Vec<u8> {
+        let bytes = seal(message);
+        self.outgoing.extend_from_slice(&bytes);
+        bytes
     }
 
     /// Tells the peer why there will be no link.
@@ -50,7 +53,7 @@ impl Transport {
     }
 
     pub(super) fn take_output(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.take()
+        (!self.outgoing.is_empty()).then(|| std::mem::take(&mut self.outgoing))
     }
 
     /// How many bytes the message that is coming in still needs: of its envelope first, then of
