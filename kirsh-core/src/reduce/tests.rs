@@ -385,7 +385,7 @@ fn sixteen_bit_floats_round_once_to_even_overflow_to_infinity_and_keep_subnormal
     sum(Bfloat16, 0x0001, 0x0001, 0x0002);
     // 65504 + 65504 overflows float16, but not the float32 in which it is divided.
     check(Float16, ReduceOp::Avg, (Finish::Average, 2), 0x7bff, 0x7bff, 0x7bff);
-    // (1 + 2⁻¹⁰ + 0) / 3, and (1 + 0) / 3 in float32: a quotient, not a product with 0.33….
+    // A quotient, not a product with the reciprocal.
     let third = u64::from((1.0f32 / 3.0).to_bits());
     check(Float32, ReduceOp::Avg, (Finish::Average, 3), 0x3f80_0000, 0, third);
     let (five, quotient) = (u64::from(5f32.to_bits()), u64::from((5f32 / 49.0).to_bits()));
