@@ -213,6 +213,23 @@ impl Span {
     }
 }
 
+/// What the last fold of an element does with its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Nothing: other contributions are still to come, or the operator asks for nothing.
+    Keep,
+    /// Divides by the number of contributions (avg), in the arithmetic of the fold, before rounding.
+    Average,
+}
+
+/// What a local move does with each element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    Copy,
+    /// Multiplies by the call's own factor, which is local to the rank.
+    Scale,
+}
+
 /// A description of one collective call: what every rank must agree on.
 ///
 /// It travels in each frame's header, so that a rank that is called differently can say who

@@ -1,21 +1,30 @@
 //! What moves bytes: the seam between a lane, which knows frames, and the kernel.
 //!
-//! An `Io` belongs to one thread. At most one send and one receive are in flight on a socket.
-//! Sockets are in blocking mode: io_uring arms its own poll, and the poll driver passes
-//! `MSG_DONTWAIT` with every call.
+//! An `Io` belongs to one thread. The caller sees to it that at most one send and one receive are
+//! in flight on a socket. Sockets that carry data are in blocking mode: io_uring arms its own poll
+//! there and would answer `-EAGAIN` on others, and the poll driver passes `MSG_DONTWAIT` with every
+//! call.
 
 use std::io;
 use std::os::fd::RawFd;
 
+/// The token that no operation of a caller may have: completions under it stay inside a driver.
+pub const TOKEN_RESERVED: u64 = u64::MAX;
+
+/// What one operation moves at most, in bytes: the kernel's limit for one call. Longer messages
+/// come back short.
+pub const OP_BYTES_MAX: usize = 0x7fff_f000;
+
 /// Something for the kernel to do. The memory that a message header names (itself, its vectors,
 /// and what those point to) is lent to the kernel until the completion has been returned by
-/// [`Io::wait`].
+/// [`Io::wait`]. A message has at least one byte, and at most 1024 vectors.
 #[derive(Clone, Copy, Debug)]
 pub enum Op {
     /// Sends what the header's vectors name. With `all`, the driver goes on until everything is
     /// sent or an error comes, as `MSG_WAITALL` does; the result may still be short.
     Send { message: *const libc::msghdr, all: bool },
-    /// Receives into what the header's vectors name; `all` as for `Send`.
+    /// Receives into what the header's vectors name; `all` as for `Send`. The kernel may write to
+    /// the header, too (its flags and lengths), but leaves pointers and vectors as they are.
     Receive { message: *const libc::msghdr, all: bool },
     /// Completes once when the descriptor is readable, hung up or in error. Result: `poll` events.
     Readable,
@@ -28,7 +37,8 @@ pub enum Op {
 pub struct Completion {
     /// As given to `submit`.
     pub token: u64,
-    /// Bytes moved or events, or a negative errno. 0 for a receive is the end of the stream.
+    /// Bytes moved or events, or a negative errno. 0 for a receive is the end of the stream. When an
+    /// error or a cancel ends an operation that has moved something, the result is the count.
     pub result: i32,
 }
 
@@ -44,7 +54,8 @@ pub struct Wait {
 /// Moves bytes on behalf of one thread.
 pub trait Io {
     /// Hands an operation to the kernel, now or at the next `wait`. An operation that cannot even
-    /// be begun completes with an error; `submit` itself does not fail.
+    /// be begun completes with an error; `submit` itself does not fail. The token is any number but
+    /// [`TOKEN_RESERVED`]; tokens need not differ.
     ///
     /// # Safety
     /// The memory named by the operation stays valid, and is not touched except as the operation
@@ -52,11 +63,17 @@ pub trait Io {
     unsafe fn submit(&mut self, token: u64, descriptor: RawFd, op: Op);
 
     /// Appends what has completed to `done`, waiting for at least one completion, the deadline or
-    /// a signal (then `ErrorKind::Interrupted`, with nothing lost).
+    /// a signal that comes while it sleeps (then `ErrorKind::Interrupted`, with nothing lost, and
+    /// now and then without a signal). Completions that are already there come at once.
+    ///
+    /// # Errors
+    /// Besides interruption: the driver itself has failed, or this is a forked child. Nothing has
+    /// been appended then.
     fn wait(&mut self, wait: Wait, done: &mut Vec<Completion>) -> io::Result<()>;
 
     /// Asks for everything in flight on the descriptor to end. Each operation still completes, in
-    /// `wait`, as it would otherwise or with `-ECANCELED`.
+    /// `wait`, as it would otherwise or with `-ECANCELED`. It may be asked again, and must be if the
+    /// operations do not end: a kernel without memory can fail to take it.
     fn cancel(&mut self, descriptor: RawFd);
 
     /// Operations handed in and not yet returned by `wait`.

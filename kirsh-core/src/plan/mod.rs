@@ -9,10 +9,31 @@
 //! - Other orders follow from spans alone: a step waits for an earlier one only where one of them
 //!   writes bytes that the other reads or writes.
 //! - A span of a step is at most one slice long, and whole elements.
+//! - A frame without payload carries order and nothing else, and no span could say so: its send
+//!   waits until every earlier receive of the plan has completed. The barrier stands on this.
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
+pub use crate::types::{Finish, Map};
 use crate::types::{Rank, Span};
+
+mod binomial;
+mod build;
+mod chain;
+pub mod choice;
+mod cut;
+mod dissemination;
+mod local;
+mod recursive_doubling;
+mod ring;
+mod staged;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use build::{Params, algorithms, build};
 
 /// One step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +51,11 @@ pub enum Step {
     Map { source: Span, target: Span, map: Map },
 }
 
-/// What the last fold of an element does with its result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// Nothing: other contributions are still to come, or the operator asks for nothing.
-    Keep,
-    /// Divides by the number of contributions (avg), in the arithmetic of the fold, before rounding.
-    Average,
-}
-
-/// What a local move does with each element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Map {
-    Copy,
-    /// Multiplies by the call's own factor, which is local to the rank.
-    Scale,
+impl Step {
+    /// Whether a frame comes from a peer in this step.
+    pub const fn receives(&self) -> bool {
+        matches!(self, Step::Recv { .. } | Step::RecvReduce { .. })
+    }
 }
 
 /// One rank's part in a collective.
@@ -67,4 +78,15 @@ pub trait Plan: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// How many bytes of payload the plan sends to each peer. Walks every step: for tests and tools.
+pub fn bytes_sent(plan: &dyn Plan) -> BTreeMap<Rank, u64> {
+    let mut totals = BTreeMap::new();
+    for index in 0..plan.len() {
+        if let Some(Step::Send { peer, source }) = plan.step(index) {
+            *totals.entry(peer).or_insert(0) += source.len;
+        }
+    }
+    totals
 }

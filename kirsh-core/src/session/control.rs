@@ -138,7 +138,8 @@ impl Session {
         blame: Rank,
     ) {
         let link = self.links.of(origin);
-        self.links[link].report = Some(Report { sequence, blame });
+        self.links[link].report = Some(Report { sequence, blame, heard_ns: self.now_ns });
+        self.tell_changed_blame();
         let here = match &self.current {
             Some(current) if current.sequence == sequence => {
                 Some((current.operation.key, current.operation.call))

@@ -150,6 +150,14 @@ impl Session {
         self.fail(error);
     }
 
+    /// Ends an idle communicator in peace: nobody is told, and later calls get this error.
+    pub fn close(&mut self, error: Error) {
+        debug_assert!(self.is_idle());
+        if matches!(self.state, State::Open) {
+            self.state = State::Over(error);
+        }
+    }
+
     /// The first cause, once the communicator has failed.
     pub fn failure(&self) -> Option<&Error> {
         match &self.state {
@@ -539,7 +547,7 @@ impl Session {
     }
 
     /// An error about the operation that runs now.
-    fn about_current(&self, kind: ErrorKind, message: String) -> Error {
+    pub(crate) fn about_current(&self, kind: ErrorKind, message: String) -> Error {
         let error = Error::new(kind, message);
         match &self.current {
             Some(current) => error

@@ -47,6 +47,9 @@ pub enum WireError {
     /// P-9: a frame of a kind that does not belong where it came.
     #[error("the peer sent a {found} frame on a {lane} link")]
     Misplaced { found: &'static str, lane: &'static str },
+    /// P-31: a handshake message out of turn.
+    #[error("the peer sent a {found} where a {expected} belongs")]
+    Unexpected { found: &'static str, expected: &'static str },
     /// P-21: a body that ends before its message does.
     #[error("the peer's {what} ends within its {field}")]
     Truncated { what: &'static str, field: &'static str },

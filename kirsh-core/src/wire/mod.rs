@@ -8,9 +8,12 @@ pub mod auth;
 pub mod checksum;
 pub mod control;
 pub mod error;
+pub mod handshake;
 pub mod header;
 pub mod key;
 mod reader;
+#[cfg(test)]
+mod strategies;
 
 pub use control::{ControlReader, Message};
 pub use error::WireError;

@@ -54,15 +54,27 @@ impl<'a> Reader<'a> {
 
     /// A rank of some world. P-22
     pub(super) fn rank(&mut self, field: &'static str) -> Result<Rank, WireError> {
+        self.rank_of(field, WORLD_SIZE_MAX)
+    }
+
+    /// A rank of a world of this size. P-22
+    pub(super) fn rank_of(&mut self, field: &'static str, world: u32) -> Result<Rank, WireError> {
         let rank = self.u32(field)?;
-        if rank >= WORLD_SIZE_MAX {
-            return Err(WireError::OutsideWorld {
-                field,
-                found: rank.into(),
-                world: WORLD_SIZE_MAX.into(),
-            });
+        if rank >= world {
+            return Err(WireError::OutsideWorld { field, found: rank.into(), world: world.into() });
         }
         Ok(rank)
+    }
+
+    /// The size of a world. P-22
+    pub(super) fn world(&mut self, field: &'static str) -> Result<u32, WireError> {
+        match self.u32(field)? {
+            0 => Err(WireError::Unknown { field, found: 0 }),
+            world if world > WORLD_SIZE_MAX => {
+                Err(WireError::Limit { field, found: world.into(), limit: WORLD_SIZE_MAX.into() })
+            }
+            world => Ok(world),
+        }
     }
 
     /// Text behind its 16-bit length, of at most `limit` bytes. P-21

@@ -1,0 +1,371 @@
+//! A lane's inside: does what the session asks, and tells it what came of it.
+//!
+//! Only the holder of the lane's baton is here. It brings its own `Io`; when it lets go, nothing
+//! of this lane is in flight there.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::choose::AnyIo;
+use super::clock::now_ns;
+use super::completion::Completion;
+use super::counters::Counters;
+use super::io::{self, Io};
+use super::job::Job;
+use super::lane::Lane;
+use super::link::{Direction, Link};
+use super::mail::Mail;
+use super::progress::Request;
+use super::socket;
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{Lease, Pool};
+use crate::session::{Action, Operation, Session, SlabId, Slot, Target};
+use crate::types::{Rank, Sequence};
+use crate::wire::header::Header;
+
+pub(crate) struct Core {
+    pub(crate) session: Session,
+    /// By peer.
+    links: Vec<Option<Box<Link>>>,
+    /// By the session's link number and slab index; filled on first use.
+    slabs: Vec<Vec<Option<Lease>>>,
+    pool: Pool,
+    jobs: VecDeque<Job>,
+    /// An abort waits for the kernel to give everything back.
+    draining: bool,
+    /// Who waits for the lane to be closed.
+    closing: Option<Arc<Completion>>,
+}
+
+impl Core {
+    pub(crate) fn new(session: Session, pool: Pool) -> Self {
+        let world = session.settings().world as usize;
+        Core {
+            session,
+            links: std::iter::repeat_with(|| None).take(world).collect(),
+            slabs: Vec::new(),
+            pool,
+            jobs: VecDeque::with_capacity(64),
+            draining: false,
+            closing: None,
+        }
+    }
+
+    /// Takes an operation in. On an error the job's completion, if any, has it too.
+    pub(crate) fn enqueue(&mut self, operation: Operation, mut job: Job) -> Result<Sequence> {
+        self.session.handle_tick(now_ns());
+        match self.session.enqueue(operation) {
+            Ok(sequence) => {
+                job.sequence = sequence;
+                self.jobs.push_back(job);
+                Ok(sequence)
+            }
+            Err(error) => {
+                if let Some(completion) = job.completion.take() {
+                    completion.set(Err(error.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn read(&mut self, mail: Mail) {
+        match mail {
+            Mail::Enqueue { operation, job } => {
+                // The completion has the error.
+                let _ = self.enqueue(operation, job);
+            }
+            Mail::Refuse { call, reason } => {
+                // A communicator that is over announces nothing more.
+                let _ = self.session.refuse(call, &reason);
+            }
+            Mail::LinkUp { peer, fd } => {
+                let slot = &mut self.links[peer as usize];
+                if slot.is_none() && self.session.failure().is_none() {
+                    *slot = Some(Link::new(fd));
+                    self.session.handle_link_up(peer);
+                }
+            }
+            Mail::LinkFailed { peer, cause } => self.session.handle_link_down(peer, cause),
+            Mail::Message(message) => self.session.handle_message(&message),
+            Mail::PeerGone { peer, cause } => self.session.handle_peer_gone(peer, cause),
+            Mail::PeerSilent { peer, cause } => self.session.handle_peer_silent(peer, cause),
+            Mail::Abort(error) => self.session.abort(error),
+            Mail::Close(done) => self.closing = Some(done),
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.links.iter().flatten().map(|link| link.in_flight()).sum()
+    }
+
+    /// Does what there is to do. Ends early, with its outcome, when the operation `until` is over.
+    pub(crate) fn pump(
+        &mut self,
+        io: &mut AnyIo,
+        lane: &Lane,
+        until: Option<Sequence>,
+    ) -> Option<Result<()>> {
+        while let Some(action) = self.session.poll() {
+            match action {
+                Action::Send { slot, peer, header, source } => {
+                    let Some(job) = self.jobs.front() else { continue };
+                    let payload = job.buffers.at(source);
+                    self.send(io, lane, slot, peer, &header, payload);
+                }
+                Action::Receive { slot, peer, expected, target } => {
+                    self.receive(io, lane, slot, peer, expected, target);
+                }
+                Action::Fold { slot, slab, with, into, finish } => {
+                    if let (Some(job), Some(received)) = (self.jobs.front(), self.slab(slab)) {
+                        job.fold(received, with, into, finish);
+                    }
+                    self.session.handle_folded(slot);
+                }
+                Action::Reduce { slot, with, into, finish } => {
+                    if let Some(job) = self.jobs.front() {
+                        job.reduce(with, into, finish);
+                    }
+                    self.session.handle_folded(slot);
+                }
+                Action::Map { slot, source, target, map } => {
+                    if let Some(job) = self.jobs.front() {
+                        job.map(source, target, map, &lane.counters.copied);
+                    }
+                    self.session.handle_folded(slot);
+                }
+                Action::Dial { peer } => lane.ask(Request::Dial { lane: lane.key, peer }),
+                Action::Control { to, message } => lane.ask(Request::Tell { to, message }),
+                Action::Warn { text } => {
+                    tracing::warn!(rank = self.session.settings().rank, "{text}");
+                }
+                Action::Abort { error } => self.begin_drain(io, &error),
+                Action::Finish { sequence, result } => {
+                    self.deliver(sequence, result.clone(), &lane.counters);
+                    if until == Some(sequence) {
+                        return Some(result);
+                    }
+                }
+            }
+        }
+        self.close_if_asked();
+        None
+    }
+
+    /// Closes the links once nothing runs or waits any more, if somebody waits for that.
+    fn close_if_asked(&mut self) {
+        if self.closing.is_none() || !self.session.is_idle() {
+            return;
+        }
+        self.session.close(Error::new(ErrorKind::Closed, "the communicator has been closed"));
+        self.links.iter_mut().for_each(|link| *link = None);
+        if let Some(done) = self.closing.take() {
+            done.set(Ok(()));
+        }
+    }
+
+    /// Takes in what the kernel has done on one of this lane's links.
+    pub(crate) fn complete(&mut self, io: &mut AnyIo, lane: &Lane, completion: io::Completion) {
+        let (peer, direction) = split(completion.token);
+        let Some(link) = self.links.get_mut(peer as usize).and_then(Option::as_mut) else { return };
+        let transfer = match direction {
+            Direction::Send => &mut link.sending,
+            Direction::Receive => &mut link.receiving,
+        };
+        transfer.in_flight = false;
+        if self.draining {
+            return self.end_drain();
+        }
+        match completion.result {
+            result if result > 0 => {
+                transfer.advance(result as usize);
+                match direction {
+                    Direction::Send => self.sent(io, lane, peer),
+                    Direction::Receive => self.received(io, lane, peer),
+                }
+            }
+            result if result == -libc::EINTR || result == -libc::EAGAIN => match direction {
+                Direction::Send => link.submit_send(io, lane.token(peer, direction)),
+                Direction::Receive => link.submit_receive(io, lane.token(peer, direction)),
+            },
+            result => {
+                let cause = self.link_error(peer, direction, result);
+                self.session.handle_link_down(peer, cause);
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        io: &mut AnyIo,
+        lane: &Lane,
+        slot: Slot,
+        peer: Rank,
+        header: &Header,
+        payload: *mut u8,
+    ) {
+        let Some(link) = self.links[peer as usize].as_mut() else { return };
+        link.begin_send(slot, header, payload);
+        link.submit_send(io, lane.token(peer, Direction::Send));
+    }
+
+    fn receive(
+        &mut self,
+        io: &mut AnyIo,
+        lane: &Lane,
+        slot: Slot,
+        peer: Rank,
+        expected: Header,
+        target: Target,
+    ) {
+        let (payload, slab) = match target {
+            Target::Span(span) => {
+                let Some(job) = self.jobs.front() else { return };
+                (job.buffers.at(span), None)
+            }
+            Target::Slab(slab) => match self.lease(slab) {
+                Ok(payload) => (payload, Some(slab)),
+                Err(error) => return self.session.abort(error),
+            },
+        };
+        let Some(link) = self.links[peer as usize].as_mut() else { return };
+        link.begin_receive(slot, expected, payload, slab);
+        link.submit_receive(io, lane.token(peer, Direction::Receive));
+    }
+
+    fn sent(&mut self, io: &mut AnyIo, lane: &Lane, peer: Rank) {
+        let Some(link) = self.links[peer as usize].as_mut() else { return };
+        if !link.sending.is_whole() {
+            return link.submit_send(io, lane.token(peer, Direction::Send));
+        }
+        lane.counters.sent.add(link.sending.payload_len() as u64);
+        lane.counters.frames_sent.add(1);
+        let slot = link.sending.slot;
+        self.session.handle_accepted(slot);
+        // A plain send has copied: what is accepted is released.
+        self.session.handle_released(slot);
+    }
+
+    fn received(&mut self, io: &mut AnyIo, lane: &Lane, peer: Rank) {
+        let Some(link) = self.links[peer as usize].as_mut() else { return };
+        let slot = link.receiving.slot;
+        if !link.header_seen && link.receiving.has_header() {
+            match Header::decode(link.receiving.header()) {
+                Ok(header) => {
+                    if !self.session.handle_header(slot, &header) {
+                        return;
+                    }
+                    link.header_seen = true;
+                }
+                Err(cause) => {
+                    let cause = Error::new(
+                        ErrorKind::Protocol,
+                        format!("rank {peer} sent a frame that cannot be: {cause}"),
+                    );
+                    return self.session.handle_link_down(peer, cause.with_peer(peer));
+                }
+            }
+        }
+        if !link.receiving.is_whole() {
+            return link.submit_receive(io, lane.token(peer, Direction::Receive));
+        }
+        let bytes = link.receiving.payload_len() as u64;
+        lane.counters.frames_received.add(1);
+        lane.counters.received.add(bytes);
+        if link.slab.is_none() {
+            lane.counters.received_direct.add(bytes);
+        }
+        let fits = link.receiving.payload_fits();
+        self.session.handle_received(slot);
+        if fits {
+            self.session.handle_verified(slot);
+        } else {
+            self.session.handle_corrupt(slot);
+        }
+    }
+
+    fn link_error(&self, peer: Rank, direction: Direction, result: i32) -> Error {
+        let (kind, text) = match (direction, result) {
+            (Direction::Receive, 0) => (
+                ErrorKind::PeerLost,
+                format!(
+                    "rank {peer} closed its connection while bytes from it were still due: its process has ended, or its communicator is over"
+                ),
+            ),
+            (_, result) => {
+                let cause = std::io::Error::from_raw_os_error(-result);
+                let doing = match direction {
+                    Direction::Send => "sending to",
+                    Direction::Receive => "receiving from",
+                };
+                (ErrorKind::PeerLost, format!("{doing} rank {peer} failed: {cause}"))
+            }
+        };
+        self.session.about_current(kind, text).with_peer(peer)
+    }
+
+    /// The memory of a slab that has been leased.
+    fn slab(&self, id: SlabId) -> Option<*const u8> {
+        let lease = self.slabs.get(id.link as usize)?.get(id.index as usize)?.as_ref()?;
+        Some(lease.as_ptr().cast_const())
+    }
+
+    fn lease(&mut self, id: SlabId) -> Result<*mut u8> {
+        let (link, index) = (id.link as usize, id.index as usize);
+        if self.slabs.len() <= link {
+            self.slabs.resize_with(link + 1, Vec::new);
+        }
+        let of_link = &mut self.slabs[link];
+        if of_link.len() <= index {
+            of_link.resize_with(index + 1, || None);
+        }
+        if of_link[index].is_none() {
+            of_link[index] = self.pool.lease()?;
+        }
+        of_link[index].as_ref().map(Lease::as_ptr).ok_or_else(|| {
+            Error::new(ErrorKind::System, "the pool of receive slabs is out of memory")
+        })
+    }
+
+    fn begin_drain(&mut self, io: &mut AnyIo, error: &Error) {
+        tracing::debug!(rank = self.session.settings().rank, "communicator over: {error}");
+        self.draining = true;
+        for link in self.links.iter().flatten() {
+            if link.in_flight() != 0 {
+                io.cancel(link.descriptor());
+            }
+            // Gone already is as good.
+            let _ = socket::shutdown_both(link.fd.as_fd());
+        }
+        self.end_drain();
+    }
+
+    /// Once the kernel holds nothing any more, closes the links and lets the buffers go.
+    fn end_drain(&mut self) {
+        if self.in_flight() == 0 {
+            self.links.iter_mut().for_each(|link| *link = None);
+            self.draining = false;
+            self.session.handle_drained();
+        }
+    }
+
+    fn deliver(&mut self, sequence: Sequence, result: Result<()>, counters: &Counters) {
+        counters.operations.add(1);
+        while let Some(job) = self.jobs.front() {
+            if job.sequence > sequence {
+                return;
+            }
+            let completion = self.jobs.pop_front().and_then(|job| job.completion);
+            if let Some(completion) = completion {
+                completion.set(result.clone());
+            }
+        }
+    }
+}
+
+/// The peer and direction in a token's low half.
+fn split(token: u64) -> (Rank, Direction) {
+    let low = token as u32;
+    (low >> 1, if low & 1 == 0 { Direction::Send } else { Direction::Receive })
+}

@@ -1,0 +1,261 @@
+//! A communicator's collective links, one operation after the other, driven by whoever holds the
+//! baton: a blocking caller, or the progress thread for started operations.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::baton::{Baton, Posted};
+use super::choose::DriverKind;
+use super::clock::now_ns;
+use super::completion::Completion;
+use super::core::Core;
+use super::counters::Counters;
+use super::doorbell::Doorbell;
+use super::interrupt;
+use super::io::Wait;
+use super::job::Job;
+use super::link::Direction;
+use super::mail::{Mail, Mailbox};
+use super::progress::{Handle, Request};
+use super::thread::{self, ThreadIo};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory::Pool;
+use crate::session::{Operation, Session, Settings};
+use crate::types::{Call, Rank, Sequence};
+
+/// Names a communicator on the wire.
+pub(crate) type Key = (u64, u32);
+
+/// Completion tokens of lanes carry the lane's number in the upper half; other classes use numbers
+/// from here on.
+pub(crate) const NUMBER_MAX: u32 = 1 << 24;
+
+pub struct Lane {
+    pub(crate) key: Key,
+    /// The lane's number within its process, for tokens.
+    pub(crate) number: u32,
+    pub(crate) counters: Counters,
+    baton: Baton<Doorbell>,
+    mailbox: Mutex<Mailbox>,
+    core: Mutex<Core>,
+    /// The progress thread has been asked to drive and has not come yet.
+    wanted: AtomicBool,
+    progress: Handle,
+    driver: DriverKind,
+    spin_ns: u64,
+}
+
+impl Lane {
+    pub(crate) fn new(
+        settings: Settings,
+        number: u32,
+        pool: Pool,
+        progress: Handle,
+        driver: DriverKind,
+        spin_ns: u64,
+    ) -> Self {
+        Lane {
+            key: (settings.communicator, settings.epoch),
+            number,
+            counters: Counters::default(),
+            baton: Baton::new(),
+            mailbox: Mutex::new(Mailbox::new()),
+            core: Mutex::new(Core::new(Session::new(settings), pool)),
+            wanted: AtomicBool::new(false),
+            progress,
+            driver,
+            spin_ns,
+        }
+    }
+
+    /// Runs an operation to its end. Drives it from this thread if nobody else drives the lane,
+    /// else waits. When this returns, nobody touches the operation's memory any more.
+    pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
+        thread::with(self.driver, |own| {
+            if self.baton.try_take(&own.bell) {
+                self.drive(own, operation, job)
+            } else {
+                self.wait_behind(operation, job)
+            }
+        })?
+    }
+
+    /// Enqueues an operation for the progress thread, or for whoever drives now.
+    pub(crate) fn start(&self, operation: Operation, mut job: Job) -> (Sequence, Arc<Completion>) {
+        let completion = Arc::new(Completion::default());
+        job.completion = Some(Arc::clone(&completion));
+        let mut mailbox = self.mailbox();
+        let sequence = mailbox.take_sequence();
+        mailbox.queue.push_back(Mail::Enqueue { operation, job });
+        drop(mailbox);
+        self.announce();
+        (sequence, completion)
+    }
+
+    /// Takes a sequence number for a call that this rank refuses, and has the peers told.
+    pub(crate) fn refuse(&self, call: Call, reason: Error) -> Sequence {
+        let mut mailbox = self.mailbox();
+        let sequence = mailbox.take_sequence();
+        mailbox.queue.push_back(Mail::Refuse { call, reason });
+        drop(mailbox);
+        self.announce();
+        sequence
+    }
+
+    /// Puts mail in and sees that somebody reads it.
+    pub(crate) fn post(&self, mail: Mail) {
+        self.mailbox().queue.push_back(mail);
+        self.announce();
+    }
+
+    /// Ends the communicator on every rank.
+    pub(crate) fn abort(&self, error: Error) {
+        self.post(Mail::Abort(error));
+    }
+
+    /// Closes the lane: in peace if what runs and waits ends within `patience`, else by an abort.
+    /// Gives the number of operations that this rank is through with.
+    pub(crate) fn close(&self, patience: Duration) -> Sequence {
+        let done = Arc::new(Completion::default());
+        self.post(Mail::Close(Arc::clone(&done)));
+        if done.wait(Some(patience), || {}).is_none() {
+            let text = "the communicator was closed with operations still running";
+            self.abort(Error::new(ErrorKind::Aborted, text));
+            let _ = done.wait(Some(patience), || {});
+        }
+        self.core().session.finished()
+    }
+
+    /// Asks something of the progress thread.
+    pub(crate) fn ask(&self, request: Request) {
+        self.progress.ask(request);
+    }
+
+    pub(crate) fn token(&self, peer: Rank, direction: Direction) -> u64 {
+        u64::from(self.number) << 32 | u64::from(peer) << 1 | direction as u64
+    }
+
+    // For the progress thread.
+
+    /// Takes the baton for the progress thread.
+    pub(crate) fn take(&self, bell: &Arc<Doorbell>) -> bool {
+        self.wanted.store(false, Ordering::Release);
+        self.baton.try_take(bell)
+    }
+
+    /// For the holder: reads the mail, if there is any.
+    pub(crate) fn read_mail(&self, core: &mut Core) {
+        if self.baton.take_mark() {
+            while let Some(mail) = self.next_mail() {
+                core.read(mail);
+            }
+        }
+    }
+
+    /// For the holder, with nothing in flight: lets go. `false` when there was mail, and the
+    /// holder holds on.
+    pub(crate) fn let_go(&self) -> bool {
+        self.baton.release()
+    }
+
+    /// The inside. For the holder; others only look.
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_mail(&self) -> Option<Mail> {
+        self.mailbox().queue.pop_front()
+    }
+
+    fn announce(&self) {
+        if self.baton.post() == Posted::Unheld {
+            self.call_progress();
+        }
+    }
+
+    fn call_progress(&self) {
+        if !self.wanted.swap(true, Ordering::AcqRel) {
+            self.progress.ask(Request::Drive { lane: self.number });
+        }
+    }
+
+    /// Drives from the calling thread, which has just taken the baton.
+    fn drive(&self, own: &mut ThreadIo, operation: Operation, job: Job) -> Result<()> {
+        let mut core = self.core();
+        let result = self
+            .enqueue_behind_mail(&mut core, operation, job)
+            .and_then(|sequence| self.drive_until(own, &mut core, sequence));
+        debug_assert_eq!(core.in_flight(), 0, "a lane is let go with nothing in flight");
+        loop {
+            self.read_mail(&mut core);
+            let busy = !core.session.is_idle();
+            drop(core);
+            if self.baton.release() {
+                if busy {
+                    self.call_progress();
+                }
+                return result;
+            }
+            core = self.core();
+        }
+    }
+
+    /// Enqueues behind everything posted so far, with no post in between.
+    fn enqueue_behind_mail(
+        &self,
+        core: &mut Core,
+        operation: Operation,
+        job: Job,
+    ) -> Result<Sequence> {
+        let mut mailbox = self.mailbox();
+        while let Some(mail) = mailbox.queue.pop_front() {
+            core.read(mail);
+        }
+        let sequence = core.enqueue(operation, job)?;
+        let promised = mailbox.take_sequence();
+        debug_assert_eq!(promised, sequence);
+        Ok(sequence)
+    }
+
+    fn drive_until(&self, own: &mut ThreadIo, core: &mut Core, sequence: Sequence) -> Result<()> {
+        loop {
+            if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
+                return result;
+            }
+            let wait = Wait { until_ns: core.session.next_deadline(), spin_ns: self.spin_ns };
+            let waited = own.wait(wait, |io, completion| core.complete(io, self, completion));
+            match waited {
+                Ok(()) => {}
+                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {
+                    if interrupt::check() {
+                        core.session.abort(interrupted());
+                    }
+                }
+                Err(cause) => {
+                    core.session.abort(Error::system("waiting for the kernel failed", &cause));
+                }
+            }
+            core.session.handle_tick(now_ns());
+            self.read_mail(core);
+        }
+    }
+
+    /// Somebody else drives: leaves the operation with them and sleeps.
+    fn wait_behind(&self, operation: Operation, job: Job) -> Result<()> {
+        let (_, completion) = self.start(operation, job);
+        let outcome = completion.wait(None, || self.abort(interrupted()));
+        outcome.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Internal, "an endless wait ended without an outcome"))
+        })
+    }
+}
+
+/// What a caller gets who was asked to stop by a signal.
+pub(crate) fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "interrupted by a signal")
+}

@@ -1,0 +1,211 @@
+//! One connection: the frame that is being sent and the one that is being received.
+//!
+//! The kernel holds pointers into a link's send and receive state while an operation is in
+//! flight, so a link is boxed, and dropped only with nothing in flight.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::fork::Fd;
+use super::io::{Io, Op};
+use crate::session::{SlabId, Slot};
+use crate::wire::checksum::crc32c;
+use crate::wire::header::{HEADER_BYTES, Header, TRAILER_BYTES};
+
+/// A connection to one peer, for one lane.
+pub(crate) struct Link {
+    pub(crate) fd: Fd,
+    pub(crate) sending: Transfer,
+    pub(crate) receiving: Transfer,
+    /// The received header has been found to be the one that was due.
+    pub(crate) header_seen: bool,
+    pub(crate) expected: Option<Header>,
+    pub(crate) slab: Option<SlabId>,
+}
+
+/// One frame on its way: header, payload and trailer as one vector.
+pub(crate) struct Transfer {
+    header: [u8; HEADER_BYTES],
+    trailer: [u8; TRAILER_BYTES],
+    payload: *mut u8,
+    payload_len: usize,
+    trailed: bool,
+    moved: usize,
+    vectors: [libc::iovec; 3],
+    message: libc::msghdr,
+    pub(crate) slot: Slot,
+    /// Whether the kernel has an operation of this transfer.
+    pub(crate) in_flight: bool,
+}
+
+// SAFETY: the pointers are to the transfer's own fields (set right before each submission) and to
+// memory lent to the operation (see `job::Buffers`); only the lane's holder uses them.
+unsafe impl Send for Transfer {}
+
+impl Transfer {
+    fn new() -> Self {
+        // SAFETY: msghdr is plain data for which all zeroes is a valid value: no name, no
+        // vectors, no control data.
+        let message = unsafe { std::mem::zeroed() };
+        let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        Transfer {
+            header: [0; HEADER_BYTES],
+            trailer: [0; TRAILER_BYTES],
+            payload: std::ptr::null_mut(),
+            payload_len: 0,
+            trailed: false,
+            moved: 0,
+            vectors: [empty; 3],
+            message,
+            slot: Slot(0),
+            in_flight: false,
+        }
+    }
+
+    fn begin(&mut self, slot: Slot, payload: *mut u8, payload_len: usize, trailed: bool) {
+        debug_assert!(!self.in_flight);
+        self.slot = slot;
+        self.payload = payload;
+        self.payload_len = payload_len;
+        self.trailed = trailed;
+        self.moved = 0;
+    }
+
+    fn total(&self) -> usize {
+        HEADER_BYTES + self.payload_len + if self.trailed { TRAILER_BYTES } else { 0 }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.moved == self.total()
+    }
+
+    pub(crate) fn has_header(&self) -> bool {
+        self.moved >= HEADER_BYTES
+    }
+
+    pub(crate) fn header(&self) -> &[u8; HEADER_BYTES] {
+        &self.header
+    }
+
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload_len
+    }
+
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.moved += bytes;
+        debug_assert!(self.moved <= self.total());
+    }
+
+    /// Whether the payload is the one that its trailer was made for.
+    pub(crate) fn payload_fits(&self) -> bool {
+        !self.trailed || self.payload_checksum() == u32::from_le_bytes(self.trailer)
+    }
+
+    fn payload_checksum(&self) -> u32 {
+        if self.payload_len == 0 {
+            return crc32c(&[]);
+        }
+        // SAFETY: the payload is a span of a lent buffer or a slab, valid for payload_len bytes;
+        // nothing is in flight on this transfer when this is called, and the session lets no
+        // other step write these bytes while the frame's slot lives.
+        crc32c(unsafe { std::slice::from_raw_parts(self.payload, self.payload_len) })
+    }
+
+    /// Points the message at what has not moved yet. Called right before each submission, so that
+    /// the pointers are those of the boxed link.
+    fn aim(&mut self) -> *const libc::msghdr {
+        let parts = [
+            (self.header.as_mut_ptr(), HEADER_BYTES),
+            (self.payload, self.payload_len),
+            (self.trailer.as_mut_ptr(), if self.trailed { TRAILER_BYTES } else { 0 }),
+        ];
+        let mut skip = self.moved;
+        let mut used = 0;
+        for (base, len) in parts {
+            if skip >= len {
+                skip -= len;
+                continue;
+            }
+            self.vectors[used] =
+                libc::iovec { iov_base: base.wrapping_add(skip).cast(), iov_len: len - skip };
+            skip = 0;
+            used += 1;
+        }
+        self.message.msg_iov = self.vectors.as_mut_ptr();
+        self.message.msg_iovlen = used as _;
+        &raw const self.message
+    }
+}
+
+/// Which direction of a link a completion belongs to; the low bit of its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Send = 0,
+    Receive = 1,
+}
+
+impl Link {
+    pub(crate) fn new(fd: Fd) -> Box<Self> {
+        Box::new(Link {
+            fd,
+            sending: Transfer::new(),
+            receiving: Transfer::new(),
+            header_seen: false,
+            expected: None,
+            slab: None,
+        })
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        usize::from(self.sending.in_flight) + usize::from(self.receiving.in_flight)
+    }
+
+    /// Begins to send a frame.
+    pub(crate) fn begin_send(&mut self, slot: Slot, header: &Header, payload: *mut u8) {
+        self.sending.begin(slot, payload, header.length as usize, header.checksummed);
+        header.write_to(&mut self.sending.header);
+        if header.checksummed {
+            self.sending.trailer = self.sending.payload_checksum().to_le_bytes();
+        }
+    }
+
+    /// Begins to receive the frame that is due.
+    pub(crate) fn begin_receive(
+        &mut self,
+        slot: Slot,
+        expected: Header,
+        payload: *mut u8,
+        slab: Option<SlabId>,
+    ) {
+        self.receiving.begin(slot, payload, expected.length as usize, expected.checksummed);
+        self.header_seen = false;
+        self.expected = Some(expected);
+        self.slab = slab;
+    }
+
+    /// Hands what is left of the frame being sent to the kernel.
+    pub(crate) fn submit_send(&mut self, io: &mut impl Io, token: u64) {
+        let descriptor = self.descriptor();
+        let message = self.sending.aim();
+        self.sending.in_flight = true;
+        // SAFETY: the message and its vectors are in this boxed link, and the payload is lent for
+        // as long as its slot lives; the lane drops the link, and lets the slot go, only after the
+        // completion. The descriptor is the link's own.
+        unsafe { io.submit(token, descriptor, Op::Send { message, all: true }) };
+    }
+
+    /// Hands what is left of the frame being received to the kernel. Until the header has been
+    /// looked at the kernel may stop early; from then on it goes on to the end.
+    pub(crate) fn submit_receive(&mut self, io: &mut impl Io, token: u64) {
+        let descriptor = self.descriptor();
+        let message = self.receiving.aim();
+        self.receiving.in_flight = true;
+        let all = self.header_seen;
+        // SAFETY: as in `submit_send`; the target is a span that no other live step touches, or a
+        // slab that belongs to this slot alone.
+        unsafe { io.submit(token, descriptor, Op::Receive { message, all }) };
+    }
+}

@@ -1,0 +1,53 @@
+//! What others put into a lane's mailbox for whoever drives it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::completion::Completion;
+use super::fork::Fd;
+use super::job::Job;
+use crate::error::Error;
+use crate::session::Operation;
+use crate::types::{Call, Rank, Sequence};
+use crate::wire::control::Message;
+
+/// Something for the holder of the baton.
+pub(crate) enum Mail {
+    /// A started operation, or a blocking one that came while another thread drove.
+    Enqueue { operation: Operation, job: Job },
+    /// A call that this rank refuses.
+    Refuse { call: Call, reason: Error },
+    /// A connection to the peer is ready.
+    LinkUp { peer: Rank, fd: Fd },
+    /// No connection to the peer can be had.
+    LinkFailed { peer: Rank, cause: Error },
+    /// A peer said something about this communicator.
+    Message(Message),
+    /// The process of a peer is gone, in peace or not.
+    PeerGone { peer: Rank, cause: Error },
+    /// The process of a peer has not been heard of for the liveness timeout.
+    PeerSilent { peer: Rank, cause: Error },
+    /// The communicator is to end.
+    Abort(Error),
+    /// The communicator is to close as soon as nothing runs or waits in it; then say so here.
+    Close(Arc<Completion>),
+}
+
+/// The mailbox. Sequence numbers are given out under its lock, so that their order is the order
+/// of the mail.
+pub(crate) struct Mailbox {
+    pub(crate) queue: VecDeque<Mail>,
+    pub(crate) next_sequence: Sequence,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> Self {
+        Mailbox { queue: VecDeque::with_capacity(64), next_sequence: 0 }
+    }
+
+    pub(crate) fn take_sequence(&mut self) -> Sequence {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        sequence
+    }
+}

@@ -1,0 +1,90 @@
+//! How an array is cut into the slices that frames carry.
+
+use super::Finish;
+use crate::types::{Rank, Space, Span};
+
+/// What every algorithm is built from: who this rank is, and how the array is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub world: Rank,
+    pub rank: Rank,
+    /// Elements of the whole array.
+    pub count: u64,
+    /// Bytes of one element.
+    pub size: u64,
+    /// Elements of a slice, at most.
+    pub slice: u64,
+    /// What the last fold of an element does.
+    pub finish: Finish,
+}
+
+impl Shape {
+    /// Slices that a run of this many elements needs.
+    pub(super) const fn slices(&self, elements: u64) -> u64 {
+        elements.div_ceil(self.slice)
+    }
+
+    /// One slice out of `slices` of the elements `begin..end`; `None` where it is empty. The
+    /// slices of a run differ by at most an element, so that a pipeline has no short last turn.
+    pub(super) const fn piece(
+        &self,
+        (begin, end): (u64, u64),
+        slices: u64,
+        slice: u64,
+    ) -> Option<Piece> {
+        let from = begin + cut(end - begin, slices, slice);
+        let to = begin + cut(end - begin, slices, slice + 1);
+        if from == to {
+            return None;
+        }
+        Some(Piece { offset: from * self.size, len: (to - from) * self.size })
+    }
+
+    /// One slice of the whole array.
+    pub(super) const fn whole(&self, slices: u64, slice: u64) -> Option<Piece> {
+        self.piece((0, self.count), slices, slice)
+    }
+
+    /// The finish of a fold: the call's own where it is the last one of its elements.
+    pub(super) const fn finish(&self, last: bool) -> Finish {
+        if last { self.finish } else { Finish::Keep }
+    }
+}
+
+/// The same bytes in whichever space.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    offset: u64,
+    len: u64,
+}
+
+impl Piece {
+    pub(super) const fn input(self) -> Span {
+        Span::new(Space::Input, self.offset, self.len)
+    }
+
+    pub(super) const fn output(self) -> Span {
+        Span::new(Space::Output, self.offset, self.len)
+    }
+
+    /// In Input while nothing has been folded into it, afterwards in Output.
+    pub(super) const fn current(self, untouched: bool) -> Span {
+        if untouched { self.input() } else { self.output() }
+    }
+}
+
+/// Where part `index` of `parts` balanced parts of `len` begins: `len * index / parts`.
+pub(super) const fn cut(len: u64, parts: u64, index: u64) -> u64 {
+    match len.checked_mul(index) {
+        Some(product) => product / parts,
+        None => (len as u128 * index as u128 / parts as u128) as u64,
+    }
+}
+
+/// The smallest number of doublings that reach `size` from one.
+pub(super) const fn doublings(size: u32) -> u32 {
+    match size.checked_sub(1) {
+        Some(below) => u32::BITS - below.leading_zeros(),
+        None => 0,
+    }
+}
