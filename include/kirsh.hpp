@@ -56,8 +56,6 @@
 
 namespace kirsh {
 
-using namespace std::chrono_literals;
-
 /// A timeout that never runs out.
 inline constexpr std::chrono::nanoseconds forever{KIRSH_FOREVER};
 
@@ -353,15 +351,15 @@ struct Config {
     /// Keeps jobs apart that meet in one place.
     std::string job_id = {};
     /// How long the ranks may take to find together.
-    std::chrono::nanoseconds join_timeout = 0ns;
+    std::chrono::nanoseconds join_timeout{0};
     /// How long each operation may take unless its options say otherwise.
-    std::chrono::nanoseconds timeout = 0ns;
+    std::chrono::nanoseconds timeout{0};
 };
 
 /// What can be said with one call: `comm.barrier({.timeout = 5s})`.
 struct Options {
     /// How long the operation may take; when it runs out, the communicator is over.
-    std::chrono::nanoseconds timeout = 0ns;
+    std::chrono::nanoseconds timeout{0};
     /// This rank's factor for Op::premul_sum; 0 is not set.
     double scale = 0.0;
     Algorithm algorithm = Algorithm::automatic;
@@ -467,7 +465,7 @@ public:
     /// Waits this long, or for the end with kirsh::forever: whether the operation has ended well; throws
     /// its failure. False leaves it running and the buffer lent. Zero or less only looks.
     [[nodiscard]] bool wait_for(std::chrono::nanoseconds timeout) {
-        if (timeout <= 0ns) {
+        if (timeout <= std::chrono::nanoseconds::zero()) {
             return test();
         }
         return detail::check_over(kirsh_work_wait(handle_.get(), timeout.count()));

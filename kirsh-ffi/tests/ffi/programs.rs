@@ -53,6 +53,16 @@ fn a_deadline_of_one_call_ends_it() {
 }
 
 #[test]
+fn a_communicator_can_be_made_anew_after_it_was_destroyed() {
+    runs("again.c", Linkage::Shared, 2);
+}
+
+#[test]
+fn in_a_forked_child_handles_are_dead_and_the_parents_live_on() {
+    runs("forked.c", Linkage::Shared, 2);
+}
+
+#[test]
 fn the_log_reaches_a_callback_until_it_is_taken_away() {
     runs("log.c", Linkage::Shared, 2);
 }

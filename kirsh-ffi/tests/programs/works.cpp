@@ -4,6 +4,8 @@
 
 #include "check.h"
 
+#include <malloc.h>
+
 namespace {
 
 constexpr std::size_t large = std::size_t{2} << 20;
@@ -21,6 +23,9 @@ bool all(const std::vector<float> &values, float expected) {
 
 int main() {
     using namespace std::chrono_literals;
+    // A large vector that is freed while it is lent is then gone from the address space, and the late
+    // write into it ends the program.
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     kirsh::Communicator comm;
     kirsh::Communicator gate;
     const bool early = comm.rank() == 0;
