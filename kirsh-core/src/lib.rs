@@ -3,11 +3,16 @@
 #[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
 compile_error!("kirsh runs on 64-bit little-endian Linux only");
 
+#[cfg(feature = "cli")]
+pub mod cli;
+#[doc(hidden)]
+pub mod comm;
 #[doc(hidden)]
 pub mod driver;
 pub mod error;
 #[doc(hidden)]
 pub mod limits;
+pub mod log;
 #[doc(hidden)]
 pub mod memory;
 #[doc(hidden)]
@@ -25,5 +30,9 @@ pub mod types;
 #[doc(hidden)]
 pub mod wire;
 
+pub use comm::{
+    Buffer, Communicator, Config, Element, Options, RawWork, Stats, Timeout, Work,
+    set_interrupt_check,
+};
 pub use error::{Error, ErrorKind, Result, Scope};
 pub use types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Sequence};

@@ -37,11 +37,34 @@ pub const STORE_VALUE_MAX: usize = 64 << 20;
 /// Keys that a store server holds.
 pub const STORE_KEYS_MAX: usize = 1 << 20;
 
+/// Bytes that a store server holds in all, keys and values: the records of the largest world, many
+/// times over, and no more than a login node can spare.
+pub const STORE_BYTES_MAX: usize = 256 << 20;
+
+/// Connections that a store server holds open: a few for each rank of the largest job that the
+/// design aims at.
+pub const STORE_CLIENTS_MAX: usize = 8192;
+
+/// Seconds that a store may take to answer a request that does not wait for others.
+pub const STORE_REQUEST_SECONDS: u64 = 30;
+
+/// Bytes of a host's name, as Linux bounds it (`HOST_NAME_MAX` of limits.h).
+pub const HOST_NAME_MAX: usize = 64;
+
+/// Bytes that rank 0 hands out to all when they join: settings, and a measured table of choice.
+pub const HANDOUT_BYTES_MAX: usize = 64 << 10;
+
+/// Seconds that the process which serves a store stays for others to read the outcome.
+pub const LINGER_SECONDS: u64 = 2;
+
 /// Bytes of job id.
 pub const JOB_ID_MAX: usize = 128;
 
 /// Addresses that one rank publishes.
 pub const ADDRESSES_MAX: usize = 16;
+
+/// Bytes of the shortest token taken: 16 hexadecimal digits, which nobody tries out over a network.
+pub const TOKEN_BYTES_MIN: usize = 16;
 
 /// Bytes of a token, as text.
 pub const TOKEN_BYTES_MAX: usize = 256;
@@ -60,6 +83,10 @@ pub const CALL_HISTORY: usize = 64;
 
 /// Operations that wait in one communicator.
 pub const QUEUE_MAX: usize = 65_536;
+
+/// Bytes that `kirsh run` holds of a rank's line before it shows the part that it has: a pipe's
+/// usual capacity, far beyond any line a person reads.
+pub const OUTPUT_LINE_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes from which on a region asks for huge pages: two of x86's, so that one fits wherever the
 /// region starts, and small pools do not become resident two megabytes at a time.

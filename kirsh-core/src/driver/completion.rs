@@ -37,14 +37,19 @@ impl Completion {
     /// Waits for the outcome; `None` when the time is up first. `interrupted` is called, without a
     /// lock held, when the interrupt check asks for an end; waiting then goes on, since the
     /// outcome is now due soon.
-    pub fn wait(&self, limit: Option<Duration>, mut interrupted: impl FnMut()) -> Option<Result<()>> {
+    pub fn wait(
+        &self,
+        limit: Option<Duration>,
+        mut interrupted: impl FnMut(),
+    ) -> Option<Result<()>> {
         let until = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
             let slot = self.lock();
             if slot.is_some() {
                 return slot.clone();
             }
-            let mut pause = if interrupt::is_set() { INTERRUPT_EVERY } else { Duration::from_secs(3600) };
+            let mut pause =
+                if interrupt::is_set() { INTERRUPT_EVERY } else { Duration::from_secs(3600) };
             if let Some(until) = until {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {

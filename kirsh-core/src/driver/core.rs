@@ -4,11 +4,14 @@
 //! of this lane is in flight there.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::choose::AnyIo;
 use super::clock::now_ns;
+use super::completion::Completion;
 use super::counters::Counters;
-use super::io::{Completion, Io};
+use super::io::{self, Io};
 use super::job::Job;
 use super::lane::Lane;
 use super::link::{Direction, Link};
@@ -31,6 +34,8 @@ pub(crate) struct Core {
     jobs: VecDeque<Job>,
     /// An abort waits for the kernel to give everything back.
     draining: bool,
+    /// Who waits for the lane to be closed.
+    closing: Option<Arc<Completion>>,
 }
 
 impl Core {
@@ -43,6 +48,7 @@ impl Core {
             pool,
             jobs: VecDeque::with_capacity(64),
             draining: false,
+            closing: None,
         }
     }
 
@@ -77,7 +83,7 @@ impl Core {
             Mail::LinkUp { peer, fd } => {
                 let slot = &mut self.links[peer as usize];
                 if slot.is_none() && self.session.failure().is_none() {
-                    *slot = Some(Link::new(peer, fd));
+                    *slot = Some(Link::new(fd));
                     self.session.handle_link_up(peer);
                 }
             }
@@ -86,6 +92,7 @@ impl Core {
             Mail::PeerGone { peer, cause } => self.session.handle_peer_gone(peer, cause),
             Mail::PeerSilent { peer, cause } => self.session.handle_peer_silent(peer, cause),
             Mail::Abort(error) => self.session.abort(error),
+            Mail::Close(done) => self.closing = Some(done),
         }
     }
 
@@ -142,11 +149,24 @@ impl Core {
                 }
             }
         }
+        self.close_if_asked();
         None
     }
 
+    /// Closes the links once nothing runs or waits any more, if somebody waits for that.
+    fn close_if_asked(&mut self) {
+        if self.closing.is_none() || !self.session.is_idle() {
+            return;
+        }
+        self.session.close(Error::new(ErrorKind::Closed, "the communicator has been closed"));
+        self.links.iter_mut().for_each(|link| *link = None);
+        if let Some(done) = self.closing.take() {
+            done.set(Ok(()));
+        }
+    }
+
     /// Takes in what the kernel has done on one of this lane's links.
-    pub(crate) fn complete(&mut self, io: &mut AnyIo, lane: &Lane, completion: Completion) {
+    pub(crate) fn complete(&mut self, io: &mut AnyIo, lane: &Lane, completion: io::Completion) {
         let (peer, direction) = split(completion.token);
         let Some(link) = self.links.get_mut(peer as usize).and_then(Option::as_mut) else { return };
         let transfer = match direction {
@@ -269,7 +289,9 @@ impl Core {
         let (kind, text) = match (direction, result) {
             (Direction::Receive, 0) => (
                 ErrorKind::PeerLost,
-                format!("rank {peer} closed its connection while bytes from it were still due: its process has ended, or its communicator is over"),
+                format!(
+                    "rank {peer} closed its connection while bytes from it were still due: its process has ended, or its communicator is over"
+                ),
             ),
             (_, result) => {
                 let cause = std::io::Error::from_raw_os_error(-result);
@@ -313,7 +335,8 @@ impl Core {
             if link.in_flight() != 0 {
                 io.cancel(link.descriptor());
             }
-            socket::shutdown_both(link.descriptor());
+            // Gone already is as good.
+            let _ = socket::shutdown_both(link.fd.as_fd());
         }
         self.end_drain();
     }

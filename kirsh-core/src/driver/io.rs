@@ -72,7 +72,8 @@ pub trait Io {
     fn wait(&mut self, wait: Wait, done: &mut Vec<Completion>) -> io::Result<()>;
 
     /// Asks for everything in flight on the descriptor to end. Each operation still completes, in
-    /// `wait`, as it would otherwise or with `-ECANCELED`.
+    /// `wait`, as it would otherwise or with `-ECANCELED`. It may be asked again, and must be if the
+    /// operations do not end: a kernel without memory can fail to take it.
     fn cancel(&mut self, descriptor: RawFd);
 
     /// Operations handed in and not yet returned by `wait`.

@@ -101,9 +101,8 @@ impl Job {
             Map::Copy => unsafe { copy(from, to, target.len as usize, copied) },
             Map::Scale => {
                 // SAFETY: as above; scaling allows target and source to be one.
-                let scaled = unsafe {
-                    reduce::scale(self.dtype, from, to, target.len as usize, self.scale)
-                };
+                let scaled =
+                    unsafe { reduce::scale(self.dtype, from, to, target.len as usize, self.scale) };
                 debug_assert!(scaled.is_ok(), "only floats are scaled; checked at the call");
             }
         }

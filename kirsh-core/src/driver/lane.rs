@@ -3,9 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::baton::{Baton, Posted};
-use super::choose::DriverKind;
+use super::choose::Choice;
 use super::clock::now_ns;
 use super::completion::Completion;
 use super::core::Core;
@@ -32,7 +33,6 @@ pub(crate) const NUMBER_MAX: u32 = 1 << 24;
 
 pub struct Lane {
     pub(crate) key: Key,
-    pub(crate) rank: Rank,
     /// The lane's number within its process, for tokens.
     pub(crate) number: u32,
     pub(crate) counters: Counters,
@@ -42,7 +42,7 @@ pub struct Lane {
     /// The progress thread has been asked to drive and has not come yet.
     wanted: AtomicBool,
     progress: Handle,
-    driver: DriverKind,
+    driver: Arc<Choice>,
     spin_ns: u64,
 }
 
@@ -52,12 +52,11 @@ impl Lane {
         number: u32,
         pool: Pool,
         progress: Handle,
-        driver: DriverKind,
+        driver: Arc<Choice>,
         spin_ns: u64,
     ) -> Self {
         Lane {
             key: (settings.communicator, settings.epoch),
-            rank: settings.rank,
             number,
             counters: Counters::default(),
             baton: Baton::new(),
@@ -73,7 +72,7 @@ impl Lane {
     /// Runs an operation to its end. Drives it from this thread if nobody else drives the lane,
     /// else waits. When this returns, nobody touches the operation's memory any more.
     pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
-        thread::with(self.driver, |own| {
+        thread::with(&self.driver, |own| {
             if self.baton.try_take(&own.bell) {
                 self.drive(own, operation, job)
             } else {
@@ -110,6 +109,27 @@ impl Lane {
         self.announce();
     }
 
+    /// Ends the communicator on every rank.
+    pub(crate) fn abort(&self, error: Error) {
+        self.post(Mail::Abort(error));
+    }
+
+    /// Closes the lane: in peace if what runs and waits ends within `patience`, else by an abort.
+    /// Gives the number of operations that this rank is through with, and the error of the abort.
+    pub(crate) fn close(&self, patience: Duration) -> (Sequence, Result<()>) {
+        let done = Arc::new(Completion::default());
+        self.post(Mail::Close(Arc::clone(&done)));
+        let mut outcome = Ok(());
+        if done.wait(Some(patience), || {}).is_none() {
+            let text = "the communicator was closed with operations still running";
+            let error = Error::new(ErrorKind::Aborted, text);
+            self.abort(error.clone());
+            let _ = done.wait(Some(patience), || {});
+            outcome = Err(error);
+        }
+        (self.core().session.finished(), outcome)
+    }
+
     /// Asks something of the progress thread.
     pub(crate) fn ask(&self, request: Request) {
         self.progress.ask(request);
@@ -117,16 +137,6 @@ impl Lane {
 
     pub(crate) fn token(&self, peer: Rank, direction: Direction) -> u64 {
         u64::from(self.number) << 32 | u64::from(peer) << 1 | direction as u64
-    }
-
-    /// How many operations this rank is through with.
-    pub(crate) fn finished(&self) -> Sequence {
-        self.core().session.finished()
-    }
-
-    /// The first cause, once the communicator has failed.
-    pub(crate) fn failure(&self) -> Option<Error> {
-        self.core().session.failure().cloned()
     }
 
     // For the progress thread.
@@ -215,19 +225,13 @@ impl Lane {
         Ok(sequence)
     }
 
-    fn drive_until(
-        &self,
-        own: &mut ThreadIo,
-        core: &mut Core,
-        sequence: Sequence,
-    ) -> Result<()> {
+    fn drive_until(&self, own: &mut ThreadIo, core: &mut Core, sequence: Sequence) -> Result<()> {
         loop {
             if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
                 return result;
             }
             let wait = Wait { until_ns: core.session.next_deadline(), spin_ns: self.spin_ns };
-            let waited =
-                own.wait(wait, |io, completion| core.complete(io, self, completion));
+            let waited = own.wait(wait, |io, completion| core.complete(io, self, completion));
             match waited {
                 Ok(()) => {}
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {
@@ -247,7 +251,7 @@ impl Lane {
     /// Somebody else drives: leaves the operation with them and sleeps.
     fn wait_behind(&self, operation: Operation, job: Job) -> Result<()> {
         let (_, completion) = self.start(operation, job);
-        let outcome = completion.wait(None, || self.post(Mail::Abort(interrupted())));
+        let outcome = completion.wait(None, || self.abort(interrupted()));
         outcome.unwrap_or_else(|| {
             Err(Error::new(ErrorKind::Internal, "an endless wait ended without an outcome"))
         })

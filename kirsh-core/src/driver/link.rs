@@ -3,18 +3,16 @@
 //! The kernel holds pointers into a link's send and receive state while an operation is in
 //! flight, so a link is boxed, and dropped only with nothing in flight.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use super::fork::Fd;
 use super::io::{Io, Op};
 use crate::session::{SlabId, Slot};
-use crate::types::Rank;
 use crate::wire::checksum::crc32c;
 use crate::wire::header::{HEADER_BYTES, Header, TRAILER_BYTES};
 
 /// A connection to one peer, for one lane.
 pub(crate) struct Link {
-    pub(crate) peer: Rank,
     pub(crate) fd: Fd,
     pub(crate) sending: Transfer,
     pub(crate) receiving: Transfer,
@@ -146,9 +144,8 @@ pub(crate) enum Direction {
 }
 
 impl Link {
-    pub(crate) fn new(peer: Rank, fd: Fd) -> Box<Self> {
+    pub(crate) fn new(fd: Fd) -> Box<Self> {
         Box::new(Link {
-            peer,
             fd,
             sending: Transfer::new(),
             receiving: Transfer::new(),

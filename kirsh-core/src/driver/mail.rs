@@ -1,7 +1,9 @@
 //! What others put into a lane's mailbox for whoever drives it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use super::completion::Completion;
 use super::fork::Fd;
 use super::job::Job;
 use crate::error::Error;
@@ -27,6 +29,8 @@ pub(crate) enum Mail {
     PeerSilent { peer: Rank, cause: Error },
     /// The communicator is to end.
     Abort(Error),
+    /// The communicator is to close as soon as nothing runs or waits in it; then say so here.
+    Close(Arc<Completion>),
 }
 
 /// The mailbox. Sequence numbers are given out under its lock, so that their order is the order
@@ -47,4 +51,3 @@ impl Mailbox {
         sequence
     }
 }
-

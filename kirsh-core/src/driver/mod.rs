@@ -1,15 +1,33 @@
 //! The only part that makes system calls for data and that knows the time.
+//!
+//! From the bottom: [`io`] is the seam to the kernel, with [`uring`] and [`poll`] below it and
+//! [`choose`] between them; a `link` is one connection and its frames; a `core` does what a
+//! session asks; a `lane` says who drives it, by means of a `baton`; the `progress` thread drives
+//! what nobody else does and keeps the control links; a `process` owns them all.
 
+mod baton;
 pub mod choose;
 pub mod clock;
+pub mod completion;
+mod core;
+mod counters;
 pub mod doorbell;
 pub mod fork;
+pub mod interrupt;
 pub mod io;
+pub mod job;
+pub mod lane;
+mod link;
+mod mail;
 pub mod poll;
+pub mod process;
+mod progress;
 pub mod socket;
+mod sync;
+mod thread;
 pub mod uring;
 
-
+pub(crate) use progress::{Facts, Roll};
 
 #[cfg(test)]
 mod tests;

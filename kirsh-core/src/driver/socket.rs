@@ -96,13 +96,14 @@ pub fn listen(address: IpAddr, ports: PortRange) -> Result<(Fd, SocketAddr)> {
         match listened {
             Ok(listener) => return Ok(listener),
             // In use, or not allowed to us: the next may be.
-            Err(error)
-                if matches!(error.raw_os_error(), Some(libc::EADDRINUSE | libc::EACCES)) =>
-            {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRINUSE | libc::EACCES)) => {
                 last = Some(error);
             }
             Err(error) => {
-                return Err(Error::system(format_args!("listening on {address}, port {port}"), &error));
+                return Err(Error::system(
+                    format_args!("listening on {address}, port {port}"),
+                    &error,
+                ));
             }
         }
     }
@@ -284,10 +285,8 @@ pub fn shutdown_both(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// When this is no connection-oriented socket.
 pub fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let nowhere = libc::sockaddr {
-        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
-        sa_data: [0; 14],
-    };
+    let nowhere =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
     let len = std::mem::size_of_val(&nowhere) as libc::socklen_t;
     // SAFETY: `nowhere` is a socket address of `len` bytes that outlives the call.
     match unsafe { libc::connect(socket.as_raw_fd(), &nowhere, len) } {

@@ -129,16 +129,18 @@ impl Selection {
         Ok(self)
     }
 
-    /// What a call of this size is carried out with.
+    /// What a call of this size is carried out with. `wanted` is the algorithm that the call itself
+    /// names, if it does, and goes before the forced ones.
     pub fn choose(
         &self,
         layout: Layout,
         collective: Collective,
         bytes: u64,
         dtype: DataType,
+        wanted: Option<Algorithm>,
     ) -> Choice {
         let forced = self.forced.iter().find(|(other, _)| *other == collective);
-        let forced = forced.map(|(_, algorithm)| *algorithm);
+        let forced = wanted.or(forced.map(|(_, algorithm)| *algorithm));
         let fits = |rule: &&Rule| {
             rule.collective == collective
                 && forced.is_none_or(|algorithm| rule.choice.algorithm == algorithm)

@@ -13,8 +13,8 @@
 //! Association: a balanced binary tree over the `p` places in order, each leaf one rank's array
 //! or the sum of a pair's two.
 
-use super::cut::Shape;
-use super::{Plan, Step};
+use super::cut::{Piece, Shape};
+use super::{Finish, Plan, Step};
 use crate::types::Rank;
 
 pub(super) struct RecursiveDoubling {
@@ -57,6 +57,25 @@ impl RecursiveDoubling {
         let place = place ^ (1 << round);
         if place < extras { 2 * place + 1 } else { place + extras }
     }
+
+    /// The slice at an index, where every round walks over all of them.
+    fn piece(&self, index: u64) -> Option<Piece> {
+        self.shape.whole(self.slices, index % self.slices)
+    }
+
+    /// A step of the exchanges; `untouched` if this rank's array alone goes into the first.
+    fn exchange(&self, index: u64, untouched: bool) -> Option<Step> {
+        let (pair, receives) = (index / 2, !index.is_multiple_of(2));
+        let round = (pair / self.slices) as u32;
+        let (peer, piece) = (self.partner(round), self.piece(pair)?);
+        let current = piece.current(untouched && round == 0);
+        Some(if receives {
+            let finish = self.shape.finish(round + 1 == self.rounds);
+            Step::RecvReduce { peer, with: current, into: piece.output(), finish }
+        } else {
+            Step::Send { peer, source: current }
+        })
+    }
 }
 
 impl Plan for RecursiveDoubling {
@@ -70,36 +89,27 @@ impl Plan for RecursiveDoubling {
     }
 
     fn step(&self, index: u64) -> Option<Step> {
-        let piece = |index: u64| self.shape.whole(self.slices, index % self.slices);
-        let taken_in = match self.part {
+        match self.part {
             Part::Folded(peer) => {
-                let piece = piece(index)?;
-                return Some(if index < self.slices {
+                let piece = self.piece(index)?;
+                Some(if index < self.slices {
                     Step::Send { peer, source: piece.input() }
                 } else {
                     Step::Recv { peer, target: piece.output() }
-                });
+                })
             }
-            Part::Host(peer) if index < self.slices => {
-                let (with, into) = (piece(index)?.input(), piece(index)?.output());
-                let finish = self.shape.finish(false);
-                return Some(Step::RecvReduce { peer, with, into, finish });
+            Part::Alone => self.exchange(index, true),
+            Part::Host(peer) => {
+                let piece = self.piece(index)?;
+                let Some(index) = index.checked_sub(self.slices) else {
+                    let (with, into) = (piece.input(), piece.output());
+                    return Some(Step::RecvReduce { peer, with, into, finish: Finish::Keep });
+                };
+                if index < 2 * self.slices * u64::from(self.rounds) {
+                    return self.exchange(index, false);
+                }
+                Some(Step::Send { peer, source: piece.output() })
             }
-            Part::Host(_) => true,
-            Part::Alone => false,
-        };
-        let index = if taken_in { index - self.slices } else { index };
-        let round = (index / (2 * self.slices)) as u32;
-        if let (Part::Host(peer), true) = (self.part, round == self.rounds) {
-            return Some(Step::Send { peer, source: piece(index)?.output() });
         }
-        let (peer, piece) = (self.partner(round), piece(index / 2)?);
-        let current = piece.current(round == 0 && !taken_in);
-        Some(if index % 2 == 0 {
-            Step::Send { peer, source: current }
-        } else {
-            let finish = self.shape.finish(round + 1 == self.rounds);
-            Step::RecvReduce { peer, with: current, into: piece.output(), finish }
-        })
     }
 }

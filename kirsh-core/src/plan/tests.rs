@@ -86,7 +86,10 @@ fn spans_are_slices_of_whole_elements_within_the_array() {
             let barrier = params.call.collective == Collective::Barrier;
             let fits = |span: Span| {
                 assert!(span.len <= u64::from(SLICE) && span.end() <= bytes, "{params:?} {span:?}");
-                assert!(span.len % 4 == 0 && span.offset % 4 == 0, "{params:?} {span:?}");
+                assert!(
+                    span.len.is_multiple_of(4) && span.offset.is_multiple_of(4),
+                    "{params:?} {span:?}"
+                );
                 assert_eq!(span.len == 0, barrier, "{params:?} {span:?}");
             };
             for plan in plans(&params) {

@@ -1,15 +1,16 @@
 //! The loops compiled for AVX2, and float16 by F16C.
 //!
-//! The compiler's own vectors serve for every type but float16, whose conversion it does not find
-//! by itself. Vectors change no bit: each lane does what the portable loop does to an element.
+//! The compiler's own vectors serve for everything but arithmetic on float16: it does not find the
+//! conversion instructions by itself. Vectors change no bit: each lane does what the portable loop
+//! does to an element.
 
 #![cfg(target_arch = "x86_64")]
 
 use std::arch::x86_64::*;
 
-use super::element::{Arithmetic, F16, Float, Whole};
-use super::loops::{self, InstructionSet, Loop};
-use super::operator::{FloatOperator, OfFloat, OfWhole, Rule, WholeOperator};
+use super::element::{Arithmetic, F16, Float};
+use super::loops::{self, Body, Each, InstructionSet, Loop};
+use super::operator::{FloatOperator, OfFloat};
 
 /// Whether this processor runs these loops. Asked once, then remembered by the standard library.
 pub(super) fn available() -> bool {
@@ -21,12 +22,8 @@ pub(super) struct Avx2;
 impl InstructionSet for Avx2 {
     const NAME: &'static str = "avx2";
 
-    fn whole<T: Whole, O: WholeOperator>() -> Loop {
-        generic::<OfWhole<T, O>>
-    }
-
-    fn float<T: Float, O: FloatOperator>() -> Loop {
-        generic::<OfFloat<T, O>>
+    fn compile<B: Body>() -> Loop {
+        generic::<B>
     }
 
     fn half<O: FloatOperator>() -> Loop {
@@ -35,7 +32,7 @@ impl InstructionSet for Avx2 {
 }
 
 #[target_feature(enable = "avx2")]
-unsafe fn generic<R: Rule>(
+unsafe fn generic<B: Body>(
     with: *const u8,
     received: *const u8,
     into: *mut u8,
@@ -43,7 +40,7 @@ unsafe fn generic<R: Rule>(
     contributions: u32,
 ) {
     // SAFETY: the same contract.
-    unsafe { loops::fold::<R>(with, received, into, len, contributions) }
+    unsafe { B::run(with, received, into, len, contributions) }
 }
 
 /// Elements in a vector of float32, and so in one step of the float16 loops.
@@ -71,7 +68,7 @@ unsafe fn half<O: FloatOperator>(
     }
     // SAFETY: what is left is the end of the same arrays.
     unsafe {
-        loops::fold::<OfFloat<F16, O>>(
+        Each::<OfFloat<F16, O>>::run(
             with.add(whole),
             received.add(whole),
             into.add(whole),

@@ -29,6 +29,12 @@ pub(super) trait Float: Element {
     fn narrow(wide: Self::Wide) -> Self;
 }
 
+/// A floating-point type of 16 bits, by the pattern of its bits.
+pub(super) trait Float16Bits: Element<Raw = [u8; 2]> {
+    const INFINITY: u16;
+    const NAN: u16;
+}
+
 /// The arithmetic of float32 and float64. NaNs come out as the processor makes them: operators
 /// end in [`Arithmetic::canonical`].
 pub(super) trait Arithmetic: Copy + PartialOrd {
@@ -53,7 +59,17 @@ pub(super) struct F16(pub(super) u16);
 
 /// The upper half of a binary32.
 #[derive(Clone, Copy)]
-pub(super) struct Bf16(u16);
+pub(super) struct Bf16(pub(super) u16);
+
+impl Float16Bits for F16 {
+    const INFINITY: u16 = 0x7c00;
+    const NAN: u16 = 0x7e00;
+}
+
+impl Float16Bits for Bf16 {
+    const INFINITY: u16 = 0x7f80;
+    const NAN: u16 = 0x7fc0;
+}
 
 macro_rules! whole {
     ($($type:ty),+) => {$(
@@ -213,19 +229,40 @@ impl Element for F16 {
     }
 }
 
+/// Without branches, so that the compiler can convert whole vectors; after F. Giesen,
+/// "half to float" and "float to half", 2012 and 2016. The steps in float32 are exact, or are the
+/// one rounding that is wanted.
 impl Float for F16 {
     type Wide = f32;
 
-    // The `_const` conversions are the ones in software. The others ask the processor what it can
-    // do, once per element.
     #[inline(always)]
     fn widen(self) -> f32 {
-        half::f16::from_bits(self.0).to_f32_const()
+        /// 2¹¹², the distance of the two exponents' biases.
+        const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+        /// The first value whose exponent says infinity or NaN in float16.
+        const SPECIAL: f32 = 65_536.0;
+        let bits = u32::from(self.0);
+        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * REBIAS;
+        let exponent = if magnitude >= SPECIAL { 0x7f80_0000 } else { 0 };
+        f32::from_bits(magnitude.to_bits() | exponent | (bits & 0x8000) << 16)
     }
 
     #[inline(always)]
     fn narrow(wide: f32) -> Self {
-        F16(half::f16::from_f32_const(wide).to_bits())
+        /// 2⁻¹⁴, the smallest normal float16.
+        const NORMAL: u32 = (127 - 14) << 23;
+        /// 2¹⁶, beyond every float16.
+        const BEYOND: u32 = (127 + 16) << 23;
+        /// Added to a smaller number, its last place is float16's subnormal one, 2⁻²⁴.
+        const HALF: f32 = 0.5;
+        let magnitude = wide.to_bits() & 0x7fff_ffff;
+        let subnormal = (f32::from_bits(magnitude) + HALF).to_bits().wrapping_sub(HALF.to_bits());
+        let odd = (magnitude >> 13) & 1;
+        let normal = magnitude.wrapping_sub(112 << 23).wrapping_add(0x0fff + odd) >> 13;
+        let special = if magnitude > 0x7f80_0000 { 0x7e00 } else { 0x7c00 };
+        let finite = if magnitude < NORMAL { subnormal } else { normal };
+        let found = if magnitude >= BEYOND { special } else { finite };
+        F16((found | (wide.to_bits() >> 16) & 0x8000) as u16)
     }
 }
 
@@ -251,14 +288,24 @@ impl Float for Bf16 {
         f32::from_bits(u32::from(self.0) << 16)
     }
 
+    #[inline(always)]
+    fn narrow(wide: f32) -> Self {
+        Bf16((Bf16::round(wide) >> 16) as u16)
+    }
+}
+
+impl Bf16 {
+    /// The float32's bits, with the upper half rounded to nearest, ties to even; the lower half is
+    /// of no meaning.
+    ///
     /// In integers, because the processors' own conversion flushes subnormals. Adding just under
     /// half a unit of the last place kept, and one more where that place is odd, carries into it
     /// exactly when rounding to even does. The canonical NaN's lower half is zero, so it gains
     /// no carry; an overflow carries into the exponent and gives an infinity.
     #[inline(always)]
-    fn narrow(wide: f32) -> Self {
+    pub(super) fn round(wide: f32) -> u32 {
         let bits = wide.to_bits();
         let odd = (bits >> 16) & 1;
-        Bf16((bits.wrapping_add(0x7fff + odd) >> 16) as u16)
+        bits.wrapping_add(0x7fff + odd)
     }
 }

@@ -4,11 +4,12 @@
 //! caller's output need not hold anything yet. In place and apart are two loops, so that the
 //! compiler sees in both that what is written is not what is read next, and uses whole vectors.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::slice;
 
-use super::element::{Arithmetic, F16, Float, Whole};
-use super::operator::{FloatOperator, OfFloat, OfWhole, Rule, WholeOperator};
+use super::element::{Arithmetic, Bf16, F16, Float};
+use super::operator::{FloatOperator, OfFloat, OfPair, Rule};
 
 /// A fold: with, received, into, bytes, contributions. Its contract is that of `Kernel::fold`,
 /// and that the machine has the instructions it was compiled for.
@@ -18,8 +19,10 @@ pub(super) type Loop = unsafe fn(*const u8, *const u8, *mut u8, usize, u32);
 pub(super) trait InstructionSet {
     const NAME: &'static str;
 
-    fn whole<T: Whole, O: WholeOperator>() -> Loop;
-    fn float<T: Float, O: FloatOperator>() -> Loop;
+    /// This loop, for these instructions.
+    fn compile<B: Body>() -> Loop;
+
+    /// The loop for float16 in arithmetic: its conversion has instructions of its own.
     fn half<O: FloatOperator>() -> Loop;
 }
 
@@ -29,20 +32,16 @@ pub(super) struct Portable;
 impl InstructionSet for Portable {
     const NAME: &'static str = "portable";
 
-    fn whole<T: Whole, O: WholeOperator>() -> Loop {
-        portable::<OfWhole<T, O>>
-    }
-
-    fn float<T: Float, O: FloatOperator>() -> Loop {
-        portable::<OfFloat<T, O>>
+    fn compile<B: Body>() -> Loop {
+        portable::<B>
     }
 
     fn half<O: FloatOperator>() -> Loop {
-        portable::<OfFloat<F16, O>>
+        portable::<Each<OfFloat<F16, O>>>
     }
 }
 
-unsafe fn portable<R: Rule>(
+unsafe fn portable<B: Body>(
     with: *const u8,
     received: *const u8,
     into: *mut u8,
@@ -50,35 +49,79 @@ unsafe fn portable<R: Rule>(
     contributions: u32,
 ) {
     // SAFETY: the same contract.
-    unsafe { fold::<R>(with, received, into, len, contributions) }
+    unsafe { B::run(with, received, into, len, contributions) }
 }
 
-/// The loop itself.
-///
-/// # Safety
-/// As for `Kernel::fold`.
-#[inline(always)]
-pub(super) unsafe fn fold<R: Rule>(
-    with: *const u8,
-    received: *const u8,
-    into: *mut u8,
-    len: usize,
-    contributions: u32,
-) {
-    let rule = R::new(contributions);
-    // SAFETY: `received` may be read for `len` bytes and shares none with `into`.
-    let received = unsafe { elements::<R::Raw>(received, len) };
-    if with == into.cast_const() {
-        // SAFETY: `into` may be read and written for `len` bytes, and what it holds is
-        // initialised, because it is `with`. No other reference to those bytes is made.
-        let into = unsafe { elements_mut::<R::Raw>(into, len) };
-        in_place(rule, into, received);
-    } else {
-        // SAFETY: `with` may be read for `len` bytes and, not being `into`, shares none with it.
-        let with = unsafe { elements::<R::Raw>(with, len) };
-        // SAFETY: `into` may be written for `len` bytes, and nothing else refers to them.
-        let into = unsafe { elements_mut::<MaybeUninit<R::Raw>>(into, len) };
-        apart(rule, with, received, into);
+/// A loop before it is compiled for somebody. Its functions are always inlined, so that they take
+/// on the instructions of the one that calls them.
+pub(super) trait Body {
+    /// # Safety
+    /// As for `Kernel::fold`.
+    unsafe fn run(
+        with: *const u8,
+        received: *const u8,
+        into: *mut u8,
+        len: usize,
+        contributions: u32,
+    );
+}
+
+/// One element after the other.
+pub(super) struct Each<R>(PhantomData<R>);
+
+impl<R: Rule> Body for Each<R> {
+    #[inline(always)]
+    unsafe fn run(
+        with: *const u8,
+        received: *const u8,
+        into: *mut u8,
+        len: usize,
+        contributions: u32,
+    ) {
+        let rule = R::new(contributions);
+        // SAFETY: `received` may be read for `len` bytes and shares none with `into`.
+        let received = unsafe { elements::<R::Raw>(received, len) };
+        if with == into.cast_const() {
+            // SAFETY: `into` may be read and written for `len` bytes, and what it holds is
+            // initialised, because it is `with`. No other reference to those bytes is made.
+            let into = unsafe { elements_mut::<R::Raw>(into, len) };
+            in_place(rule, into, received);
+        } else {
+            // SAFETY: `with` may be read for `len` bytes and, not being `into`, shares none of
+            // them with it.
+            let with = unsafe { elements::<R::Raw>(with, len) };
+            // SAFETY: `into` may be written for `len` bytes, and nothing else refers to them.
+            let into = unsafe { elements_mut::<MaybeUninit<R::Raw>>(into, len) };
+            apart(rule, with, received, into);
+        }
+    }
+}
+
+/// bfloat16, two at a time, and a last one where their number is odd.
+pub(super) struct Pairs<O>(PhantomData<O>);
+
+impl<O: FloatOperator> Body for Pairs<O> {
+    #[inline(always)]
+    unsafe fn run(
+        with: *const u8,
+        received: *const u8,
+        into: *mut u8,
+        len: usize,
+        contributions: u32,
+    ) {
+        let paired = len - len % (2 * size_of::<u16>());
+        // SAFETY: the front of the same arrays, so the same contract.
+        unsafe { Each::<OfPair<O>>::run(with, received, into, paired, contributions) };
+        // SAFETY: the rest of the same arrays; `paired` is at most `len`.
+        unsafe {
+            Each::<OfFloat<Bf16, O>>::run(
+                with.add(paired),
+                received.add(paired),
+                into.add(paired),
+                len - paired,
+                contributions,
+            )
+        };
     }
 }
 

@@ -20,7 +20,7 @@
 //! |---|---|
 //! | a NaN goes in or comes out (∞ − ∞, 0 × ∞), any operator | one quiet NaN without payload: 0x7e00, 0x7fc0, 0x7fc00000, 0x7ff8000000000000 |
 //! | `min`, `max` of −0 and +0 | −0 is the smaller |
-//! | subnormals, in and out | kept, also where the caller's thread flushes them |
+//! | subnormals, in and out | kept; on x86-64 also where the caller's thread flushes them |
 //! | `land`, `lor`, `lxor` on integers | 0 or 1 |
 //! | `avg` with [`Finish::Keep`] | the sum so far |
 //! | `avg` with [`Finish::Average`] | the sum divided (not multiplied by a reciprocal) by the contributions, in the arithmetic of the fold and before its rounding |
@@ -46,9 +46,11 @@ use std::fmt;
 
 pub use self::scale::scale;
 
-use self::element::{Bf16, Float, Whole};
-use self::loops::{InstructionSet, Loop, Portable};
-use self::operator::{Band, Bor, Bxor, Land, Lor, Lxor, Max, Mean, Min, Prod, Sum, WholeOperator};
+use self::element::{Bf16, F16, Float, Whole};
+use self::loops::{Each, InstructionSet, Loop, Pairs, Portable};
+use self::operator::{
+    Band, Bor, Bxor, Land, Lor, Lxor, Max, Mean, Min, OfFloat, OfOrder, OfWhole, Prod, Sum,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{DataType, Finish, ReduceOp};
 
@@ -169,8 +171,8 @@ fn loops<S: InstructionSet>(dtype: DataType, op: ReduceOp) -> Option<Loops> {
         DataType::Uint32 => whole::<S, u32>(op),
         DataType::Int64 => whole::<S, i64>(op),
         DataType::Uint64 => whole::<S, u64>(op),
-        DataType::Float16 => half::<S>(op),
-        DataType::Bfloat16 => float::<S, Bf16>(op),
+        DataType::Float16 => float16::<S>(op),
+        DataType::Bfloat16 => bfloat16::<S>(op),
         DataType::Float32 => float::<S, f32>(op),
         DataType::Float64 => float::<S, f64>(op),
     }
@@ -178,27 +180,28 @@ fn loops<S: InstructionSet>(dtype: DataType, op: ReduceOp) -> Option<Loops> {
 
 impl Loops {
     fn always(keep: Loop) -> Option<Loops> {
-        Some(Loops { keep, average: keep })
+        Self::both(keep, keep)
+    }
+
+    fn both(keep: Loop, average: Loop) -> Option<Loops> {
+        Some(Loops { keep, average })
     }
 }
 
 fn whole<S: InstructionSet, T: Whole>(op: ReduceOp) -> Option<Loops> {
-    fn of<S: InstructionSet, T: Whole, O: WholeOperator>() -> Option<Loops> {
-        Loops::always(S::whole::<T, O>())
-    }
-    match op {
-        ReduceOp::Sum => of::<S, T, Sum>(),
-        ReduceOp::Prod => of::<S, T, Prod>(),
-        ReduceOp::Min => of::<S, T, Min>(),
-        ReduceOp::Max => of::<S, T, Max>(),
-        ReduceOp::Band => of::<S, T, Band>(),
-        ReduceOp::Bor => of::<S, T, Bor>(),
-        ReduceOp::Bxor => of::<S, T, Bxor>(),
-        ReduceOp::Land => of::<S, T, Land>(),
-        ReduceOp::Lor => of::<S, T, Lor>(),
-        ReduceOp::Lxor => of::<S, T, Lxor>(),
-        ReduceOp::Avg | ReduceOp::PremulSum => None,
-    }
+    Loops::always(match op {
+        ReduceOp::Sum => S::compile::<Each<OfWhole<T, Sum>>>(),
+        ReduceOp::Prod => S::compile::<Each<OfWhole<T, Prod>>>(),
+        ReduceOp::Min => S::compile::<Each<OfWhole<T, Min>>>(),
+        ReduceOp::Max => S::compile::<Each<OfWhole<T, Max>>>(),
+        ReduceOp::Band => S::compile::<Each<OfWhole<T, Band>>>(),
+        ReduceOp::Bor => S::compile::<Each<OfWhole<T, Bor>>>(),
+        ReduceOp::Bxor => S::compile::<Each<OfWhole<T, Bxor>>>(),
+        ReduceOp::Land => S::compile::<Each<OfWhole<T, Land>>>(),
+        ReduceOp::Lor => S::compile::<Each<OfWhole<T, Lor>>>(),
+        ReduceOp::Lxor => S::compile::<Each<OfWhole<T, Lxor>>>(),
+        ReduceOp::Avg | ReduceOp::PremulSum => return None,
+    })
 }
 
 /// A bool is a byte under the logical operators, whatever name the caller gave them.
@@ -212,24 +215,36 @@ fn logical<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
 }
 
 fn float<S: InstructionSet, T: Float>(op: ReduceOp) -> Option<Loops> {
+    let sum = S::compile::<Each<OfFloat<T, Sum>>>;
     match op {
-        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(S::float::<T, Sum>()),
-        ReduceOp::Avg => Some(Loops { keep: S::float::<T, Sum>(), average: S::float::<T, Mean>() }),
-        ReduceOp::Prod => Loops::always(S::float::<T, Prod>()),
-        ReduceOp::Min => Loops::always(S::float::<T, Min>()),
-        ReduceOp::Max => Loops::always(S::float::<T, Max>()),
+        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(sum()),
+        ReduceOp::Avg => Loops::both(sum(), S::compile::<Each<OfFloat<T, Mean>>>()),
+        ReduceOp::Prod => Loops::always(S::compile::<Each<OfFloat<T, Prod>>>()),
+        ReduceOp::Min => Loops::always(S::compile::<Each<OfFloat<T, Min>>>()),
+        ReduceOp::Max => Loops::always(S::compile::<Each<OfFloat<T, Max>>>()),
         _ => None,
     }
 }
 
-/// float16 stands apart because its conversion has instructions of its own.
-fn half<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
+fn float16<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
     match op {
         ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(S::half::<Sum>()),
-        ReduceOp::Avg => Some(Loops { keep: S::half::<Sum>(), average: S::half::<Mean>() }),
+        ReduceOp::Avg => Loops::both(S::half::<Sum>(), S::half::<Mean>()),
         ReduceOp::Prod => Loops::always(S::half::<Prod>()),
-        ReduceOp::Min => Loops::always(S::half::<Min>()),
-        ReduceOp::Max => Loops::always(S::half::<Max>()),
+        ReduceOp::Min => Loops::always(S::compile::<Each<OfOrder<F16, Min>>>()),
+        ReduceOp::Max => Loops::always(S::compile::<Each<OfOrder<F16, Max>>>()),
+        _ => None,
+    }
+}
+
+fn bfloat16<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
+    let sum = S::compile::<Pairs<Sum>>;
+    match op {
+        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(sum()),
+        ReduceOp::Avg => Loops::both(sum(), S::compile::<Pairs<Mean>>()),
+        ReduceOp::Prod => Loops::always(S::compile::<Pairs<Prod>>()),
+        ReduceOp::Min => Loops::always(S::compile::<Each<OfOrder<Bf16, Min>>>()),
+        ReduceOp::Max => Loops::always(S::compile::<Each<OfOrder<Bf16, Max>>>()),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::element::{Arithmetic, Element, Float, Whole};
+use super::element::{Arithmetic, Bf16, Element, Float, Float16Bits, Whole};
 
 /// An operator on integers.
 pub(super) trait WholeOperator: Copy {
@@ -148,5 +148,61 @@ impl<T: Float, O: FloatOperator> Rule for OfFloat<T, O> {
     fn apply(self, with: Self::Raw, received: Self::Raw) -> Self::Raw {
         let (with, received) = (T::load(with).widen(), T::load(received).widen());
         T::narrow(O::combine(with, received, self.contributions)).store()
+    }
+}
+
+/// An operator on two bfloat16 that lie side by side, as one turn.
+///
+/// The upper of the two is a float32 already, once the lower is masked away, and the lower becomes
+/// one by a shift: lanes stay 32 bits wide throughout, and nothing is shuffled. With the
+/// straightforward loop a fold in the cache took 1.3 times as long (AVX2, 256 KiB).
+#[derive(Clone, Copy)]
+pub(super) struct OfPair<O>(OfFloat<Bf16, O>);
+
+impl<O: FloatOperator> Rule for OfPair<O> {
+    type Raw = [u8; 4];
+
+    #[inline(always)]
+    fn new(contributions: u32) -> Self {
+        OfPair(OfFloat::new(contributions))
+    }
+
+    #[inline(always)]
+    fn apply(self, with: [u8; 4], received: [u8; 4]) -> [u8; 4] {
+        const UPPER: u32 = 0xffff_0000;
+        let (with, received) = (u32::from_ne_bytes(with), u32::from_ne_bytes(received));
+        let fold = |with, received| {
+            let (with, received) = (f32::from_bits(with), f32::from_bits(received));
+            Bf16::round(O::combine(with, received, self.0.contributions))
+        };
+        let lower = fold(with << 16, received << 16) >> 16;
+        let upper = fold(with & UPPER, received & UPPER) & UPPER;
+        (lower | upper).to_ne_bytes()
+    }
+}
+
+/// Min or max on a floating-point type of 16 bits, without arithmetic.
+///
+/// With the other bits of negative numbers turned over, patterns compare as signed integers the
+/// way their values do, −0 below +0.
+#[derive(Clone, Copy)]
+pub(super) struct OfOrder<T, O>(PhantomData<(T, O)>);
+
+impl<T: Float16Bits, O: WholeOperator> Rule for OfOrder<T, O> {
+    type Raw = [u8; 2];
+
+    #[inline(always)]
+    fn new(_: u32) -> Self {
+        OfOrder(PhantomData)
+    }
+
+    #[inline(always)]
+    fn apply(self, with: [u8; 2], received: [u8; 2]) -> [u8; 2] {
+        let (with, received) = (i16::from_ne_bytes(with), i16::from_ne_bytes(received));
+        let turn = |bits: i16| bits ^ ((bits >> 15) & 0x7fff);
+        let is_nan = |bits: i16| (bits & 0x7fff) > T::INFINITY as i16;
+        let found = turn(O::combine(turn(with), turn(received)));
+        let nan = is_nan(with) | is_nan(received);
+        (if nan { T::NAN as i16 } else { found }).to_ne_bytes()
     }
 }

@@ -150,6 +150,14 @@ impl Session {
         self.fail(error);
     }
 
+    /// Ends an idle communicator in peace: nobody is told, and later calls get this error.
+    pub fn close(&mut self, error: Error) {
+        debug_assert!(self.is_idle());
+        if matches!(self.state, State::Open) {
+            self.state = State::Over(error);
+        }
+    }
+
     /// The first cause, once the communicator has failed.
     pub fn failure(&self) -> Option<&Error> {
         match &self.state {
@@ -213,7 +221,8 @@ impl Session {
         }
     }
 
-    /// The header of the frame that this slot receives has come. `false`: do not read on.
+    /// The header of the frame that this slot receives has come. `false`: do not read on; the
+    /// operation fails, now or when it is clear why.
     pub fn handle_header(&mut self, slot: Slot, header: &Header) -> bool {
         if !matches!(self.state, State::Open) {
             return false;
@@ -224,7 +233,13 @@ impl Session {
         }
         let peer = self.links[self.window[slot].link].peer;
         let error = self.describe_surprise(peer, header, &expected);
-        self.fail(error);
+        if error.kind() == ErrorKind::Mismatch && header.sequence > expected.sequence {
+            // The peer is through with this call without this rank. If it refused the call, the
+            // reason is on its way, and says more than this.
+            self.watch.suspect(self.now_ns, error);
+        } else {
+            self.fail(error);
+        }
         false
     }
 
@@ -539,7 +554,7 @@ impl Session {
     }
 
     /// An error about the operation that runs now.
-    fn about_current(&self, kind: ErrorKind, message: String) -> Error {
+    pub(crate) fn about_current(&self, kind: ErrorKind, message: String) -> Error {
         let error = Error::new(kind, message);
         match &self.current {
             Some(current) => error
@@ -558,6 +573,9 @@ impl Session {
                     format!("rank {peer} sent a frame of another communicator on this one's link"),
                 )
                 .with_peer(peer);
+        }
+        if let Some(error) = self.own_refusal(got.sequence) {
+            return error;
         }
         let text = if got.sequence != expected.sequence {
             format!(

@@ -34,3 +34,65 @@ fn encode(call: &Call, world: u32, slice: u32, channels: u16, stripes: u16) -> [
     bytes[30..32].copy_from_slice(&stripes.to_le_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::strategies;
+    use super::*;
+    use crate::types::{Algorithm, Collective, DataType, ReduceOp};
+
+    const CALL: Call = Call {
+        collective: Collective::Allreduce,
+        algorithm: Algorithm::Ring,
+        dtype: DataType::Float32,
+        op: ReduceOp::Sum,
+        root: 0,
+        count: 1000,
+    };
+
+    // P-15
+    #[test]
+    fn every_field_lies_where_the_table_says() {
+        let call = Call { root: 0x0403_0201, count: 0x0807_0605_0403_0201, ..CALL };
+        let bytes = encode(&call, 0x1413_1211, 0x2423_2221, 0x3231, 0x4241);
+        let expected: [u8; 32] = [
+            1, 3, 1, 12, 0, 0, 0, 0, //
+            0x11, 0x12, 0x13, 0x14, 1, 2, 3, 4, //
+            1, 2, 3, 4, 5, 6, 7, 8, //
+            0x21, 0x22, 0x23, 0x24, 0x31, 0x32, 0x41, 0x42,
+        ];
+        assert_eq!(bytes, expected);
+    }
+
+    // P-15
+    #[test]
+    fn each_field_alone_changes_the_key() {
+        let key = plan_key(&CALL, 4, 1 << 20, 1, 1);
+        for other in [
+            plan_key(&Call { collective: Collective::Broadcast, ..CALL }, 4, 1 << 20, 1, 1),
+            plan_key(&Call { algorithm: Algorithm::Tree, ..CALL }, 4, 1 << 20, 1, 1),
+            plan_key(&Call { dtype: DataType::Int32, ..CALL }, 4, 1 << 20, 1, 1),
+            plan_key(&Call { op: ReduceOp::Max, ..CALL }, 4, 1 << 20, 1, 1),
+            plan_key(&Call { root: 1, ..CALL }, 4, 1 << 20, 1, 1),
+            plan_key(&Call { count: 1001, ..CALL }, 4, 1 << 20, 1, 1),
+            plan_key(&CALL, 5, 1 << 20, 1, 1),
+            plan_key(&CALL, 4, 1 << 19, 1, 1),
+            plan_key(&CALL, 4, 1 << 20, 2, 1),
+            plan_key(&CALL, 4, 1 << 20, 1, 2),
+        ] {
+            assert_ne!(key, other);
+        }
+        assert_eq!(key, plan_key(&CALL, 4, 1 << 20, 1, 1));
+    }
+
+    proptest! {
+        // P-15
+        #[test]
+        fn calls_are_equal_where_their_keys_are(a in strategies::call(), b in strategies::call()) {
+            let keys = [&a, &b].map(|call| plan_key(call, 8, 1 << 18, 1, 1));
+            prop_assert_eq!(a == b, keys[0] == keys[1]);
+        }
+    }
+}

@@ -26,6 +26,9 @@ const ROUNDS_PER_POLL: u32 = 8;
 /// sender whose socket always has room would never hear a doorbell.
 const WAITS_PER_LOOK: u32 = 16;
 
+/// What poll(2) says without being asked.
+const UNASKED: libc::c_short = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+
 /// What an operation still has to do.
 enum Remaining {
     Transfer(Transfer),
@@ -35,6 +38,9 @@ enum Remaining {
 
 struct Pending {
     token: u64,
+    descriptor: RawFd,
+    /// What poll(2) is to look for.
+    events: libc::c_short,
     remaining: Remaining,
 }
 
@@ -43,8 +49,10 @@ struct Pending {
 pub struct PollIo {
     born: Birthplace,
     pending: Vec<Pending>,
-    /// What to ask for each of `pending`, at the same index.
+    /// One question for each descriptor, since poll(2) refuses more than may be open.
     asked: Vec<libc::pollfd>,
+    /// Whether `pending` has changed since it was put in order of descriptors and asked about.
+    stale: bool,
     /// Done, and not yet returned.
     ready: Vec<Completion>,
     waits_without_look: u32,
@@ -61,6 +69,7 @@ impl PollIo {
             born: Birthplace::here(),
             pending: Vec::with_capacity(CAPACITY),
             asked: Vec::with_capacity(CAPACITY),
+            stale: false,
             ready: Vec::with_capacity(CAPACITY),
             waits_without_look: 0,
         })
@@ -69,9 +78,9 @@ impl PollIo {
     /// Tries the operation at `index`, given what poll(2) said of it, and takes it out if it is
     /// done: then another is at this index.
     fn try_one(&mut self, index: usize, events: libc::c_short) {
-        let descriptor = self.asked[index].fd;
-        let result = match &mut self.pending[index].remaining {
-            Remaining::Transfer(transfer) => transfer.attempt(descriptor),
+        let pending = &mut self.pending[index];
+        let result = match &mut pending.remaining {
+            Remaining::Transfer(transfer) => transfer.attempt(pending.descriptor),
             Remaining::Readiness if events & libc::POLLNVAL != 0 => Some(-libc::EBADF),
             Remaining::Readiness if events != 0 => Some(i32::from(events)),
             Remaining::Readiness => None,
@@ -83,13 +92,29 @@ impl PollIo {
 
     fn complete(&mut self, index: usize, result: i32) {
         let token = self.pending.swap_remove(index).token;
-        self.asked.swap_remove(index);
+        self.stale = true;
         self.ready.push(Completion { token, result });
+    }
+
+    /// Puts `pending` in order of descriptors, and one question for each of those into `asked`.
+    fn prepare(&mut self) {
+        if !std::mem::take(&mut self.stale) {
+            return;
+        }
+        self.pending.sort_unstable_by_key(|pending| pending.descriptor);
+        self.asked.clear();
+        for &Pending { descriptor, events, .. } in &self.pending {
+            match self.asked.last_mut() {
+                Some(last) if last.fd == descriptor => last.events |= events,
+                _ => self.asked.push(libc::pollfd { fd: descriptor, events, revents: 0 }),
+            }
+        }
     }
 
     /// Asks poll(2) about everything pending, sleeping until the time at most (0: not at all), and
     /// tries what can go on.
     fn look(&mut self, until_ns: u64) -> io::Result<()> {
+        self.prepare();
         let left_ns = if until_ns == 0 { 0 } else { until_ns.saturating_sub(now_ns()) };
         let timeout = libc::timespec {
             tv_sec: (left_ns / 1_000_000_000) as libc::time_t,
@@ -106,9 +131,15 @@ impl PollIo {
             return Err(io::Error::last_os_error());
         }
         if found > 0 {
-            // From the end, since `complete` puts the last one in the place of a finished one.
+            // Both are in the same order. From the end, since `complete` puts the last operation
+            // in the place of a finished one.
+            let mut answer = self.asked.len();
             for index in (0..self.pending.len()).rev() {
-                let events = self.asked[index].revents;
+                let Pending { descriptor, events, .. } = self.pending[index];
+                while answer == self.asked.len() || self.asked[answer].fd != descriptor {
+                    answer -= 1;
+                }
+                let events = self.asked[answer].revents & (events | UNASKED);
                 if events != 0 {
                     self.try_one(index, events);
                 }
@@ -185,8 +216,8 @@ impl Io for PollIo {
             Op::Readable => (libc::POLLIN, Remaining::Readiness),
             Op::Writable => (libc::POLLOUT, Remaining::Readiness),
         };
-        self.pending.push(Pending { token, remaining });
-        self.asked.push(libc::pollfd { fd: descriptor, events, revents: 0 });
+        self.pending.push(Pending { token, descriptor, events, remaining });
+        self.stale = true;
         if descriptor < 0 {
             // poll(2) would pass over it for ever.
             self.complete(self.pending.len() - 1, -libc::EBADF);
@@ -210,7 +241,7 @@ impl Io for PollIo {
             return;
         }
         for index in (0..self.pending.len()).rev() {
-            if self.asked[index].fd == descriptor {
+            if self.pending[index].descriptor == descriptor {
                 let result = match &self.pending[index].remaining {
                     Remaining::Transfer(transfer) => transfer.moved_or(-libc::ECANCELED),
                     Remaining::Readiness => -libc::ECANCELED,

@@ -14,7 +14,9 @@ on_both_drivers!(
     a_disconnect_ends_what_is_in_flight,
 );
 
-fn a_cancelled_receive_returns_and_its_memory_stays_untouched<T: Io>(open: fn() -> io::Result<T>) {
+pub(super) fn a_cancelled_receive_returns_and_its_memory_stays_untouched<T: Io>(
+    open: fn() -> io::Result<T>,
+) {
     let (mut near, mut far) = tcp_pair();
     let mut io = open().unwrap();
     let mut target = Message::new(vec![vec![0xaa; 1 << 16]]);
@@ -97,7 +99,7 @@ fn a_cancel_does_not_reach_the_next_owner_of_the_number<T: Io>(open: fn() -> io:
     assert_eq!(io.finish(1, 0), [done(2, 2)]);
 }
 
-fn dropping_ends_what_is_in_flight<T: Io>(open: fn() -> io::Result<T>) {
+pub(super) fn dropping_ends_what_is_in_flight<T: Io>(open: fn() -> io::Result<T>) {
     let (mut near, mut far) = tcp_pair();
     let mut io = open().unwrap();
     let mut target = Message::new(vec![vec![0xaa; 64]]);
@@ -106,10 +108,18 @@ fn dropping_ends_what_is_in_flight<T: Io>(open: fn() -> io::Result<T>) {
     let mut large = Message::space(64 << 20);
     io.receive(1, &near, &mut target, true);
     io.send(2, &stuck, &mut large, true);
+    // A request that lives on keeps its socket open, so that the peer sees no end. A socket pair
+    // tells at once.
+    let (left, mut right) = UnixStream::pair().unwrap();
+    let mut ended = Message::space(8);
+    io.receive(4, &left, &mut ended, true);
     assert_eq!(io.look(), []);
     // This one the kernel has not even seen.
     io.receive(3, &stuck, &mut other, true);
     drop(io);
+    drop(left);
+    right.set_nonblocking(true).unwrap();
+    assert_eq!(right.read(&mut [0; 1]).unwrap(), 0);
     far.write_all(&[0x55; 64]).unwrap();
     let mut bytes = [0; 64];
     near.read_exact(&mut bytes).unwrap();

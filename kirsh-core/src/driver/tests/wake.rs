@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
 use super::*;
@@ -20,31 +20,38 @@ on_both_drivers!(
     readiness_tells_of_the_peers_leaving,
 );
 
-fn a_deadline_ends_the_wait_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>) {
+pub(super) fn a_deadline_ends_the_wait_and_loses_nothing<T: Io + 'static>(
+    open: fn() -> io::Result<T>,
+) {
     for spin_ns in [0, 1_000_000, u64::MAX] {
         let (near, mut far) = tcp_pair();
         let mut io = open().unwrap();
         let mut got = Message::space(4);
         let mut done_now = Vec::new();
         io.receive(1, &near, &mut got, true);
-        // The first wait hands over and sleeps in one call, the second only sleeps.
-        for _ in 0..2 {
-            let until_ns = now_ns() + 5_000_000;
-            // A spurious interruption is allowed, an early return without one is not.
+        // The first wait hands over and sleeps in one call, the others only sleep. A spurious
+        // interruption now and then is allowed, an early return without one is not.
+        let mut slept_out = 0;
+        for _ in 0..10 {
+            let until_ns = now_ns() + 2_000_000;
             match io.wait(Wait { until_ns, spin_ns }, &mut done_now) {
-                Ok(()) => assert!(now_ns() >= until_ns),
+                Ok(()) => {
+                    assert!(now_ns() >= until_ns);
+                    slept_out += 1;
+                }
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::Interrupted),
             }
             assert_eq!(done_now, []);
             assert_eq!(io.in_flight(), 1);
         }
+        assert!(slept_out >= 5, "only {slept_out} of 10 waits reached their deadline");
         far.write_all(b"late").unwrap();
         assert_eq!(io.finish(1, spin_ns), [done(1, 4)]);
         assert_eq!(got.bytes(), b"late");
     }
 }
 
-fn a_wait_for_nothing_only_looks<T: Io>(open: fn() -> io::Result<T>) {
+fn a_wait_for_nothing_only_looks<T: Io + 'static>(open: fn() -> io::Result<T>) {
     let mut io = open().unwrap();
     assert_eq!(io.look(), []);
     // A deadline that is over, however long the spin.
@@ -53,7 +60,7 @@ fn a_wait_for_nothing_only_looks<T: Io>(open: fn() -> io::Result<T>) {
     assert_eq!(done_now, [done(9, 9)], "what was there before was touched");
 }
 
-fn a_doorbell_wakes_a_sleeper_and_a_spinner<T: Io>(open: fn() -> io::Result<T>) {
+fn a_doorbell_wakes_a_sleeper_and_a_spinner<T: Io + 'static>(open: fn() -> io::Result<T>) {
     for spin_ns in [0, PATIENCE_NS] {
         let bell = Arc::new(Doorbell::new().unwrap());
         let answer = Arc::new(Doorbell::new().unwrap());
@@ -86,7 +93,7 @@ fn a_doorbell_wakes_a_sleeper_and_a_spinner<T: Io>(open: fn() -> io::Result<T>) 
     }
 }
 
-fn a_busy_sender_still_hears_the_doorbell<T: Io>(open: fn() -> io::Result<T>) {
+fn a_busy_sender_still_hears_the_doorbell<T: Io + 'static>(open: fn() -> io::Result<T>) {
     let (near, far) = UnixStream::pair().unwrap();
     let bell = Doorbell::new().unwrap();
     let mut io = open().unwrap();
@@ -123,12 +130,22 @@ fn interrupt_on(signal: libc::c_int) {
     }
 }
 
-fn a_signal_ends_the_sleep_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>) {
+/// Whether a thread of this process sleeps so that a signal can end it.
+fn is_asleep(thread: libc::pid_t) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
+    // The name before the state may hold anything, but ends with the last bracket.
+    state.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" S")))
+}
+
+/// One signal, and that while the thread sleeps: also where the sleep is part of the call that
+/// hands the operation over, and the kernel would rather tell how much it took.
+fn a_signal_ends_the_sleep_and_loses_nothing<T: Io + 'static>(open: fn() -> io::Result<T>) {
     interrupt_on(libc::SIGUSR1);
     for submitted_before in [false, true] {
         let (near, mut far) = tcp_pair();
+        let waiting = Arc::new(AtomicI32::new(0));
         let interrupted = Arc::new(AtomicBool::new(false));
-        let seen = interrupted.clone();
+        let (at_the_wait, seen) = (waiting.clone(), interrupted.clone());
         let sleeper = thread::spawn(move || {
             let mut io = open().unwrap();
             let mut got = Message::space(4);
@@ -138,6 +155,8 @@ fn a_signal_ends_the_sleep_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>)
             }
             let mut done_now = Vec::new();
             let wait = Wait { until_ns: now_ns() + PATIENCE_NS, spin_ns: 0 };
+            // SAFETY: asks for a number.
+            at_the_wait.store(unsafe { libc::gettid() }, Ordering::SeqCst);
             let error = io.wait(wait, &mut done_now).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::Interrupted);
             assert_eq!(done_now, []);
@@ -145,12 +164,19 @@ fn a_signal_ends_the_sleep_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>)
             assert_eq!(io.finish(1, 0), [done(1, 4)]);
             assert_eq!(got.bytes(), b"late");
         });
-        // A signal before the sleep goes unnoticed, so send more until one is seen.
         let until_ns = now_ns() + PATIENCE_NS;
-        while !interrupted.load(Ordering::SeqCst) && !sleeper.is_finished() {
-            assert!(now_ns() < until_ns, "no signal interrupted the sleep");
-            // SAFETY: the thread has not been joined, so its id is valid.
-            unsafe { libc::pthread_kill(sleeper.as_pthread_t(), libc::SIGUSR1) };
+        let asleep = || match waiting.load(Ordering::SeqCst) {
+            0 => false,
+            thread => is_asleep(thread),
+        };
+        while !asleep() {
+            assert!(now_ns() < until_ns && !sleeper.is_finished(), "it never slept");
+            thread::yield_now();
+        }
+        // SAFETY: the thread has not been joined, so its id is valid.
+        unsafe { libc::pthread_kill(sleeper.as_pthread_t(), libc::SIGUSR1) };
+        while !interrupted.load(Ordering::SeqCst) {
+            assert!(now_ns() < until_ns && !sleeper.is_finished(), "the signal did not end it");
             thread::yield_now();
         }
         far.write_all(b"late").unwrap();
@@ -158,7 +184,7 @@ fn a_signal_ends_the_sleep_and_loses_nothing<T: Io>(open: fn() -> io::Result<T>)
     }
 }
 
-fn a_blocked_signal_does_not_end_the_sleep<T: Io>(open: fn() -> io::Result<T>) {
+fn a_blocked_signal_does_not_end_the_sleep<T: Io + 'static>(open: fn() -> io::Result<T>) {
     interrupt_on(libc::SIGUSR2);
     let (near, mut far) = tcp_pair();
     let (ready, is_ready) = std::sync::mpsc::channel();
@@ -183,7 +209,7 @@ fn a_blocked_signal_does_not_end_the_sleep<T: Io>(open: fn() -> io::Result<T>) {
     sleeper.join().unwrap();
 }
 
-fn readiness_tells_of_the_peers_leaving<T: Io>(open: fn() -> io::Result<T>) {
+fn readiness_tells_of_the_peers_leaving<T: Io + 'static>(open: fn() -> io::Result<T>) {
     for (near, far) in pairs() {
         let mut io = open().unwrap();
         io.readable(1, near.as_raw_fd());

@@ -43,7 +43,8 @@ enum Visit {
 /// Moves bytes by io_uring. Bound to the thread that made it.
 ///
 /// Dropping it with operations in flight cancels them and waits for their end, since the kernel
-/// holds their memory. In a forked child dropping does nothing.
+/// holds their memory. In a forked child dropping does nothing. For a moment afterwards blocking
+/// calls of the thread may be interrupted without a signal, while the kernel takes the ring down.
 pub struct UringIo {
     ring: ManuallyDrop<IoUring>,
     features: Vec<&'static str>,
@@ -62,7 +63,16 @@ impl UringIo {
     /// `EPERM` or `ENOSYS` where io_uring is forbidden, `ENOMEM` where too little memory may be
     /// locked, `EMFILE` without a free descriptor.
     pub fn new() -> io::Result<Self> {
-        let (ring, features) = setup::ring()?;
+        Self::over(setup::ring()?)
+    }
+
+    /// As `new`, on a ring such as older kernels make.
+    #[cfg(test)]
+    pub(super) fn new_without(left_off: usize) -> io::Result<Self> {
+        Self::over(setup::ring_without(left_off)?)
+    }
+
+    fn over((ring, features): (IoUring, Vec<&'static str>)) -> io::Result<Self> {
         fork::register(ring.as_raw_fd())?;
         let early = Vec::with_capacity(ring.params().cq_entries() as usize);
         Ok(UringIo {
@@ -290,17 +300,9 @@ impl Io for UringIo {
         if self.born.check().is_err() {
             return;
         }
-        // Handed over at once: the caller may close the descriptor as soon as the operations have
-        // completed, and its number must not by then stand in a cancel that is yet to come.
-        if self.push(&op::poll::cancel(descriptor).user_data(TOKEN_RESERVED)) {
-            for _ in 0..PUSH_ATTEMPTS {
-                let visit = self.enter(None);
-                if !self.has_unsubmitted() || visit.is_err() {
-                    break;
-                }
-                self.fetch_early();
-            }
-        }
+        // Handed over by the next `wait`. Should the descriptor's number have a new owner by then,
+        // nothing happens to it: the kernel takes entries in order, so the new owner's come later.
+        self.push(&op::poll::cancel(descriptor).user_data(TOKEN_RESERVED));
     }
 
     fn in_flight(&self) -> usize {

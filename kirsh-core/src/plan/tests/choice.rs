@@ -9,7 +9,7 @@ const PAIR: Layout = Layout { world: 2, ranks_per_host_max: 2 };
 const SPREAD: Layout = Layout { world: 8, ranks_per_host_max: 1 };
 
 fn chosen(selection: &Selection, layout: Layout, collective: Collective, bytes: u64) -> Choice {
-    selection.choose(layout, collective, bytes, DataType::Float32)
+    selection.choose(layout, collective, bytes, DataType::Float32, None)
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn slices_follow_the_layout_and_hold_whole_elements() {
     let slice = |layout| chosen(&table, layout, Collective::Allreduce, 1 << 30).slice;
     assert!(slice(PAIR) > slice(SPREAD));
     for dtype in DataType::ALL {
-        let choice = table.choose(SPREAD, Collective::Allreduce, 1 << 30, *dtype);
+        let choice = table.choose(SPREAD, Collective::Allreduce, 1 << 30, *dtype, None);
         assert_eq!(choice.slice as usize % dtype.size(), 0);
     }
 }

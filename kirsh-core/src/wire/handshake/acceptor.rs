@@ -1,7 +1,7 @@
 //! The side that was dialled.
 
 use super::message::{Challenge, Message};
-use super::transport::Transport;
+use super::transport::{Received, Transport};
 use super::{Established, Hello, Local, State, terms};
 use crate::error::{Error, ErrorKind};
 use crate::wire::WireError;
@@ -18,7 +18,7 @@ pub struct Acceptor {
     state: State,
 }
 
-/// What has been heard from the dialler.
+/// What has been heard from the dialer.
 #[derive(Debug)]
 enum Phase {
     /// Nothing yet.
@@ -46,7 +46,7 @@ impl Acceptor {
         }
     }
 
-    /// Takes what came from the dialler and gives how many bytes were taken. The rest belongs to
+    /// Takes what came from the dialer and gives how many bytes were taken. The rest belongs to
     /// the link: bytes behind the handshake are never taken. Nothing is taken while an offer waits
     /// for its answer.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
@@ -56,7 +56,7 @@ impl Acceptor {
             taken += more;
             let result = match result {
                 Ok(None) => Ok(()),
-                Ok(Some((message, bytes))) => self.handle(message, bytes),
+                Ok(Some(Received { message, bytes })) => self.handle(message, bytes),
                 Err(error) => Err(self.broken(error)),
             };
             if let Err(error) = result {
@@ -82,7 +82,7 @@ impl Acceptor {
         &self.state
     }
 
-    /// Answers the offer: this is who we are. If the dialler meant somebody else, it is refused
+    /// Answers the offer: this is who we are. If the dialer meant somebody else, it is refused
     /// here with an error that names both sides' values; else it is asked for its proof.
     /// Does nothing where no offer waits.
     pub fn accept(&mut self, local: Local, token: Token) {
@@ -104,12 +104,12 @@ impl Acceptor {
             nonce: self.nonce,
             job: local.job.clone(),
         });
-        let challenge_bytes = self.transport.send(&challenge).to_vec();
+        let challenge_bytes = self.transport.send(&challenge);
         self.phase = Phase::Proof { hello, hello_bytes, challenge_bytes, local, token };
         self.state = State::InProgress;
     }
 
-    /// Answers the offer: no. The dialler gets the error's kind and message, and this handshake
+    /// Answers the offer: no. The dialer gets the error's kind and message, and this handshake
     /// ends with that error. Also ends a handshake that is still waiting for bytes, at a deadline
     /// say. Does nothing to one that is over.
     pub fn refuse(&mut self, error: Error) {

@@ -47,7 +47,7 @@ pub(super) enum Message {
     },
 }
 
-/// The range of protocol versions that a dialler speaks.
+/// The range of protocol versions that a dialer speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Versions {
     pub(super) min: u8,
@@ -158,7 +158,7 @@ fn hello(mut body: Reader<'_>) -> Result<Message, WireError> {
         nonce: body.array("nonce")?,
         job: body.text("job id", JOB_ID_MAX)?.to_owned(),
     };
-    // P-38: a dialler that also speaks a later version may append what that version adds.
+    // P-38: a dialer that also speaks a later version may append what that version adds.
     if versions.max <= VERSION {
         body.end()?;
     }

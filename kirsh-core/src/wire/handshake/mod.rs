@@ -1,6 +1,6 @@
 //! The first bytes of every connection: who is there, what the link is for, and proof of the token.
 //!
-//! Four messages make a link: the dialler's `Hello`, the acceptor's `Challenge`, the dialler's
+//! Four messages make a link: the dialer's `Hello`, the acceptor's `Challenge`, the dialer's
 //! `Proof`, the acceptor's `Welcome`. Instead of any of them comes `Refuse`, with a reason for the
 //! other side's user. Both machines here are sans-io: bytes in, bytes out. P-30 ff.
 
@@ -54,19 +54,19 @@ impl Lane {
     }
 }
 
-/// What the dialler wants, and who it is.
+/// What the dialer wants, and who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// At most `JOB_ID_MAX` bytes.
     pub job: String,
     pub world: u32,
-    /// The dialler's random number, drawn once per process.
+    /// The dialer's random number, drawn once per process.
     pub process: u64,
-    /// The process that the dialler expects to reach.
+    /// The process that the dialer expects to reach.
     pub peer_process: u64,
-    /// The dialler's rank.
+    /// The dialer's rank.
     pub rank: Rank,
-    /// The rank that the dialler expects to reach.
+    /// The rank that the dialer expects to reach.
     pub peer_rank: Rank,
     pub lane: Lane,
     pub channel: u16,
@@ -74,7 +74,7 @@ pub struct Hello {
     /// 0 on control links, which belong to no communicator.
     pub communicator: u64,
     pub epoch: u32,
-    /// Bytes that the dialler has already received over earlier connections of this link.
+    /// Bytes that the dialer has already received over earlier connections of this link.
     pub byte_position: u64,
     /// Whether frames on this link carry checksums of their payload.
     pub checksums: bool,
@@ -98,7 +98,7 @@ pub struct Local {
 /// What both sides know once they have shaken hands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Established {
-    /// The dialler's wish, which the acceptor has agreed to.
+    /// The dialer's wish, which the acceptor has agreed to.
     pub hello: Hello,
     /// The protocol version to be spoken.
     pub version: u8,

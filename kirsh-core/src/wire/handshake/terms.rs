@@ -1,4 +1,4 @@
-//! What dialler and acceptor must agree on, and how a disagreement is told. P-39
+//! What dialer and acceptor must agree on, and how a disagreement is told. P-39
 //!
 //! The sentences speak of both ranks by number, so that the same text is right on either side.
 
@@ -7,22 +7,22 @@ use super::{Hello, Local};
 use crate::error::{Error, ErrorKind};
 use crate::wire::auth::{MAC_BYTES, Token};
 
-/// Under what label the dialler proves itself. P-37
-const DIALER_LABEL: &str = "kirsh link 1 dialler";
+/// Under what label the dialer proves itself. P-37
+const DIALER_LABEL: &str = "kirsh link 1 dialer";
 /// Under what label the acceptor does. P-37
 const ACCEPTOR_LABEL: &str = "kirsh link 1 acceptor";
 
-/// Whether the dialler's wish fits who the acceptor is. Each side asks this for itself.
+/// Whether the dialer's wish fits who the acceptor is. Each side asks this for itself.
 ///
 /// # Errors
 /// The first disagreement, naming both sides' values. P-39
 pub(super) fn agree(hello: &Hello, local: &Local) -> Result<(), Error> {
-    let (dialler, acceptor) = (hello.rank, local.rank);
+    let (dialer, acceptor) = (hello.rank, local.rank);
     if hello.job != local.job {
         return Err(Error::new(
             ErrorKind::Authentication,
             format!(
-                "rank {dialler} (which dialled) belongs to job {:?}, rank {acceptor} (which was \
+                "rank {dialer} (which dialled) belongs to job {:?}, rank {acceptor} (which was \
                  dialled) to job {:?}; start all ranks of a job with one job id, and jobs apart \
                  with addresses of their own",
                 hello.job, local.job
@@ -33,17 +33,17 @@ pub(super) fn agree(hello: &Hello, local: &Local) -> Result<(), Error> {
         return Err(Error::new(
             ErrorKind::Rendezvous,
             format!(
-                "rank {dialler} (which dialled) was started with world size {}, rank {acceptor} \
+                "rank {dialer} (which dialled) was started with world size {}, rank {acceptor} \
                  (which was dialled) with {}; WORLD_SIZE must be the same everywhere",
                 hello.world, local.world
             ),
         ));
     }
-    if dialler == acceptor {
+    if dialer == acceptor {
         return Err(Error::new(
             ErrorKind::Rendezvous,
             format!(
-                "two processes call themselves rank {dialler}: {:#018x} (which dialled) and \
+                "two processes call themselves rank {dialer}: {:#018x} (which dialled) and \
                  {:#018x} (which was dialled); each needs a RANK of its own",
                 hello.process, local.process
             ),
@@ -53,7 +53,7 @@ pub(super) fn agree(hello: &Hello, local: &Local) -> Result<(), Error> {
         return Err(Error::new(
             ErrorKind::Rendezvous,
             format!(
-                "rank {dialler} dialled rank {} but reached rank {acceptor}; the address that \
+                "rank {dialer} dialled rank {} but reached rank {acceptor}; the address that \
                  was published for rank {} leads to another process",
                 hello.peer_rank, hello.peer_rank
             ),
@@ -63,7 +63,7 @@ pub(super) fn agree(hello: &Hello, local: &Local) -> Result<(), Error> {
         return Err(Error::new(
             ErrorKind::Rendezvous,
             format!(
-                "rank {dialler} dialled process {:#018x} of rank {acceptor} but reached process \
+                "rank {dialer} dialled process {:#018x} of rank {acceptor} but reached process \
                  {:#018x}; either rank {acceptor} was started twice or again, or the address \
                  belongs to another job",
                 hello.peer_process, local.process
@@ -75,7 +75,7 @@ pub(super) fn agree(hello: &Hello, local: &Local) -> Result<(), Error> {
         return Err(Error::new(
             ErrorKind::Mismatch,
             format!(
-                "rank {dialler} (which dialled) was set up {} payload checksums, rank {acceptor} \
+                "rank {dialer} (which dialled) was set up {} payload checksums, rank {acceptor} \
                  (which was dialled) {}; set them alike on every rank",
                 word(hello.checksums),
                 word(local.checksums)
@@ -98,7 +98,7 @@ pub(super) fn no_version(theirs: Versions) -> Error {
     )
 }
 
-/// The dialler's proof did not fit. P-37
+/// The dialer's proof did not fit. P-37
 pub(super) fn wrong_dialer(hello: &Hello, local: &Local) -> Error {
     Error::new(
         ErrorKind::Authentication,
@@ -111,7 +111,7 @@ pub(super) fn wrong_dialer(hello: &Hello, local: &Local) -> Error {
     .with_peer(hello.rank)
 }
 
-/// The acceptor's proof did not fit, although it took the dialler's. P-37
+/// The acceptor's proof did not fit, although it took the dialer's. P-37
 pub(super) fn wrong_acceptor(hello: &Hello) -> Error {
     Error::new(
         ErrorKind::Authentication,
@@ -124,7 +124,7 @@ pub(super) fn wrong_acceptor(hello: &Hello) -> Error {
     .with_peer(hello.peer_rank)
 }
 
-/// The dialler's proof over both sides' messages, whole as they travelled. P-37
+/// The dialer's proof over both sides' messages, whole as they travelled. P-37
 pub(super) fn dialer_proof(token: &Token, hello: &[u8], challenge: &[u8]) -> [u8; MAC_BYTES] {
     token.prove(DIALER_LABEL, &[hello, challenge])
 }

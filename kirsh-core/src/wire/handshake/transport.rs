@@ -30,18 +30,28 @@ pub(super) fn seal(message: &Message) -> Vec<u8> {
     bytes
 }
 
+/// A message from the peer.
+pub(super) struct Received {
+    pub(super) message: Message,
+    /// All of it as it travelled, which is what proofs cover.
+    pub(super) bytes: Vec<u8>,
+}
+
 /// The two directions of one machine.
 #[derive(Debug, Default)]
 pub(super) struct Transport {
     /// The message that is coming in; never more than one.
     incoming: Vec<u8>,
-    outgoing: Option<Vec<u8>>,
+    /// Messages not yet fetched. A handshake says a handful of things, so neither does this grow.
+    outgoing: Vec<u8>,
 }
 
 impl Transport {
-    /// Puts a message out, in place of one that was not fetched yet, and gives its bytes.
-    pub(super) fn send(&mut self, message: &Message) -> &[u8] {
-        self.outgoing.insert(seal(message))
+    /// Puts a message out behind those not yet fetched, and gives its bytes.
+    pub(super) fn send(&mut self, message: &Message) -> Vec<u8> {
+        let bytes = seal(message);
+        self.outgoing.extend_from_slice(&bytes);
+        bytes
     }
 
     /// Tells the peer why there will be no link.
@@ -50,7 +60,7 @@ impl Transport {
     }
 
     pub(super) fn take_output(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.take()
+        (!self.outgoing.is_empty()).then(|| std::mem::take(&mut self.outgoing))
     }
 
     /// How many bytes the message that is coming in still needs: of its envelope first, then of
@@ -73,10 +83,7 @@ impl Transport {
 
     /// Takes bytes up to the end of the current message. Gives how many were taken, and the whole
     /// message as it came once it is complete.
-    pub(super) fn receive(
-        &mut self,
-        bytes: &[u8],
-    ) -> (usize, Result<Option<(Message, Vec<u8>)>, WireError>) {
+    pub(super) fn receive(&mut self, bytes: &[u8]) -> (usize, Result<Option<Received>, WireError>) {
         let mut taken = 0;
         while taken < bytes.len() {
             let wants = match self.wants() {
@@ -98,7 +105,7 @@ impl Transport {
     }
 
     /// The message, if the piece just taken ended it and not merely its envelope.
-    fn complete(&mut self) -> Result<Option<(Message, Vec<u8>)>, WireError> {
+    fn complete(&mut self) -> Result<Option<Received>, WireError> {
         let Some((envelope, _)) = self.incoming.split_first_chunk::<ENVELOPE_BYTES>() else {
             return Ok(None);
         };
@@ -107,8 +114,8 @@ impl Transport {
         if self.incoming.len() < whole {
             return Ok(None);
         }
-        let message = std::mem::take(&mut self.incoming);
-        Ok(Some((open(&message)?, message)))
+        let bytes = std::mem::take(&mut self.incoming);
+        Ok(Some(Received { message: open(&bytes)?, bytes }))
     }
 }
 

@@ -1,0 +1,51 @@
+//! The `kirsh` command, written once and reached from the Python wheel and from the program alike.
+//!
+//! A subcommand is one variant of [`Command`] and one module with its `Args` and its
+//! `run(args) -> i32`, the exit code. Nothing in here ends the process, so that an interpreter
+//! that calls [`main`] can still clean up.
+
+mod run;
+mod token;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code of a command that could not do what it was asked.
+const FAILED: i32 = 1;
+
+/// Collectives between ordinary Linux machines.
+#[derive(Parser)]
+#[command(name = "kirsh", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a program as the ranks of a world on this host.
+    Run(run::Args),
+    /// Draw a token for starting ranks by hand across hosts.
+    Token(token::Args),
+}
+
+/// Runs the command with these arguments, of which the first is the name of the program, and
+/// returns its exit code: 2 for arguments that make no sense, otherwise what the subcommand says.
+///
+/// Blocks until the subcommand is done. `run` changes the signal mask and the child subreaper
+/// setting of the calling thread and process while it works, and puts them back.
+pub fn main(args: Vec<OsString>) -> i32 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version arrive here too, with code 0. A closed output is no reason to fail.
+            let _ = answer.print();
+            return answer.exit_code();
+        }
+    };
+    match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Token(args) => token::run(args),
+    }
+}

@@ -1,0 +1,375 @@
+//! Creating a communicator: who are we, where do we meet, and are we connected.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Inner;
+use super::config::Config;
+use super::plans::Plans;
+use crate::driver::choose::{self, Choice, DriverKind};
+use crate::driver::fork::Fd;
+use crate::driver::lane::interrupted;
+use crate::driver::process::Process;
+use crate::driver::socket::{self, LinkOptions, PortRange};
+use crate::driver::{Facts, Roll, interrupt};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::memory::Pool;
+use crate::plan::choice::{Layout, Selection};
+use crate::rendezvous::address::{self, Listening};
+use crate::rendezvous::identity::{self, Arguments, Env, process_env};
+use crate::rendezvous::settings::{self, Checksum, DriverChoice};
+use crate::rendezvous::{
+    Identity, Joiner, Member, Opened, Patience, Source, Store, Table, host_id, join, open, token,
+};
+use crate::session::Settings;
+use crate::types::Rank;
+use crate::wire::auth::Token;
+
+/// The version of the wire protocol: ranks of different versions do not start.
+const PROTOCOL: u16 = 1;
+
+/// How many slabs each link owns: one is folded from while the next fills.
+const SLABS_PER_LINK: u8 = 2;
+
+/// How long a blocking call looks before it sleeps. A sleep and a wake-up cost some 30 µs each way;
+/// an exchange between spinning ranks 4 to 6 µs.
+const SPIN: Duration = Duration::from_micros(60);
+
+/// How long to wait for control links before looking for interrupts and word of failure again.
+const REACH_STEP: Duration = Duration::from_millis(100);
+
+/// Where a rank that cannot reach another says so, for those that wait.
+const UNREACHABLE: &str = "unreachable";
+
+pub(super) fn create(config: &Config) -> Result<Inner> {
+    crate::log::install();
+    let env: Env<'_> = &process_env;
+    let arguments = Arguments {
+        rank: config.rank,
+        world_size: config.world_size,
+        rendezvous: config.rendezvous.clone(),
+        has_store: config.store.is_some(),
+    };
+    let identity = identity::identity(&arguments, env)?;
+    Creation::prepare(config, arguments, identity, env)?.run()
+}
+
+/// Everything known before the ranks meet.
+struct Creation<'a> {
+    config: &'a Config,
+    env: Env<'a>,
+    arguments: Arguments,
+    identity: Identity,
+    job: String,
+    token: Option<Token>,
+    driver: Choice,
+    generation: u64,
+    deadline: Instant,
+}
+
+impl<'a> Creation<'a> {
+    fn prepare(
+        config: &'a Config,
+        arguments: Arguments,
+        identity: Identity,
+        env: Env<'a>,
+    ) -> Result<Self> {
+        let job = match &config.job_id {
+            Some(job) if job.is_empty() || job.len() > limits::JOB_ID_MAX => {
+                let text = format!("a job id has 1 to {} bytes", limits::JOB_ID_MAX);
+                return Err(Error::new(ErrorKind::Configuration, text));
+            }
+            Some(job) => job.clone(),
+            None => settings::job_id(env)?,
+        };
+        let forced = match settings::driver(env)? {
+            DriverChoice::Auto => None,
+            DriverChoice::Uring => Some(DriverKind::Uring),
+            DriverChoice::Poll => Some(DriverKind::Poll),
+        };
+        let limit = config.join_timeout.or(settings::join_timeout(env)?);
+        // Ten years is as good as for ever, and can be added to a clock.
+        let limit = limit.unwrap_or(Duration::from_secs(10 * 365 * 86_400));
+        Ok(Creation {
+            generation: next_generation(&job, identity.rank, identity.world_size),
+            config,
+            arguments,
+            token: token::find(env)?,
+            driver: choose::choose(forced)?,
+            deadline: Instant::now() + limit,
+            identity,
+            job,
+            env,
+        })
+    }
+
+    fn run(self) -> Result<Inner> {
+        let alone = self.identity.world_size == 1;
+        let (listeners, addresses) = if alone { Default::default() } else { self.listen()? };
+        let joiner = self.joiner(addresses)?;
+        if alone {
+            return self.connect(Table::alone(&joiner)?, listeners);
+        }
+        let opened = self.config.store.is_none().then(|| self.meet()).transpose()?;
+        let store = match (&self.config.store, &opened) {
+            (Some(store), _) => Arc::clone(store),
+            (None, Some(opened)) => Arc::clone(&opened.store),
+            (None, None) => return Err(Error::new(ErrorKind::Internal, "no store to meet in")),
+        };
+        let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
+        let outcome = join(&*store, &joiner, Patience::new(self.deadline, &check));
+        let joined = outcome.clone().and_then(|table| {
+            let inner = self.connect(table, listeners)?;
+            self.reach_all(&inner, &*store)?;
+            Ok(inner)
+        });
+        // Whoever serves the store lets the others read the end of it, good or bad.
+        if let Some(opened) = opened.filter(|_| self.identity.rank == 0) {
+            opened.linger(&joiner, &outcome);
+        }
+        joined
+    }
+
+    /// Opens the store of the rendezvous.
+    fn meet(&self) -> Result<Opened> {
+        let found = identity::rendezvous(&self.arguments, &self.identity, self.env)?;
+        let Some((rendezvous, _)) = found else {
+            let text = "several ranks need a rendezvous: set KIRSH_RENDEZVOUS";
+            return Err(Error::new(ErrorKind::Configuration, text));
+        };
+        let served = settings::rendezvous_served(self.env)?;
+        let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
+        let patience = Patience::new(self.deadline, &check);
+        open(&rendezvous, &self.identity, &self.job, self.token.as_ref(), served, patience)
+    }
+
+    /// Opens the listener, and says under which addresses others find it.
+    fn listen(&self) -> Result<(Vec<Fd>, Vec<SocketAddr>)> {
+        let ports = match settings::ports(self.env)? {
+            Some(range) => PortRange::new(*range.start(), *range.end()).unwrap_or(PortRange::ANY),
+            None => PortRange::ANY,
+        };
+        let bind = settings::bind(self.env)?;
+        let loopback_only = self.token.is_none();
+        let address = match bind {
+            Some(address) => address,
+            None if loopback_only => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let (listener, at) = socket::listen(address, ports)?;
+        let filter = settings::interfaces(self.env)?;
+        let advertise = settings::advertise(self.env)?;
+        let listening = Listening {
+            port: at.port(),
+            bind,
+            advertise: &advertise,
+            filter: &filter,
+            loopback_only,
+        };
+        Ok((vec![listener], address::published(&listening)?))
+    }
+
+    fn joiner(&self, addresses: Vec<SocketAddr>) -> Result<Joiner> {
+        let selection = Selection::built_in();
+        let forced = settings::ALGORITHM.set(self.env).unwrap_or_default();
+        let handout = Handout {
+            checksum: settings::checksum(self.env)?,
+            slice: settings::slice(self.env)?.map(|bytes| bytes as u32),
+            selection: selection.clone().with_forced(&forced)?,
+        };
+        Ok(Joiner {
+            rank: self.identity.rank,
+            world_size: self.identity.world_size,
+            job_id: self.job.clone(),
+            protocol: PROTOCOL,
+            generation: self.generation,
+            process_id: random_u64()?,
+            host_id: host_id(),
+            pid: std::process::id(),
+            host_name: address::host_name(),
+            addresses,
+            table_hash: selection.hash(),
+            handout: handout.to_bytes(),
+            token: self.token.clone(),
+            warn_after: settings::warn_after(self.env)?,
+        })
+    }
+
+    /// Starts this process's part of the world that the table describes.
+    fn connect(&self, table: Table, listeners: Vec<Fd>) -> Result<Inner> {
+        let (rank, world) = (self.identity.rank, self.identity.world_size);
+        let handout = Handout::from_bytes(&table.handout)?;
+        let layout = layout_of(&table.ranks);
+        let checksums = match handout.checksum {
+            Checksum::On => true,
+            Checksum::Off => false,
+            Checksum::Auto => !layout.one_host(),
+        };
+        let local = table.local(rank).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "this rank is missing from the table of its world")
+        })?;
+        let liveness = settings::liveness_timeout(self.env)?;
+        let facts = Facts {
+            rank,
+            job: self.job.clone(),
+            secret: table.secret.clone(),
+            members: table.ranks,
+            checksums,
+            liveness_ns: nanoseconds(liveness),
+            link_options: LinkOptions {
+                user_timeout_ms: liveness
+                    .and_then(|limit| u32::try_from(limit.as_millis()).ok())
+                    .unwrap_or(0),
+                ..LinkOptions::default()
+            },
+            roll: Roll::new(world),
+        };
+        let process = Process::start(facts, listeners, self.driver.clone())?;
+        let settings = Settings {
+            rank,
+            world,
+            communicator: table.communicator_id,
+            epoch: table.epoch,
+            look_ahead: limits::LOOK_AHEAD_MAX,
+            slabs_per_link: SLABS_PER_LINK,
+            checksums,
+            warn_after_ns: nanoseconds(settings::warn_after(self.env)?),
+        };
+        let slabs_max = world as usize * usize::from(SLABS_PER_LINK);
+        let pool = Pool::new(limits::SLICE_BYTES_MAX, slabs_max);
+        let lane = process.open_lane(settings, pool, self.spin_ns(local.1)?)?;
+        Ok(Inner {
+            rank,
+            size: world,
+            local,
+            launched: self.identity.source != Source::Alone,
+            timeout: self.config.timeout.or(settings::timeout(self.env)?),
+            plans: Plans::new(layout, handout.selection, handout.slice),
+            lane,
+            process,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Waits for the control links between rank 0 and everybody, so that a rank that cannot be
+    /// reached shows now, on every rank, and not in the middle of the work.
+    fn reach_all(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
+        let world = self.identity.world_size;
+        let awaited: Vec<Rank> = if inner.rank == 0 { (1..world).collect() } else { vec![0] };
+        let key = format!("kirsh/{}/{UNREACHABLE}", self.generation);
+        let mut missing = awaited.clone();
+        let mut look = Instant::now() + 5 * REACH_STEP;
+        while !missing.is_empty() {
+            missing = inner.process.reach(&awaited, REACH_STEP).map_err(|error| {
+                // The others wait for a link that will not come.
+                let _ =
+                    store.set(&key, format!("rank {}: {}", inner.rank, error.message()).as_bytes());
+                error.with_rank(inner.rank).with_operation("create", None)
+            })?;
+            if interrupt::check() {
+                return Err(interrupted());
+            }
+            if Instant::now() >= look {
+                look = Instant::now() + 5 * REACH_STEP;
+                self.hear_of_failure(store, &key, &missing)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_of_failure(&self, store: &dyn Store, key: &str, missing: &[Rank]) -> Result<()> {
+        let rank = self.identity.rank;
+        let failed = |kind, text: String| {
+            Err(Error::new(kind, text).with_rank(rank).with_operation("create", None))
+        };
+        // A store that is gone tells nothing; the deadline remains.
+        if let Ok(Some(text)) = store.get(key) {
+            return failed(ErrorKind::PeerLost, String::from_utf8_lossy(&text).into_owned());
+        }
+        if Instant::now() >= self.deadline {
+            let text = format!(
+                "no connection with rank {missing:?} (KIRSH_JOIN_TIMEOUT sets how long to try)"
+            );
+            return failed(ErrorKind::Timeout, text);
+        }
+        Ok(())
+    }
+
+    /// How long blocking calls spin. Never where this host's ranks outnumber its cores: then
+    /// whoever spins keeps another from running.
+    fn spin_ns(&self, local_size: u32) -> Result<u64> {
+        if let Some(spin) = settings::spin(self.env)? {
+            return Ok(nanoseconds(Some(spin)));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        Ok(if local_size as usize > cores { 0 } else { nanoseconds(Some(SPIN)) })
+    }
+}
+
+/// What rank 0's settings decide for everybody.
+struct Handout {
+    checksum: Checksum,
+    slice: Option<u32>,
+    selection: Selection,
+}
+
+impl Handout {
+    fn to_bytes(&self) -> Vec<u8> {
+        let checksum = match self.checksum {
+            Checksum::Auto => 0,
+            Checksum::On => 1,
+            Checksum::Off => 2,
+        };
+        let mut bytes = vec![checksum];
+        bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
+        bytes.extend(self.selection.to_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let malformed =
+            || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
+        let (&[checksum, a, b, c, d], selection) =
+            bytes.split_first_chunk().ok_or_else(malformed)?;
+        let checksum = match checksum {
+            0 => Checksum::Auto,
+            1 => Checksum::On,
+            2 => Checksum::Off,
+            _ => return Err(malformed()),
+        };
+        let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);
+        Ok(Handout { checksum, slice, selection: Selection::from_bytes(selection)? })
+    }
+}
+
+fn layout_of(members: &[Member]) -> Layout {
+    let mut hosts: HashMap<u64, u32> = HashMap::new();
+    for member in members {
+        *hosts.entry(member.host_id).or_default() += 1;
+    }
+    let ranks_per_host_max = hosts.values().copied().max().unwrap_or(1);
+    Layout { world: members.len() as u32, ranks_per_host_max }
+}
+
+/// How many communicators this process has created before as this rank of this job.
+fn next_generation(job: &str, rank: Rank, world: u32) -> u64 {
+    static MADE: Mutex<Option<HashMap<(String, Rank, u32), u64>>> = Mutex::new(None);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = made.get_or_insert_default().entry((job.to_owned(), rank, world)).or_default();
+    *count += 1;
+    *count - 1
+}
+
+fn nanoseconds(limit: Option<Duration>) -> u64 {
+    limit.map_or(u64::MAX, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn random_u64() -> Result<u64> {
+    getrandom::u64()
+        .map_err(|cause| Error::system("drawing random numbers", &io::Error::other(cause)))
+}

@@ -1,0 +1,148 @@
+//! Started operations.
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+use super::Inner;
+use super::config::Timeout;
+use crate::driver::completion::Completion;
+use crate::driver::fork;
+use crate::driver::lane::interrupted;
+use crate::error::{Error, Result};
+use crate::types::{Call, Sequence};
+
+/// A started operation whose buffers belong to somebody else: what bindings build on.
+///
+/// Dropping it blocks until the operation no longer holds the buffers.
+pub struct RawWork {
+    inner: Arc<Inner>,
+    sequence: Sequence,
+    completion: Arc<Completion>,
+    call: Call,
+}
+
+impl RawWork {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        sequence: Sequence,
+        completion: Arc<Completion>,
+        call: Call,
+    ) -> Self {
+        RawWork { inner, sequence, completion, call }
+    }
+
+    /// Waits for the end. `Ok(true)`: done. `Ok(false)`: the time ran out; the operation goes on
+    /// and the buffers stay lent, until its own deadline at the latest. `Timeout::Default` waits
+    /// for ever, since the operation has a deadline.
+    ///
+    /// # Errors
+    /// Why the operation failed. It is over then, and the buffers are the caller's again.
+    pub fn wait(&self, timeout: Timeout) -> Result<bool> {
+        fork::check(self.inner.process.made_in())?;
+        let interrupt = || self.inner.lane.abort(interrupted());
+        self.outcome(self.completion.wait(timeout.or(None), interrupt))
+    }
+
+    /// Looks without blocking; otherwise as [`RawWork::wait`].
+    ///
+    /// # Errors
+    /// Why the operation failed.
+    pub fn test(&self) -> Result<bool> {
+        self.outcome(self.completion.get())
+    }
+
+    /// Whether the operation has ended, well or not, and the buffers are the caller's again.
+    pub fn is_over(&self) -> bool {
+        self.completion.get().is_some()
+    }
+
+    /// The operation's number within its communicator.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    fn outcome(&self, outcome: Option<Result<()>>) -> Result<bool> {
+        match outcome {
+            None => Ok(false),
+            Some(Ok(())) => Ok(true),
+            Some(Err(error)) => Err(self.inner.name(error, self.call)),
+        }
+    }
+}
+
+impl Drop for RawWork {
+    fn drop(&mut self) {
+        if fork::check(self.inner.process.made_in()).is_ok() {
+            let _ = self.completion.wait(None, || {});
+        }
+    }
+}
+
+impl fmt::Debug for RawWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawWork(#{}, over: {})", self.sequence, self.is_over())
+    }
+}
+
+/// A started operation that owns its buffer.
+///
+/// Dropping it blocks until the operation is over, then drops the buffer.
+#[derive(Debug)]
+pub struct Work<B> {
+    // Dropped first: it blocks until the buffer is free.
+    raw: RawWork,
+    buffer: ManuallyDrop<B>,
+}
+
+impl<B> Work<B> {
+    pub(super) fn new(raw: RawWork, buffer: B) -> Self {
+        Work { raw, buffer: ManuallyDrop::new(buffer) }
+    }
+
+    /// Waits for the end and gives the buffer back.
+    ///
+    /// # Errors
+    /// Why the operation failed, with the buffer, whose contents are undefined.
+    pub fn wait(self) -> Result<B, (Error, B)> {
+        match self.wait_timeout(Timeout::Forever) {
+            Ok(outcome) => outcome,
+            Err(_) => unreachable!("an endless wait ends with an outcome"),
+        }
+    }
+
+    /// Waits a while. The outer error is the work itself, still running.
+    pub fn wait_timeout(mut self, timeout: Timeout) -> Result<Result<B, (Error, B)>, Work<B>> {
+        let outcome = self.raw.wait(timeout);
+        if matches!(outcome, Ok(false)) {
+            return Err(self);
+        }
+        // SAFETY: the operation is over, so the buffer is free to go (in a forked child, whose copy
+        // no operation knows, it always is); `self` is forgotten below, so it is taken only once.
+        let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again and will not drop its `raw`; this is its only copy.
+        drop(unsafe { std::ptr::read(&raw const this.raw) });
+        Ok(match outcome {
+            Ok(_) => Ok(buffer),
+            Err(error) => Err((error, buffer)),
+        })
+    }
+
+    /// Whether the operation has ended, well or not.
+    pub fn test(&self) -> bool {
+        self.raw.is_over()
+    }
+}
+
+impl<B> Drop for Work<B> {
+    fn drop(&mut self) {
+        if fork::check(self.raw.inner.process.made_in()).is_err() {
+            return;
+        }
+        let _ = self.raw.completion.wait(None, || {});
+        // SAFETY: the operation is over, and a work is dropped once; `wait_timeout`, which takes
+        // the buffer, does not come here.
+        unsafe { ManuallyDrop::drop(&mut self.buffer) };
+    }
+}

@@ -1,0 +1,136 @@
+//! Control links: one connection to each process that this one has to do with, for liveness,
+//! aborts and goodbyes. Small traffic, read and written without ever waiting.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::now;
+use crate::driver::fork::Fd;
+use crate::error::{Error, ErrorKind};
+use crate::types::Rank;
+use crate::wire::control::{ControlReader, Message};
+
+/// Bytes that may wait to be sent to a peer that does not read; a peer further behind is not
+/// reading at all, and the liveness timeout will find it.
+const BACKLOG_MAX: usize = 1 << 20;
+
+/// One control link.
+pub(super) struct ControlLink {
+    pub(super) peer: Rank,
+    fd: Fd,
+    reader: ControlReader,
+    unsent: VecDeque<u8>,
+    pub(super) heard_ns: u64,
+    pub(super) spoke_ns: u64,
+    /// The peer has said goodbye, with what it had finished.
+    pub(super) goodbye: Option<Vec<(u64, u32, u64)>>,
+    /// The kernel has been asked to say when the link is writable.
+    pub(super) awaits_writable: bool,
+}
+
+/// How reading from a control link went.
+pub(super) enum Reading {
+    /// There may be more later.
+    Open,
+    /// The peer has ended the stream, or it broke.
+    Ended(Error),
+}
+
+impl ControlLink {
+    pub(super) fn new(peer: Rank, fd: Fd, now_ns: u64) -> Self {
+        ControlLink {
+            peer,
+            fd,
+            reader: ControlReader::default(),
+            unsent: VecDeque::new(),
+            heard_ns: now_ns,
+            spoke_ns: now_ns,
+            goodbye: None,
+            awaits_writable: false,
+        }
+    }
+
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Reads what is there and hands each message over.
+    pub(super) fn read(&mut self, now_ns: u64, each: &mut dyn FnMut(Message)) -> Reading {
+        let mut buffer = [0u8; 8192];
+        loop {
+            match now::receive(self.descriptor(), &mut buffer) {
+                Ok(0) => return Reading::Ended(self.ended("closed its control connection")),
+                Ok(bytes) => {
+                    self.heard_ns = now_ns;
+                    self.reader.feed(&buffer[..bytes]);
+                    loop {
+                        match self.reader.next() {
+                            Ok(Some(message)) => each(message),
+                            Ok(None) => break,
+                            Err(cause) => {
+                                let text = format!(
+                                    "rank {} sent a control message that cannot be: {cause}",
+                                    self.peer
+                                );
+                                let error = Error::new(ErrorKind::Protocol, text);
+                                return Reading::Ended(error.with_peer(self.peer));
+                            }
+                        }
+                    }
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Reading::Open,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => {
+                    return Reading::Ended(
+                        self.ended(&format!("lost its control connection ({cause})")),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Sends a message, or as much of it as fits now. `true` when the rest waits for the link to
+    /// become writable.
+    pub(super) fn write(&mut self, frame: &[u8], now_ns: u64) -> bool {
+        self.spoke_ns = now_ns;
+        if self.unsent.len() + frame.len() > BACKLOG_MAX {
+            return true;
+        }
+        self.unsent.extend(frame);
+        self.flush()
+    }
+
+    /// Sends what waits. `true` when some still does.
+    pub(super) fn flush(&mut self) -> bool {
+        while !self.unsent.is_empty() {
+            let (head, _) = self.unsent.as_slices();
+            match now::send(self.fd.as_raw_fd(), head) {
+                Ok(bytes) => drop(self.unsent.drain(..bytes)),
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(_) => {
+                    // Reading will find out why.
+                    self.unsent.clear();
+                }
+            }
+        }
+        false
+    }
+
+    /// No more will be said.
+    pub(super) fn end_sending(&self) {
+        now::end_sending(self.descriptor());
+    }
+
+    fn ended(&self, how: &str) -> Error {
+        let peer = self.peer;
+        let text = match &self.goodbye {
+            Some(_) => format!("rank {peer} has left the job: its process said goodbye"),
+            None => format!(
+                "the process of rank {peer} {how} without a goodbye: it has died or was killed"
+            ),
+        };
+        Error::new(ErrorKind::PeerLost, text).with_peer(peer)
+    }
+}

@@ -1,0 +1,279 @@
+//! Under which addresses others can reach this process, and which host it runs on.
+//!
+//! A rank publishes all that could work and lets the dialler find out, but in a good order: real
+//! interfaces first, then bridges, containers and tunnels, which often carry an address that leads
+//! nowhere from outside, then loopback, which leads here only from this host.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+
+use sha2::{Digest, Sha256};
+
+use super::settings::{self, Advertised};
+use super::sys::{self, Interface};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// Names that bridges, containers, virtual machines and tunnels give their interfaces.
+const VIRTUAL_PREFIXES: &[&str] = &[
+    "docker",
+    "br-",
+    "veth",
+    "virbr",
+    "vnet",
+    "tun",
+    "tap",
+    "wg",
+    "tailscale",
+    "zt",
+    "ppp",
+    "cni",
+    "flannel",
+    "cali",
+    "lxc",
+    "lxdbr",
+    "podman",
+    "utun",
+    "dummy",
+    "ifb",
+    "nordlynx",
+    "vmnet",
+];
+
+/// Which interfaces may be used, as `KIRSH_IFACE` says: names or networks, `!` excludes. Where
+/// nothing is included by name everything is that is not excluded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceFilter {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pattern {
+    Name(String),
+    Network { ip: IpAddr, prefix_len: u8 },
+}
+
+impl InterfaceFilter {
+    /// Reads `eth0,10.0.0.0/8,!docker0`; `None` where a part is malformed.
+    pub fn parse(text: &str) -> Option<InterfaceFilter> {
+        let mut filter = InterfaceFilter::default();
+        for part in text.split(',').map(str::trim) {
+            match part.strip_prefix('!') {
+                Some(part) => filter.exclude.push(Pattern::parse(part.trim())?),
+                None => filter.include.push(Pattern::parse(part)?),
+            }
+        }
+        Some(filter)
+    }
+
+    fn admits(&self, interface: &Interface) -> bool {
+        let fits = |pattern: &Pattern| pattern.fits(&interface.name, interface.ip);
+        (self.include.is_empty() || self.include.iter().any(fits)) && !self.exclude.iter().any(fits)
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Option<Pattern> {
+        if let Some((ip, prefix_len)) = text.split_once('/') {
+            let ip: IpAddr = ip.parse().ok()?;
+            let prefix_len: u8 = prefix_len.parse().ok()?;
+            let fits = prefix_len <= if ip.is_ipv4() { 32 } else { 128 };
+            return fits.then_some(Pattern::Network { ip, prefix_len });
+        }
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Some(Pattern::Network { ip, prefix_len: if ip.is_ipv4() { 32 } else { 128 } });
+        }
+        // IFNAMSIZ is 16 with its closing zero; a name has neither blanks nor slashes.
+        let fits = (1..16).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'!');
+        fits.then(|| Pattern::Name(text.to_owned()))
+    }
+
+    fn fits(&self, name: &str, ip: IpAddr) -> bool {
+        match self {
+            Pattern::Name(wanted) => wanted == name,
+            Pattern::Network { ip: network, prefix_len } => match (network, ip) {
+                (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                    let differing = network.to_bits() ^ ip.to_bits();
+                    differing.leading_zeros() >= u32::from(*prefix_len)
+                }
+                (IpAddr::V6(network), IpAddr::V6(ip)) => {
+                    let differing = network.to_bits() ^ ip.to_bits();
+                    differing.leading_zeros() >= u32::from(*prefix_len)
+                }
+                _ => false,
+            },
+        }
+    }
+}
+
+/// What this process listens on, as far as its published addresses depend on it.
+#[derive(Clone, Debug)]
+pub struct Listening<'a> {
+    pub port: u16,
+    /// The one address bound, or `None` for all of them (`KIRSH_BIND`).
+    pub bind: Option<IpAddr>,
+    /// What others see instead, if anything (`KIRSH_ADVERTISE`).
+    pub advertise: &'a [Advertised],
+    /// Which interfaces may be used (`KIRSH_IFACE`).
+    pub filter: &'a InterfaceFilter,
+    /// The job has no token and stays on this host.
+    pub loopback_only: bool,
+}
+
+/// The addresses to publish for a listener, best first, at most
+/// [`ADDRESSES_MAX`](limits::ADDRESSES_MAX).
+///
+/// # Errors
+/// `Configuration` where nothing is left, listing what the host has and why it was left out.
+pub fn published(listening: &Listening<'_>) -> Result<Vec<SocketAddr>> {
+    let host = sys::interfaces()
+        .map_err(|cause| Error::system("asking for this host's interfaces", &cause))?;
+    choose(listening, &host)
+}
+
+/// The addresses of this host, best first, as the filter admits them: for `kirsh info`.
+pub fn usable(filter: &InterfaceFilter) -> Result<Vec<(String, IpAddr)>> {
+    let host = sys::interfaces()
+        .map_err(|cause| Error::system("asking for this host's interfaces", &cause))?;
+    Ok(ordered(filter, &host).into_iter().map(|found| (found.name.clone(), found.ip)).collect())
+}
+
+/// Whether an address is one of this host's own.
+pub(super) fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback()
+        || sys::interfaces().is_ok_and(|host| host.iter().any(|interface| interface.ip == ip))
+}
+
+/// Whether every address leads only to the host itself.
+pub(super) fn all_loopback(addresses: &[SocketAddr]) -> bool {
+    addresses.iter().all(|address| address.ip().is_loopback())
+}
+
+/// [`published`], for a host that has these interfaces.
+pub(super) fn choose(listening: &Listening<'_>, host: &[Interface]) -> Result<Vec<SocketAddr>> {
+    let bind = listening.bind.filter(|ip| !ip.is_unspecified());
+    let own = ordered(listening.filter, host).into_iter().map(|interface| interface.ip);
+    // An IPv4 wildcard does not take IPv6 connections.
+    let v4_only = listening.bind == Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let own: Vec<IpAddr> = match bind {
+        // Loopback addresses beyond the one that the interface has (127.0.0.2) are not listed.
+        Some(ip) if ip.is_loopback() => vec![ip],
+        _ => own
+            .filter(|ip| bind.is_none_or(|bind| bind == *ip) && (ip.is_ipv4() || !v4_only))
+            .collect(),
+    };
+    let advertised: Vec<SocketAddr> = match listening.loopback_only {
+        true => Vec::new(),
+        false => listening
+            .advertise
+            .iter()
+            .map(|seen| SocketAddr::new(seen.ip, seen.port.unwrap_or(listening.port)))
+            .collect(),
+    };
+    // Advertised addresses replace those that others would use; ranks of this host keep theirs.
+    let keep = |ip: &IpAddr| {
+        ip.is_loopback() || (!listening.loopback_only && listening.advertise.is_empty())
+    };
+    let mut addresses = advertised;
+    for ip in own.into_iter().filter(keep) {
+        addresses.push(SocketAddr::new(ip, listening.port));
+    }
+    if addresses.len() > limits::ADDRESSES_MAX {
+        // Loopback stands last and must stay: ranks of this host need it.
+        let loopback = addresses.iter().rposition(|address| address.ip().is_loopback());
+        let last = addresses[loopback.unwrap_or(limits::ADDRESSES_MAX - 1)];
+        addresses.truncate(limits::ADDRESSES_MAX - 1);
+        addresses.push(last);
+    }
+    if addresses.is_empty() {
+        return Err(nothing_left(listening, host));
+    }
+    Ok(addresses)
+}
+
+/// The interfaces that can be used, best first.
+fn ordered<'a>(filter: &InterfaceFilter, host: &'a [Interface]) -> Vec<&'a Interface> {
+    let mut usable: Vec<&Interface> =
+        host.iter().filter(|interface| why_not(filter, interface).is_none()).collect();
+    usable.sort_by_key(|interface| {
+        (interface.loopback, is_virtual(interface), interface.ip.is_ipv6())
+    });
+    usable
+}
+
+/// Why an address is left out, if it is.
+fn why_not(filter: &InterfaceFilter, interface: &Interface) -> Option<&'static str> {
+    if !interface.running {
+        return Some("down");
+    }
+    if let IpAddr::V6(ip) = interface.ip
+        && ip.is_unicast_link_local()
+    {
+        // It needs a scope, which is another number on every host.
+        return Some("link-local");
+    }
+    // Loopback is not a choice of network: ranks of one host need it whatever KIRSH_IFACE says.
+    (!interface.loopback && !filter.admits(interface)).then_some("left out by KIRSH_IFACE")
+}
+
+/// Whether an address probably leads to containers, virtual machines or through a tunnel, or was
+/// taken for want of a better one (169.254/16).
+fn is_virtual(interface: &Interface) -> bool {
+    let self_assigned = matches!(interface.ip, IpAddr::V4(ip) if ip.is_link_local());
+    let named = VIRTUAL_PREFIXES.iter().any(|prefix| interface.name.starts_with(prefix));
+    self_assigned || named || (interface.point_to_point && !interface.loopback)
+}
+
+fn nothing_left(listening: &Listening<'_>, host: &[Interface]) -> Error {
+    let found: Vec<String> = host
+        .iter()
+        .map(|interface| {
+            let why = match why_not(listening.filter, interface) {
+                Some(why) => why,
+                None if listening.loopback_only => "not loopback, and the job has no token",
+                None => "not the address of KIRSH_BIND",
+            };
+            format!("{} {} ({why})", interface.name, interface.ip)
+        })
+        .collect();
+    let found = if found.is_empty() { "no address at all".to_owned() } else { found.join(", ") };
+    let bound = listening.bind.map(|ip| format!("; KIRSH_BIND is {ip}")).unwrap_or_default();
+    Error::new(
+        ErrorKind::Configuration,
+        format!(
+            "no address is left under which other ranks could reach this one; the host has {found}\
+             {bound}; see {}, {} and {}",
+            settings::INTERFACES.name,
+            settings::BIND.name,
+            settings::ADVERTISE.name
+        ),
+    )
+}
+
+/// A number for the host that this process runs on: equal for two processes if they share kernel,
+/// network namespace and host name, and so can reach each other by loopback.
+pub fn host_id() -> u64 {
+    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::metadata("/proc/self/ns/net").map_or(0, |facts| facts.ino());
+    let mut hash = Sha256::new();
+    hash.update(&boot);
+    hash.update(namespace.to_le_bytes());
+    hash.update(host_name().as_bytes());
+    let digest = hash.finalize();
+    u64::from_le_bytes(std::array::from_fn(|i| digest[i]))
+}
+
+/// The name of this host, for messages.
+pub fn host_name() -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
+        _ => "unnamed".to_owned(),
+    }
+}
+
+/// The wildcard that takes IPv4 too, where the kernel has IPv6.
+pub(super) const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+/// The wildcard where it has not.
+pub(super) const ANY_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

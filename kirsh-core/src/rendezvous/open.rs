@@ -1,0 +1,200 @@
+//! Makes a store of a rendezvous: connects to the one that is there, or serves it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::address::{ANY_V4, ANY_V6, is_local};
+use super::file_store::FileStore;
+use super::identity::{Identity, Rendezvous};
+use super::join::{linger, prefix};
+use super::patience::Patience;
+use super::store::Store;
+use super::table::{Joiner, Table};
+use super::tcp_server::TcpServer;
+use super::tcp_store::{Greeting, TcpStore};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::wire::auth::Token;
+
+/// How long rank 0 tries to bind a port that another store of the same job still holds: that store
+/// may be lingering for the readers of an earlier world.
+const REBIND_FOR: Duration = Duration::from_secs(limits::LINGER_SECONDS + 1);
+
+/// How long to let pass between two tries.
+const REBIND_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the occupant of a taken port may take to say what it is.
+const PROBE_FOR: Duration = Duration::from_secs(2);
+
+/// A rendezvous that is open to this rank.
+pub struct Opened {
+    pub store: Arc<dyn Store>,
+    /// The server, where this rank serves. It lives as long as this value; ranks still in
+    /// [`join`](super::join()) need it, so [`Opened::linger`] comes before dropping it.
+    pub server: Option<TcpServer>,
+    directory: Option<Arc<FileStore>>,
+}
+
+impl Opened {
+    /// Waits until all ranks have read how the meeting ended, at most
+    /// [`LINGER_SECONDS`](limits::LINGER_SECONDS): for rank 0, before it lets go of the store,
+    /// whether [`join`](super::join()) succeeded or not. In a shared directory it then removes what
+    /// this meeting left, so that the next run can use the same one.
+    pub fn linger(&self, me: &Joiner, outcome: &Result<Table>) {
+        let bound = Duration::from_secs(limits::LINGER_SECONDS);
+        let all_read = linger(&*self.store, me.generation, me.world_size, bound);
+        // A table stays until the last has it, however slow; a failure holds nobody up.
+        if let Some(directory) = &self.directory
+            && (all_read || outcome.is_err())
+        {
+            directory.remove(&prefix(me.generation));
+        }
+    }
+}
+
+/// Opens the store of a rendezvous within the deadline. For `tcp://` rank 0 serves it, if the host
+/// named is its own and no launcher does (`served_elsewhere`, from `KIRSH_RENDEZVOUS_SERVED`);
+/// everyone else connects, also before it is there. Blocks the calling thread.
+///
+/// # Errors
+/// - `Rendezvous`: nobody served within the deadline; the text lists every address tried and why
+///   each failed;
+/// - `Authentication`: the server is another job's, its token differs, or rank 0 would have to serve
+///   other hosts without a token;
+/// - `Configuration`: the port is taken, with what has it.
+pub fn open<'p>(
+    rendezvous: &Rendezvous,
+    identity: &Identity,
+    job: &str,
+    token: Option<&Token>,
+    served_elsewhere: bool,
+    patience: impl Into<Patience<'p>>,
+) -> Result<Opened> {
+    let patience = patience.into();
+    let (host, port) = match rendezvous {
+        Rendezvous::Tcp { host, port } => (host.as_str(), *port),
+        Rendezvous::File(path) => {
+            let store = Arc::new(FileStore::open(path)?);
+            let directory = Some(store.clone());
+            return Ok(Opened { store, server: None, directory });
+        }
+    };
+    let greeting = Greeting { job, rank: Some(identity.rank), token };
+    let mut server = None;
+    if identity.rank == 0 && !served_elsewhere {
+        server = serve(host, port, &greeting, patience)?;
+    }
+    let connected = match &server {
+        // Through the address that was bound: the host's name may lead elsewhere from here.
+        Some(server) => {
+            let at = reachable(server.addr());
+            TcpStore::connect(&at.ip().to_string(), at.port(), &greeting, patience)
+        }
+        None => TcpStore::connect(host, port, &greeting, patience),
+    };
+    let store = connected.map_err(|error| error.with_rank(identity.rank))?;
+    Ok(Opened { store: Arc::new(store), server, directory: None })
+}
+
+/// Serves the rendezvous if that is for this process to do: `None` where the host named is not this
+/// one, or where a store of this very job is there already.
+fn serve(
+    host: &str,
+    port: u16,
+    greeting: &Greeting<'_>,
+    patience: Patience<'_>,
+) -> Result<Option<TcpServer>> {
+    // A name that does not resolve yet is not this host's; connecting tells what is wrong with it.
+    let Ok(found) = (host, port).to_socket_addrs() else { return Ok(None) };
+    let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+    if !found.iter().any(|ip| is_local(*ip)) {
+        return Ok(None);
+    }
+    let own: Vec<IpAddr> = found.into_iter().filter(|ip| is_local(*ip)).collect();
+    let candidates = candidates(host, own, greeting.token.is_some());
+    let give_up = Instant::now() + REBIND_FOR.min(patience.left());
+    let mut known = false;
+    loop {
+        match bind_first(&candidates, port, greeting) {
+            Ok(server) => return Ok(Some(server)),
+            // Only a taken port is worth another look.
+            Err(error) if error.kind() != ErrorKind::Configuration => return Err(error),
+            Err(error) if !known => {
+                check_occupant(host, port, greeting, &patience, error)?;
+                known = true;
+            }
+            // Two processes believe to be rank 0: as a client this one finds out which is which.
+            Err(_) if Instant::now() >= give_up => return Ok(None),
+            Err(_) => {}
+        }
+        patience.check()?;
+        std::thread::sleep(REBIND_EVERY);
+    }
+}
+
+/// What to bind for a host that is this one, in order of preference.
+///
+/// An address given as a number is bound as it stands. A name may lead elsewhere on other hosts
+/// than on this one, where it often leads to 127.0.1.1: under a token all addresses are bound.
+fn candidates(host: &str, own: Vec<IpAddr>, has_token: bool) -> Vec<IpAddr> {
+    let literal = host == "localhost" || host.parse::<IpAddr>().is_ok();
+    if has_token && !literal {
+        return vec![ANY_V6, ANY_V4];
+    }
+    // Without a token only loopback can be served; if there is none the first says why not.
+    let mut own = own;
+    own.sort_by_key(|ip| !ip.is_loopback());
+    own.dedup();
+    own
+}
+
+/// Binds the first of these that the kernel has.
+fn bind_first(
+    candidates: &[IpAddr],
+    port: u16,
+    greeting: &Greeting<'_>,
+) -> Result<TcpServer, Error> {
+    let mut failure = None;
+    for ip in candidates {
+        let token = greeting.token.cloned();
+        match TcpServer::bind(SocketAddr::new(*ip, port), greeting.job, token) {
+            Ok(server) => return Ok(server),
+            // No IPv6 here, for one: the next may do.
+            Err(error) if error.kind() == ErrorKind::System => failure = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no address to serve on")))
+}
+
+/// Asks whoever has the port what it is: fine if it is a store of this very job.
+fn check_occupant(
+    host: &str,
+    port: u16,
+    greeting: &Greeting<'_>,
+    patience: &Patience<'_>,
+    bind_error: Error,
+) -> Result<()> {
+    let until = Instant::now() + PROBE_FOR.min(patience.left());
+    let Err(probed) = TcpStore::connect(host, port, greeting, until) else { return Ok(()) };
+    let what = match probed.kind() {
+        ErrorKind::Authentication => format!(
+            "the occupant is a Kirsh store of another job: {}; choose another port in \
+             KIRSH_RENDEZVOUS, or end that job",
+            probed.message()
+        ),
+        ErrorKind::Protocol => "the occupant is no Kirsh store; choose another port in \
+                                KIRSH_RENDEZVOUS"
+            .to_owned(),
+        _ => "the occupant did not say what it is; choose another port in KIRSH_RENDEZVOUS"
+            .to_owned(),
+    };
+    Err(Error::new(ErrorKind::Configuration, format!("{}; {what}", bind_error.message())))
+}
+
+/// Where a server that listens there can be reached from its own process.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = if addr.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { addr.ip() };
+    SocketAddr::new(ip, addr.port())
+}

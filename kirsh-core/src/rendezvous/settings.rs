@@ -1,0 +1,275 @@
+//! Every environment variable of Kirsh: its name, its default, what it does, and what it may be.
+//!
+//! A variable that is empty counts as unset. A malformed one is an error that names the variable,
+//! its value and what is allowed, raised by whoever needs the setting, never ignored.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::address::InterfaceFilter;
+use super::identity::Env;
+pub use super::values::{Advertised, Checksum, DriverChoice};
+use super::values::{
+    parse_advertised, parse_algorithms, parse_ip, parse_job_id, parse_level, parse_number,
+    parse_path, parse_ports, parse_rendezvous, parse_seconds, parse_slice, parse_spin,
+    parse_switch, parse_world_size,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{Algorithm, Collective};
+
+/// One environment variable.
+#[derive(Debug)]
+pub struct Setting {
+    pub name: &'static str,
+    /// What stands where the variable is unset; empty where that means nothing at all.
+    pub default: &'static str,
+    /// What it does, in one sentence for people.
+    pub meaning: &'static str,
+    /// What may be written, for people.
+    pub allowed: &'static str,
+    /// Its value must not be shown.
+    pub secret: bool,
+    check: fn(&str) -> bool,
+}
+
+impl Setting {
+    /// The text in the environment, where there is one.
+    pub fn set(&self, env: Env<'_>) -> Option<String> {
+        non_empty(env, self.name)
+    }
+
+    /// Whether a text is one of those allowed.
+    pub fn allows(&self, text: &str) -> bool {
+        (self.check)(text)
+    }
+
+    /// The value in force, parsed; the default where the variable is unset.
+    fn read<T>(&self, env: Env<'_>, parse: fn(&str) -> Option<T>) -> Result<T> {
+        let text = self.set(env).unwrap_or_else(|| self.default.to_owned());
+        parse(&text).ok_or_else(|| self.refuse(&text))
+    }
+
+    /// As `read`, where being unset is a value of its own.
+    fn read_if_set<T>(&self, env: Env<'_>, parse: fn(&str) -> Option<T>) -> Result<Option<T>> {
+        match self.set(env) {
+            Some(text) => parse(&text).map(Some).ok_or_else(|| self.refuse(&text)),
+            None => Ok(None),
+        }
+    }
+
+    fn refuse(&self, text: &str) -> Error {
+        let shown = if self.secret { "(not shown)" } else { text };
+        let Setting { name, allowed, .. } = self;
+        Error::new(
+            ErrorKind::Configuration,
+            format!("{name} is {shown:?}; what it may be: {allowed}"),
+        )
+    }
+}
+
+/// What a variable says; nothing where it is unset or empty.
+pub(super) fn non_empty(env: Env<'_>, name: &str) -> Option<String> {
+    env(name).filter(|text| !text.is_empty())
+}
+
+macro_rules! settings {
+    ($($constant:ident = $name:literal, default $default:literal, parser $parse:expr,
+        allowed $allowed:literal, $meaning:literal $(, secret $secret:literal)?;)+) => {
+        $(#[doc = concat!("`", $name, "`: ", $meaning)]
+        pub static $constant: Setting = Setting {
+            name: $name,
+            default: $default,
+            meaning: $meaning,
+            allowed: $allowed,
+            secret: false $(|| $secret)?,
+            check: |text| $parse(text).is_some(),
+        };)+
+
+        static ALL: &[&Setting] = &[$(&$constant),+];
+    };
+}
+
+settings! {
+    RANK = "KIRSH_RANK", default "", parser parse_number,
+        allowed "a whole number below KIRSH_WORLD_SIZE",
+        "the rank of this process; goes together with KIRSH_WORLD_SIZE";
+    WORLD_SIZE = "KIRSH_WORLD_SIZE", default "", parser parse_world_size,
+        allowed "a whole number from 1 to 65536",
+        "how many ranks there are; goes together with KIRSH_RANK";
+    LOCAL_RANK = "KIRSH_LOCAL_RANK", default "", parser parse_number,
+        allowed "a whole number",
+        "the place of this rank among those of its host; counted at join where it is unset";
+    LOCAL_SIZE = "KIRSH_LOCAL_SIZE", default "", parser parse_world_size,
+        allowed "a whole number from 1 to 65536",
+        "how many ranks this host has; counted at join where it is unset";
+    RENDEZVOUS = "KIRSH_RENDEZVOUS", default "", parser parse_rendezvous,
+        allowed "tcp://host:port, or file:///absolute/path of a directory that all ranks share",
+        "where the ranks find together; with tcp:// rank 0 serves";
+    RENDEZVOUS_SERVED = "KIRSH_RENDEZVOUS_SERVED", default "0", parser parse_switch,
+        allowed "1 or 0",
+        "1 where a launcher serves the rendezvous, so that rank 0 only connects";
+    JOB_ID = "KIRSH_JOB_ID", default "kirsh", parser parse_job_id,
+        allowed "text of 1 to 128 bytes without control characters",
+        "the name of the job, equal on all its ranks; ranks of other jobs are turned away";
+    TOKEN = "KIRSH_TOKEN", default "", parser super::token::parse,
+        allowed "16 to 256 printable ASCII characters without spaces",
+        "the secret that the ranks of a job share; needed to leave one host; goes before \
+         KIRSH_TOKEN_FILE", secret true;
+    TOKEN_FILE = "KIRSH_TOKEN_FILE", default "", parser parse_path,
+        allowed "the path of a file that only its owner may read (chmod 600)",
+        "a file that holds the token, as `kirsh token` writes it";
+    INTERFACES = "KIRSH_IFACE", default "", parser InterfaceFilter::parse,
+        allowed "interface names or networks such as 10.0.0.0/8, comma separated; ! excludes",
+        "which network interfaces this rank listens on and publishes";
+    BIND = "KIRSH_BIND", default "", parser parse_ip,
+        allowed "one IP address of this host",
+        "the address that this rank listens on; all of them where it is unset";
+    ADVERTISE = "KIRSH_ADVERTISE", default "", parser parse_advertised,
+        allowed "up to 16 IP addresses, each with a port if it differs, comma separated",
+        "the addresses published instead of this host's own, where others see it elsewhere";
+    PORTS = "KIRSH_PORTS", default "", parser parse_ports,
+        allowed "lo-hi, or one port, from 1 to 65535",
+        "the range that this rank's port is taken from; any free one where it is unset";
+    DRIVER = "KIRSH_DRIVER", default "auto", parser DriverChoice::parse,
+        allowed "auto, uring or poll",
+        "what moves the bytes; a driver named here is used or the start fails";
+    TIMEOUT = "KIRSH_TIMEOUT", default "600", parser parse_seconds,
+        allowed "seconds, fractions allowed, or inf",
+        "how long an operation may take";
+    JOIN_TIMEOUT = "KIRSH_JOIN_TIMEOUT", default "300", parser parse_seconds,
+        allowed "seconds, fractions allowed, or inf",
+        "how long the ranks may take to find together";
+    WARN_AFTER = "KIRSH_WARN_AFTER", default "30", parser parse_seconds,
+        allowed "seconds, fractions allowed, or inf",
+        "after how long a warning names the ranks that an operation waits for";
+    LIVENESS_TIMEOUT = "KIRSH_LIVENESS_TIMEOUT", default "30", parser parse_seconds,
+        allowed "seconds, fractions allowed, or inf",
+        "after how long without any sign a peer counts as lost";
+    CHECKSUM = "KIRSH_CHECKSUM", default "auto", parser Checksum::parse,
+        allowed "auto, on or off",
+        "whether payloads carry a checksum; auto: between hosts only; rank 0 decides for all";
+    SPIN_US = "KIRSH_SPIN_US", default "auto", parser parse_spin,
+        allowed "microseconds from 0 to 1000000, or auto",
+        "how long a blocking call looks before it sleeps; auto: not where cores are short";
+    SLICE = "KIRSH_SLICE", default "auto", parser parse_slice,
+        allowed "bytes from 4K to 1M, with K or M, or auto",
+        "the size of the slices that large arrays are cut into; rank 0 decides for all";
+    ALGORITHM = "KIRSH_ALGORITHM", default "", parser parse_algorithms,
+        allowed "collective:algorithm pairs, comma separated, as in allreduce:ring,broadcast:chain",
+        "forces algorithms; rank 0 decides for all";
+    LOG = "KIRSH_LOG", default "warn", parser parse_level,
+        allowed "error, warn, info, debug or trace",
+        "the least important messages that are printed";
+}
+
+/// Every environment variable of Kirsh, in the order in which people should read them.
+pub fn all() -> &'static [&'static Setting] {
+    ALL
+}
+
+/// The name of the job.
+pub fn job_id(env: Env<'_>) -> Result<String> {
+    JOB_ID.read(env, parse_job_id)
+}
+
+/// Whether a launcher serves the rendezvous, so that rank 0 must not.
+pub fn rendezvous_served(env: Env<'_>) -> Result<bool> {
+    RENDEZVOUS_SERVED.read(env, parse_switch)
+}
+
+/// Which interfaces are used; all where nothing is said.
+pub fn interfaces(env: Env<'_>) -> Result<InterfaceFilter> {
+    INTERFACES.read_if_set(env, InterfaceFilter::parse).map(Option::unwrap_or_default)
+}
+
+/// The one address to listen on, where one is named.
+pub fn bind(env: Env<'_>) -> Result<Option<IpAddr>> {
+    BIND.read_if_set(env, parse_ip)
+}
+
+/// The addresses to publish instead of this host's own; empty where nothing is said.
+pub fn advertise(env: Env<'_>) -> Result<Vec<Advertised>> {
+    ADVERTISE.read_if_set(env, parse_advertised).map(Option::unwrap_or_default)
+}
+
+/// The range that the listening port is taken from, where one is named.
+pub fn ports(env: Env<'_>) -> Result<Option<RangeInclusive<u16>>> {
+    PORTS.read_if_set(env, parse_ports)
+}
+
+/// Which driver moves the bytes.
+pub fn driver(env: Env<'_>) -> Result<DriverChoice> {
+    DRIVER.read(env, DriverChoice::parse)
+}
+
+/// How long an operation may take; `None` is for ever.
+pub fn timeout(env: Env<'_>) -> Result<Option<Duration>> {
+    TIMEOUT.read(env, parse_seconds)
+}
+
+/// How long joining may take; `None` is for ever.
+pub fn join_timeout(env: Env<'_>) -> Result<Option<Duration>> {
+    JOIN_TIMEOUT.read(env, parse_seconds)
+}
+
+/// After how long late ranks are warned of; `None` is never.
+pub fn warn_after(env: Env<'_>) -> Result<Option<Duration>> {
+    WARN_AFTER.read(env, parse_seconds)
+}
+
+/// After how long without a sign a peer counts as lost; `None` is never.
+pub fn liveness_timeout(env: Env<'_>) -> Result<Option<Duration>> {
+    LIVENESS_TIMEOUT.read(env, parse_seconds)
+}
+
+/// Whether payloads carry a checksum.
+pub fn checksum(env: Env<'_>) -> Result<Checksum> {
+    CHECKSUM.read(env, Checksum::parse)
+}
+
+/// How long a blocking call looks before it sleeps; `None` leaves it to the library.
+pub fn spin(env: Env<'_>) -> Result<Option<Duration>> {
+    SPIN_US.read(env, parse_spin)
+}
+
+/// The size of a slice in bytes; `None` leaves it to the library.
+pub fn slice(env: Env<'_>) -> Result<Option<usize>> {
+    SLICE.read(env, parse_slice)
+}
+
+/// The algorithms that are forced, at most one for each collective.
+pub fn algorithms(env: Env<'_>) -> Result<Vec<(Collective, Algorithm)>> {
+    ALGORITHM.read_if_set(env, parse_algorithms).map(Option::unwrap_or_default)
+}
+
+/// The least important level of messages to print.
+pub fn log_level(env: Env<'_>) -> Result<tracing::Level> {
+    LOG.read(env, parse_level)
+}
+
+/// The rank of this process as `KIRSH_RANK` says, where it does.
+pub(super) fn rank(env: Env<'_>) -> Result<Option<u32>> {
+    RANK.read_if_set(env, parse_number)
+}
+
+/// The world size as `KIRSH_WORLD_SIZE` says, where it does.
+pub(super) fn world_size(env: Env<'_>) -> Result<Option<u32>> {
+    WORLD_SIZE.read_if_set(env, parse_world_size)
+}
+
+/// The place among the ranks of this host and their number, as far as the variables say.
+pub(super) fn local(env: Env<'_>) -> Result<(Option<u32>, Option<u32>)> {
+    let rank = LOCAL_RANK.read_if_set(env, parse_number)?;
+    Ok((rank, LOCAL_SIZE.read_if_set(env, parse_world_size)?))
+}
+
+/// The job's token as `KIRSH_TOKEN` says, where it does.
+pub(super) fn token(env: Env<'_>) -> Result<Option<crate::wire::auth::Token>> {
+    TOKEN.read_if_set(env, super::token::parse)
+}
+
+/// The file that holds the job's token, where one is named.
+pub(super) fn token_file(env: Env<'_>) -> Result<Option<std::path::PathBuf>> {
+    TOKEN_FILE.read_if_set(env, parse_path)
+}

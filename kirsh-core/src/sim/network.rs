@@ -1,0 +1,162 @@
+//! Links between ranks: which are open, and who is ready at either end of each direction.
+
+use std::collections::HashMap;
+
+use super::queue::{Event, Queue, Random};
+use crate::session::Slot;
+use crate::types::Rank;
+
+/// One direction of a link: at most one frame at either end, and none in between.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Wire {
+    send: Option<Slot>,
+    receive: Option<Slot>,
+}
+
+/// The connection between two ranks.
+#[derive(Clone, Copy, Default)]
+struct Pair {
+    opening: bool,
+    /// Ends that know it is open.
+    ends_up: u8,
+    /// Ends that do not know yet that it broke.
+    ends_to_tell: u8,
+    /// Somebody asked for it again meanwhile.
+    wanted: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Network {
+    wires: HashMap<(Rank, Rank), Wire>,
+    pairs: HashMap<(Rank, Rank), Pair>,
+    /// Control messages on their way from the first to the second.
+    unheard: HashMap<(Rank, Rank), u32>,
+    /// Ends that would hear of a closing before the closer's last words.
+    held: Vec<(Rank, Rank)>,
+    /// Pairs in the order in which they were first dialled, so that chance can pick one.
+    order: Vec<(Rank, Rank)>,
+}
+
+impl Network {
+    /// A frame waits to be sent. `false` where one does already.
+    pub(super) fn offer(&mut self, from: Rank, to: Rank, slot: Slot, queue: &mut Queue) -> bool {
+        let wire = self.wires.entry((from, to)).or_default();
+        let free = wire.send.replace(slot).is_none();
+        if wire.receive.is_some() {
+            queue.push(Event::Transfer { from, to });
+        }
+        free
+    }
+
+    /// A receive is posted. `false` where one is already.
+    pub(super) fn post(&mut self, from: Rank, to: Rank, slot: Slot, queue: &mut Queue) -> bool {
+        let wire = self.wires.entry((from, to)).or_default();
+        let free = wire.receive.replace(slot).is_none();
+        if wire.send.is_some() {
+            queue.push(Event::Transfer { from, to });
+        }
+        free
+    }
+
+    /// The slots of both ends, if both are still there; the wire is free again.
+    pub(super) fn take(&mut self, from: Rank, to: Rank) -> Option<(Slot, Slot)> {
+        let wire = self.wires.get_mut(&(from, to))?;
+        let both = (wire.send?, wire.receive?);
+        *wire = Wire::default();
+        Some(both)
+    }
+
+    pub(super) fn dial(&mut self, rank: Rank, peer: Rank, queue: &mut Queue) {
+        let key = key(rank, peer);
+        let pair = self.pairs.entry(key).or_insert_with(|| {
+            self.order.push(key);
+            Pair::default()
+        });
+        if pair.ends_to_tell > 0 {
+            pair.wanted = true;
+        } else if !pair.opening {
+            pair.opening = true;
+            queue.push(Event::LinkUp { rank, peer });
+            queue.push(Event::LinkUp { rank: peer, peer: rank });
+        }
+    }
+
+    /// One end learns that the link is open.
+    pub(super) fn link_up(&mut self, rank: Rank, peer: Rank) {
+        self.pairs.entry(key(rank, peer)).or_default().ends_up += 1;
+    }
+
+    /// A control message leaves.
+    pub(super) fn say(&mut self, from: Rank, to: Rank) {
+        *self.unheard.entry((from, to)).or_default() += 1;
+    }
+
+    /// A control message has been heard.
+    pub(super) fn heard(&mut self, from: Rank, to: Rank, queue: &mut Queue) {
+        let unheard = self.unheard.entry((from, to)).or_default();
+        *unheard = unheard.saturating_sub(1);
+        if *unheard == 0 {
+            self.held.retain(|&(rank, peer)| {
+                let let_go = (rank, peer) == (to, from);
+                if let_go {
+                    queue.push(Event::LinkDown { rank, peer });
+                }
+                !let_go
+            });
+        }
+    }
+
+    /// Whether a rank may notice that a peer has closed a link. Not while the peer still has
+    /// something to say: drivers read a peer's control link before they believe that a data link
+    /// is lost, or the cause of a failure would be lost behind its consequences.
+    pub(super) fn may_notice(&mut self, rank: Rank, peer: Rank) -> bool {
+        let may = self.unheard.get(&(peer, rank)).is_none_or(|unheard| *unheard == 0);
+        if !may {
+            self.held.push((rank, peer));
+        }
+        may
+    }
+
+    /// One end learns that the link is broken.
+    pub(super) fn link_down(&mut self, rank: Rank, peer: Rank, queue: &mut Queue) {
+        let pair = self.pairs.entry(key(rank, peer)).or_default();
+        pair.ends_to_tell = pair.ends_to_tell.saturating_sub(1);
+        if pair.ends_to_tell == 0 && std::mem::take(&mut pair.wanted) {
+            self.dial(rank, peer, queue);
+        }
+    }
+
+    /// Breaks a link that is open at both ends, if there is one: what was about to move is lost.
+    /// `false` where there is none.
+    pub(super) fn cut(&mut self, random: &mut Random, queue: &mut Queue) -> bool {
+        let up: Vec<_> =
+            self.order.iter().copied().filter(|pair| self.pairs[pair].ends_up == 2).collect();
+        if up.is_empty() {
+            return false;
+        }
+        let (a, b) = up[random.below(up.len())];
+        self.wires.remove(&(a, b));
+        self.wires.remove(&(b, a));
+        self.pairs.insert((a, b), Pair { ends_to_tell: 2, ..Pair::default() });
+        queue.push(Event::LinkDown { rank: a, peer: b });
+        queue.push(Event::LinkDown { rank: b, peer: a });
+        true
+    }
+
+    /// Closes every link of a rank, and tells those at the other ends.
+    pub(super) fn close(&mut self, rank: Rank, queue: &mut Queue) {
+        for &(a, b) in self.order.iter().filter(|(a, b)| rank == *a || rank == *b) {
+            self.wires.remove(&(a, b));
+            self.wires.remove(&(b, a));
+            let peer = if a == rank { b } else { a };
+            // An end that has yet to hear of the opening learns at that moment that it is closed.
+            if self.pairs[&(a, b)].opening {
+                queue.push(Event::LinkDown { rank: peer, peer: rank });
+            }
+        }
+    }
+}
+
+fn key(rank: Rank, peer: Rank) -> (Rank, Rank) {
+    (rank.min(peer), rank.max(peer))
+}

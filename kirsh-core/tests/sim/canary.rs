@@ -1,0 +1,234 @@
+//! Defects made on purpose. Each must be found, and as what it is.
+
+use std::sync::Arc;
+
+use kirsh_core::plan::{Finish, Params, Plan, Step, build};
+use kirsh_core::sim::{Calling, Scenario, Violation, run};
+use kirsh_core::types::Span;
+use kirsh_core::{Algorithm, Rank, ReduceOp};
+
+use super::params;
+
+const SEEDS: u64 = 20;
+
+/// What is found, over some seeds, in a world of this size: all of them find the same.
+fn found(world: u32, calling: &Calling) -> Option<Violation> {
+    let found = |seed| {
+        let scenario = Scenario::new(world, vec![calling.clone()], seed);
+        run(&scenario).err().map(|failure| failure.violation)
+    };
+    let first = found(0);
+    for seed in 1..SEEDS {
+        assert_eq!(found(seed), first, "seed {seed}");
+    }
+    first
+}
+
+/// A call that is right, and the same with something else in its plans' place.
+fn pair(
+    world: u32,
+    algorithm: Algorithm,
+    in_place: bool,
+    replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan>,
+) -> [Calling; 2] {
+    let right = Calling::new(params(world, algorithm, ReduceOp::Sum, 0, 40), in_place);
+    [right.clone(), Calling { replace: Some(replace), ..right }]
+}
+
+/// A plan with one step changed.
+struct Changed {
+    inner: Arc<dyn Plan>,
+    change: fn(u64, Step) -> Step,
+}
+
+impl Plan for Changed {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn step(&self, index: u64) -> Option<Step> {
+        self.inner.step(index).map(|step| (self.change)(index, step))
+    }
+}
+
+/// A list of steps.
+struct Listed(Vec<Step>);
+
+impl Plan for Listed {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn step(&self, index: u64) -> Option<Step> {
+        Some(self.0[index as usize])
+    }
+}
+
+fn steps(plan: &dyn Plan) -> Vec<Step> {
+    (0..plan.len()).filter_map(|index| plan.step(index)).collect()
+}
+
+#[test]
+fn a_missing_contribution_is_found() {
+    let [right, wrong] = pair(4, Algorithm::Ring, false, |rank, inner| {
+        if rank != 2 {
+            return inner;
+        }
+        // The first frame is kept as it comes, and this rank's own elements are left out.
+        let change = |index, step| match step {
+            Step::RecvReduce { peer, into, .. } if index == 1 => Step::Recv { peer, target: into },
+            other => other,
+        };
+        Arc::new(Changed { inner, change })
+    });
+    assert_eq!(found(4, &right), None);
+    assert_eq!(found(4, &wrong), Some(Violation::Missing));
+}
+
+#[test]
+fn a_doubled_contribution_is_found() {
+    let [right, wrong] = pair(4, Algorithm::RecursiveDoubling, false, |rank, inner| {
+        let mut steps = steps(&*inner);
+        if rank == 1 {
+            let last = steps.iter().rposition(|step| matches!(step, Step::RecvReduce { .. }));
+            if let Some(Step::RecvReduce { into, .. }) = last.map(|last| steps[last]) {
+                let with = Span::input(into.offset, into.len);
+                steps.push(Step::Reduce { with, into, finish: Finish::Keep });
+            }
+        }
+        Arc::new(Listed(steps))
+    });
+    assert_eq!(found(4, &right), None);
+    assert_eq!(found(4, &wrong), Some(Violation::Doubled));
+}
+
+#[test]
+fn a_write_to_a_lent_span_is_found() {
+    // The session is not told that input and output are one, so it sees no conflict between
+    // sending from the one and folding into the other.
+    let right = Calling::new(params(4, Algorithm::RecursiveDoubling, ReduceOp::Sum, 0, 40), true);
+    let wrong = Calling { alias_hidden: true, ..right.clone() };
+    assert_eq!(found(4, &right), None);
+    let violations: Vec<_> = (0..SEEDS)
+        .filter_map(|seed| run(&Scenario::new(4, vec![wrong.clone()], seed)).err())
+        .map(|failure| failure.violation)
+        .collect();
+    // Whether a send is still unreleased when the fold comes is a matter of chance.
+    assert!(violations.len() as u64 > SEEDS / 2, "{violations:?}");
+    assert!(violations.iter().all(|found| *found == Violation::LentWrite), "{violations:?}");
+}
+
+#[test]
+fn a_deadlock_is_found() {
+    // In place, receiving straight over what is being sent: every rank's receive waits for its
+    // own send, and that for the partner's receive.
+    let [right, wrong] = pair(4, Algorithm::RecursiveDoubling, true, |_, inner| {
+        let change = |_, step| match step {
+            Step::RecvReduce { peer, into, .. } => Step::Recv { peer, target: into },
+            other => other,
+        };
+        Arc::new(Changed { inner, change })
+    });
+    assert_eq!(found(4, &right), None);
+    assert_eq!(found(4, &wrong), Some(Violation::Deadlock));
+}
+
+#[test]
+fn a_swapped_order_of_folds_is_found() {
+    // Everybody sends to everybody and folds from its right-hand neighbour on: every contribution
+    // counts once, in an order that each rank has for itself.
+    let [right, wrong] = pair(3, Algorithm::Ring, false, |rank, inner| {
+        let (whole, finish) = (4 * 40, Finish::Keep);
+        let (input, output) = (Span::input(0, whole), Span::output(0, whole));
+        let (right, left) = ((rank + 1) % 3, (rank + 2) % 3);
+        assert!(!inner.is_empty());
+        Arc::new(Listed(vec![
+            Step::Send { peer: right, source: input },
+            Step::Send { peer: left, source: input },
+            Step::RecvReduce { peer: right, with: input, into: output, finish },
+            Step::RecvReduce { peer: left, with: output, into: output, finish },
+        ]))
+    });
+    assert_eq!(found(3, &right), None);
+    assert_eq!(found(3, &wrong), Some(Violation::Order));
+}
+
+#[test]
+fn slices_that_land_in_one_anothers_place_are_found() {
+    let [right, wrong] = pair(4, Algorithm::Chain, false, |rank, inner| {
+        let mut steps = steps(&*inner);
+        if rank == 3 {
+            steps.swap(0, 1);
+        }
+        Arc::new(Listed(steps))
+    });
+    assert_eq!(found(4, &right), None);
+    assert_eq!(found(4, &wrong), Some(Violation::Misplaced));
+}
+
+#[test]
+fn a_division_before_the_last_fold_is_found() {
+    let avg = Params { ..params(4, Algorithm::RecursiveDoubling, ReduceOp::Avg, 0, 40) };
+    let right = Calling::new(avg, false);
+    let replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> = |_, inner| {
+        let change = |_, step| match step {
+            Step::RecvReduce { peer, with, into, .. } => {
+                Step::RecvReduce { peer, with, into, finish: Finish::Average }
+            }
+            other => other,
+        };
+        Arc::new(Changed { inner, change })
+    };
+    let wrong = Calling { replace: Some(replace), ..right.clone() };
+    assert_eq!(found(4, &right), None);
+    assert_eq!(found(4, &wrong), Some(Violation::Finish));
+}
+
+#[test]
+fn a_barrier_that_does_not_hold_is_found() {
+    // Only the first round: a rank hears of its left-hand neighbour and of nobody else.
+    let barrier = params(5, Algorithm::Dissemination, ReduceOp::Sum, 0, 0);
+    let right = Calling::new(barrier, false);
+    let replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> =
+        |_, inner| Arc::new(Listed(steps(&*inner)[..2].to_vec()));
+    let wrong = Calling { replace: Some(replace), ..right.clone() };
+    assert!(build(&barrier, 0).is_ok());
+    assert_eq!(found(5, &right), None);
+    // A run in which all come before any leaves shows nothing.
+    let violations: Vec<_> = (0..SEEDS)
+        .filter_map(|seed| run(&Scenario::new(5, vec![wrong.clone()], seed)).err())
+        .map(|failure| failure.violation)
+        .collect();
+    assert!(!violations.is_empty());
+    assert!(violations.iter().all(|found| *found == Violation::Barrier), "{violations:?}");
+}
+
+#[test]
+fn two_receives_into_one_span_happen_in_the_order_of_the_plan() {
+    // No algorithm leans on this rule, so a plan of its own does: rank 0 gets rank 1's worthless
+    // array first and the root's afterwards.
+    let right = Calling {
+        replace: Some(|rank, _| {
+            let whole = Span::output(0, 4 * 40);
+            Arc::new(Listed(match rank {
+                0 => vec![
+                    Step::Recv { peer: 1, target: whole },
+                    Step::Recv { peer: 2, target: whole },
+                ],
+                1 => vec![
+                    Step::Send { peer: 0, source: whole },
+                    Step::Recv { peer: 2, target: whole },
+                ],
+                _ => vec![
+                    Step::Send { peer: 0, source: whole },
+                    Step::Send { peer: 1, source: whole },
+                ],
+            }))
+        }),
+        ..Calling::new(
+            Params { slice: 4 * 40, ..params(3, Algorithm::Chain, ReduceOp::Sum, 2, 40) },
+            false,
+        )
+    };
+    assert_eq!(found(3, &right), None);
+}
