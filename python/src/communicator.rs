@@ -37,6 +37,10 @@ pub(crate) struct Stats {
     bytes_received_direct: u64,
     /// Bytes that the library copied within this process.
     bytes_copied: u64,
+    /// Frames given to the network.
+    frames_sent: u64,
+    /// Frames taken from the network.
+    frames_received: u64,
 }
 
 #[pymethods]
@@ -44,12 +48,14 @@ impl Stats {
     fn __repr__(&self) -> String {
         format!(
             "Stats(operations={}, bytes_sent={}, bytes_received={}, bytes_received_direct={}, \
-             bytes_copied={})",
+             bytes_copied={}, frames_sent={}, frames_received={})",
             self.operations,
             self.bytes_sent,
             self.bytes_received,
             self.bytes_received_direct,
-            self.bytes_copied
+            self.bytes_copied,
+            self.frames_sent,
+            self.frames_received
         )
     }
 }
@@ -319,6 +325,8 @@ impl Communicator {
             bytes_received: stats.bytes_received,
             bytes_received_direct: stats.bytes_received_direct,
             bytes_copied: stats.bytes_copied,
+            frames_sent: stats.frames_sent,
+            frames_received: stats.frames_received,
         }
     }
 
@@ -332,10 +340,9 @@ impl Communicator {
     }
 
     /// Leave: say goodbye to the peers, within a second. Later calls raise; a second close is fine.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let closed = py.detach(|| self.member.close());
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.member.close());
         graveyard::sweep(py);
-        closed.map_err(|error| raise(py, &error))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -349,7 +356,7 @@ impl Communicator {
         exception_type: Option<&Bound<'_, PyAny>>,
         exception: Option<&Bound<'_, PyAny>>,
         _traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
+    ) -> bool {
         if let Some(exception) = exception
             && exception_type.is_some()
             && !exception.is_instance_of::<PySystemExit>()
@@ -357,12 +364,9 @@ impl Communicator {
             let name = arguments::type_name(exception);
             let reason = format!("a with block was left by {name}: {exception}");
             py.detach(|| self.comm().abort(&reason));
-            // What broke the block matters more than how the goodbye went.
-            let _ = self.close(py);
-            return Ok(false);
         }
-        self.close(py)?;
-        Ok(false)
+        self.close(py);
+        false
     }
 
     fn __repr__(&self) -> String {
@@ -381,10 +385,9 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        // The goodbye may take a moment, and that must not be spent holding the GIL. What it says
-        // can be told to nobody here.
+        // The goodbye may take a moment, and that must not be spent holding the GIL.
         if !self.member.is_closed() {
-            Python::attach(|py| py.detach(|| drop(self.member.close())));
+            Python::attach(|py| py.detach(|| self.member.close()));
         }
     }
 }
