@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::baton::{Baton, Posted};
-use super::choose::DriverKind;
+use super::choose::Choice;
 use super::clock::now_ns;
 use super::completion::Completion;
 use super::core::Core;
@@ -42,7 +42,7 @@ pub struct Lane {
     /// The progress thread has been asked to drive and has not come yet.
     wanted: AtomicBool,
     progress: Handle,
-    driver: DriverKind,
+    driver: Arc<Choice>,
     spin_ns: u64,
 }
 
@@ -52,7 +52,7 @@ impl Lane {
         number: u32,
         pool: Pool,
         progress: Handle,
-        driver: DriverKind,
+        driver: Arc<Choice>,
         spin_ns: u64,
     ) -> Self {
         Lane {
@@ -72,7 +72,7 @@ impl Lane {
     /// Runs an operation to its end. Drives it from this thread if nobody else drives the lane,
     /// else waits. When this returns, nobody touches the operation's memory any more.
     pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
-        thread::with(self.driver, |own| {
+        thread::with(&self.driver, |own| {
             if self.baton.try_take(&own.bell) {
                 self.drive(own, operation, job)
             } else {

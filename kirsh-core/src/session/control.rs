@@ -212,6 +212,15 @@ impl Session {
         );
     }
 
+    /// Why a peer that still is in this call waits in vain, if this rank refused it.
+    pub(super) fn own_refusal(&self, sequence: Sequence) -> Option<Error> {
+        let (_, call, reason) = self.news.refused.iter().find(|(at, ..)| *at == sequence)?;
+        let rank = self.settings.rank;
+        let text = format!("rank {rank} refused {call}: {}", reason.message());
+        let error = Error::new(ErrorKind::Refused, text).with_peer(rank);
+        Some(error.with_operation(call.collective.name(), Some(sequence)))
+    }
+
     fn fail_refused(&mut self, origin: Rank, sequence: Sequence, call: Call, reason: &str) {
         let error =
             Error::new(ErrorKind::Refused, format!("rank {origin} refused {call}: {reason}"))

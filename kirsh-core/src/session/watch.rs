@@ -6,7 +6,7 @@ use super::Session;
 use super::action::{Action, Audience};
 use super::links::LinkState;
 use super::window::Phase;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::limits::CALL_HISTORY;
 use crate::plan::Step;
 use crate::types::{Call, Rank, Sequence};
@@ -39,6 +39,8 @@ pub(super) struct Watch {
     stall_ns: u64,
     /// Whom it blamed when it last said so, since it last moved.
     told: Option<Rank>,
+    /// What to fail with, and when, unless the true cause is heard of before.
+    suspicion: Option<(u64, Error)>,
     past: VecDeque<Past>,
 }
 
@@ -51,6 +53,7 @@ impl Watch {
             warn_ns: u64::MAX,
             stall_ns: u64::MAX,
             told: None,
+            suspicion: None,
             past: VecDeque::with_capacity(CALL_HISTORY),
         }
     }
@@ -67,12 +70,19 @@ impl Watch {
         self.told = None;
     }
 
+    /// Fails with this error a little later, unless something else fails first.
+    pub(super) fn suspect(&mut self, now_ns: u64, error: Error) {
+        self.suspicion.get_or_insert((now_ns.saturating_add(STALL_NS), error));
+    }
+
     pub(super) fn note_deadline(&mut self, deadline_ns: u64) {
         self.queued_deadline_ns = self.queued_deadline_ns.min(deadline_ns);
     }
 
     pub(super) fn next_ns(&self) -> u64 {
-        self.deadline_ns.min(self.queued_deadline_ns).min(self.warn_ns).min(self.stall_ns)
+        let suspicion_ns = self.suspicion.as_ref().map_or(u64::MAX, |(at_ns, _)| *at_ns);
+        let due_ns = self.deadline_ns.min(self.queued_deadline_ns).min(suspicion_ns);
+        due_ns.min(self.warn_ns).min(self.stall_ns)
     }
 
     pub(super) fn remember(&mut self, sequence: Sequence, key: u64, call: Call) {
@@ -100,6 +110,9 @@ impl Session {
         }
         if now_ns >= self.watch.deadline_ns.min(self.watch.queued_deadline_ns) {
             return self.give_up();
+        }
+        if let Some((_, error)) = self.watch.suspicion.take_if(|(at_ns, _)| now_ns >= *at_ns) {
+            return self.fail(error);
         }
         if now_ns >= self.watch.warn_ns {
             self.watch.warn_ns = now_ns.saturating_add(self.settings.warn_after_ns);

@@ -7,6 +7,9 @@ use super::{PLENTY, Place, joiner, joiners, meet, soon, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::{Joiner, Patience, Table, join, linger};
 
+/// A deadline that is meant to pass, yet not before all threads of a test have started.
+const SHORT: Duration = Duration::from_secs(2);
+
 /// Asserts that every rank failed, in this way, with one text that has all of these parts.
 fn all_failed(outcomes: &[Result<Table>], kind: ErrorKind, parts: &[&str]) {
     let first = outcomes[0].as_ref().expect_err("rank 0 must fail");
@@ -230,7 +233,7 @@ fn the_deadline_names_the_ranks_that_did_not_come_on_every_rank() {
         let mut ranks = joiners(5);
         ranks.remove(4);
         ranks.remove(2);
-        let outcomes = meet(&place, &ranks, Duration::from_millis(300));
+        let outcomes = meet(&place, &ranks, SHORT);
         let parts = ["ranks 2, 4 of 5 did not come", "KIRSH_JOIN_TIMEOUT"];
         all_failed(&outcomes, ErrorKind::Timeout, &parts);
     }
@@ -282,7 +285,7 @@ fn a_warning_names_the_late_ranks_before_the_deadline() {
         }
         let first = tracing::subscriber::with_default(warnings.clone(), || {
             // Beyond one look at the store, after which it warns.
-            join(&*store, &ranks[0], Instant::now() + Duration::from_secs(2))
+            join(&*store, &ranks[0], Instant::now() + SHORT)
         });
         others.join().unwrap();
         first
@@ -295,7 +298,7 @@ fn a_warning_names_the_late_ranks_before_the_deadline() {
 #[test]
 fn a_missing_rank_0_is_named_as_well() {
     for place in Place::both(None) {
-        let outcomes = meet(&place, &joiners(3)[1..], Duration::from_millis(300));
+        let outcomes = meet(&place, &joiners(3)[1..], SHORT);
         all_failed(&outcomes, ErrorKind::Timeout, &["rank 0 of 3 did not come"]);
     }
 }
@@ -304,7 +307,7 @@ fn a_missing_rank_0_is_named_as_well() {
 fn whoever_comes_after_the_end_learns_how_it_ended() {
     for place in Place::both(None) {
         let ranks = joiners(3);
-        let early = meet(&place, &ranks[..2], Duration::from_millis(200));
+        let early = meet(&place, &ranks[..2], SHORT);
         all_failed(&early, ErrorKind::Timeout, &["rank 2"]);
         let late = meet(&place, &ranks[2..], PLENTY);
         assert_eq!(
