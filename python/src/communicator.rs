@@ -159,11 +159,11 @@ impl Communicator {
         }
         graveyard::sweep(py);
         interrupt::remember_main_thread(py)?;
+        // Before the ranks meet: late ones are warned about from then on.
+        PyModule::import(py, "kirsh._logging")?.call_method0("start")?;
         let comm = py.detach(|| kirsh_core::Communicator::create(&config));
         let comm = comm.map_err(|error| raise(py, &error))?;
-        let communicator = Communicator { member: Member::enlist(comm) };
-        PyModule::import(py, "kirsh._logging")?.call_method0("start")?;
-        Ok(communicator)
+        Ok(Communicator { member: Member::enlist(comm) })
     }
 
     /// Combine ``x`` over all ranks, in place unless ``out`` is given, and return the result.
