@@ -339,10 +339,14 @@ impl Communicator {
         py.detach(|| self.comm().abort(reason));
     }
 
-    /// Leave: say goodbye to the peers, within a second. Later calls raise; a second close is fine.
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| self.member.close());
+    /// Leave: say goodbye to the peers, within little more than a second.
+    ///
+    /// Started operations are given half a second; if some had to be aborted then, AbortedError
+    /// says so when all is done. Later calls raise; closing again does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let closed = py.detach(|| self.member.close());
         graveyard::sweep(py);
+        closed.map_err(|error| raise(py, &error))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -356,7 +360,7 @@ impl Communicator {
         exception_type: Option<&Bound<'_, PyAny>>,
         exception: Option<&Bound<'_, PyAny>>,
         _traceback: Option<&Bound<'_, PyAny>>,
-    ) -> bool {
+    ) -> PyResult<bool> {
         if let Some(exception) = exception
             && exception_type.is_some()
             && !exception.is_instance_of::<PySystemExit>()
@@ -364,9 +368,12 @@ impl Communicator {
             let name = arguments::type_name(exception);
             let reason = format!("a with block was left by {name}: {exception}");
             py.detach(|| self.comm().abort(&reason));
+            // What broke the block matters more than how the goodbye went.
+            let _ = self.close(py);
+            return Ok(false);
         }
-        self.close(py);
-        false
+        self.close(py)?;
+        Ok(false)
     }
 
     fn __repr__(&self) -> String {
@@ -385,9 +392,10 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        // The goodbye may take a moment, and that must not be spent holding the GIL.
+        // The goodbye may take a moment, and that must not be spent holding the GIL. Nobody is
+        // there to be told of an error.
         if !self.member.is_closed() {
-            Python::attach(|py| py.detach(|| self.member.close()));
+            Python::attach(|py| py.detach(|| drop(self.member.close())));
         }
     }
 }

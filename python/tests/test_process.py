@@ -189,6 +189,24 @@ def test_the_end_of_the_process_does_not_wait_for_a_frozen_peer(tmp_path):
     assert float(ranks[0].lines[0]) < 1.1
 
 
+def test_closing_over_a_running_operation_aborts_it_and_says_so(tmp_path):
+    script = """
+    if rank == 0:
+        x = np.zeros(10)
+        work = kirsh.allreduce(x, async_op=True)
+        try:
+            kirsh.finalize()
+        except kirsh.AbortedError:
+            print("closed")
+        assert work.done
+        meet("closed")
+        kirsh.finalize()
+    else:
+        await_meeting("closed")
+    """
+    assert run_ranks(tmp_path, script, 2)[0].lines == ["closed"]
+
+
 def test_a_rank_that_ends_early_breaks_nobody(tmp_path):
     script = """
     x = np.full(100_000, rank)
