@@ -5,6 +5,8 @@
 
 #![no_main]
 
+use std::cell::RefCell;
+
 use kirsh_core::limits::{CONTROL_BODY_MAX, SLICE_BYTES_MAX};
 use kirsh_core::wire::checksum::{Checksum, crc32c};
 use kirsh_core::wire::header::header_checksum;
@@ -12,6 +14,11 @@ use kirsh_core::wire::{
     ControlReader, FrameKind, HEADER_BYTES, Header, Message, TRAILER_BYTES, WireError,
 };
 use libfuzzer_sys::fuzz_target;
+
+thread_local! {
+    /// The slab of the collective link.
+    static SLAB: RefCell<Vec<u8>> = RefCell::new(vec![0; SLICE_BYTES_MAX]);
+}
 
 fuzz_target!(|data: &[u8]| {
     let [mode, split, stream @ ..] = data else {
@@ -76,7 +83,14 @@ fn control(stream: &[u8], piece: usize) -> (Vec<Message>, Result<usize, WireErro
 
 /// What a collective link makes of it: it knows where to put each payload before it comes.
 fn collective(stream: &[u8], piece: usize) -> (Vec<Header>, Result<(), WireError>) {
-    let mut slab = vec![0; SLICE_BYTES_MAX];
+    SLAB.with_borrow_mut(|slab| collective_into(slab, stream, piece))
+}
+
+fn collective_into(
+    slab: &mut [u8],
+    stream: &[u8],
+    piece: usize,
+) -> (Vec<Header>, Result<(), WireError>) {
     let mut headers = Vec::new();
     let mut rest = stream;
     while let Some((header, behind)) = rest.split_first_chunk() {

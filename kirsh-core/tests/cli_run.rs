@@ -2,12 +2,14 @@
 
 mod cli_support;
 
-use std::collections::HashSet;
-use std::io::{Read, Write};
+use std::collections::{HashMap, HashSet};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use cli_support::{Kirsh, assert_gone, await_state, sh};
+use kirsh_core::ErrorKind;
+use kirsh_core::rendezvous::{Arguments, Env, identity, open, settings, token};
+use kirsh_core::wire::auth::Token;
 
 #[test]
 fn every_rank_is_told_who_it_is_and_where_to_meet() {
@@ -53,27 +55,48 @@ fn two_runs_share_neither_token_nor_job_id() {
 }
 
 #[test]
-fn master_port_is_free_for_the_program_and_the_store_answers() {
+fn master_port_is_free_for_the_program() {
     let mut run = Kirsh::new(["run", "-n", "1", "--no-prefix", "--"])
-        .start_sh("echo $MASTER_PORT; echo $KIRSH_RENDEZVOUS; read line < \"$FIFO\"");
+        .start_sh("echo $MASTER_PORT; read line < \"$FIFO\"");
     let port: u16 = run.line().parse().unwrap();
     TcpListener::bind(("127.0.0.1", port)).expect("nobody holds MASTER_PORT");
-    let address = run.line();
-    let address = address.strip_prefix("tcp://").unwrap();
-    let mut stream = TcpStream::connect(address).expect("the store listens while the world runs");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // What is no greeting gets no welcome: somebody is reading at the other end and hangs up.
-    stream.write_all(&[0xff; 4096]).unwrap();
-    let mut said = Vec::new();
-    let answer = stream.read_to_end(&mut said);
-    assert!(
-        answer
-            .as_ref()
-            .map_or_else(|error| error.kind() == std::io::ErrorKind::ConnectionReset, |_| true),
-        "{answer:?}"
-    );
     run.release();
     assert_eq!(run.finish().code, 0);
+}
+
+#[test]
+fn what_ranks_are_told_leads_to_a_store_that_serves_them_alone() {
+    let mut run = Kirsh::new(["run", "-n", "2", "--no-prefix", "--"])
+        .start_sh("[ $RANK = 1 ] || { env | grep ^KIRSH_; echo end; }; read line < \"$FIFO\"");
+    let lines = std::iter::from_fn(|| Some(run.line()).filter(|line| line != "end"));
+    let told: HashMap<_, _> = lines
+        .map(|line| line.split_once('=').map(|(name, value)| (name.into(), value.into())).unwrap())
+        .collect::<HashMap<String, String>>();
+    let env: Env<'_> = &|name| told.get(name).cloned();
+    let (arguments, patience) = (Arguments::default(), Duration::from_secs(60));
+    let me = identity::identity(&arguments, env).unwrap();
+    assert_eq!((me.rank, me.world_size, me.local_rank, me.local_size), (0, 2, Some(0), Some(2)));
+    let (place, _) = identity::rendezvous(&arguments, &me, env).unwrap().unwrap();
+    let (job, token) = (settings::job_id(env).unwrap(), token::find(env).unwrap().unwrap());
+    let served = settings::rendezvous_served(env).unwrap();
+    let open =
+        |token: Option<&Token>| open(&place, &me, &job, token, served, Instant::now() + patience);
+
+    let opened = open(Some(&token)).expect("the launcher serves");
+    assert!(opened.server.is_none(), "rank 0 leaves it to the launcher");
+    opened.store.set("key", b"value").unwrap();
+    assert_eq!(opened.store.get("key").unwrap().as_deref(), Some(b"value".as_slice()));
+    for wrong in [None, Some(&token::generate().unwrap())] {
+        let error = open(wrong).err().expect("strangers are turned away");
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+    }
+
+    drop(opened);
+    run.release();
+    run.release();
+    assert_eq!(run.finish().code, 0);
+    let at = place.to_string();
+    TcpStream::connect(at.trim_start_matches("tcp://")).expect_err("the store ends with the run");
 }
 
 #[test]

@@ -1,1 +1,47 @@
-//! (being laid)
+//! The Python face: the extension module `kirsh._kirsh` under the package `kirsh`.
+//!
+//! It knows the public Rust interface of kirsh-core and the interpreter, nothing else. Three rules
+//! hold everywhere in here:
+//! - whatever may wait is called detached from the interpreter (without the GIL);
+//! - memory that a started operation works on is kept alive until that operation is over, also
+//!   when nobody holds the `Work` any more;
+//! - a collective call that this side turns down is announced to the peers, so that they fail with
+//!   its reason and do not wait for a call that never comes.
+
+mod arguments;
+mod array;
+mod communicator;
+mod exceptions;
+mod graveyard;
+mod interrupt;
+mod leave;
+mod logging;
+mod operand;
+mod store;
+mod work;
+
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+
+/// Run the `kirsh` command with these arguments, the first being its name; return the exit code.
+#[pyfunction]
+fn cli_main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
+    py.detach(|| kirsh_core::cli::main(argv))
+}
+
+#[pymodule]
+fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<communicator::Communicator>()?;
+    module.add_class::<communicator::Stats>()?;
+    module.add_class::<work::Work>()?;
+    module.add_function(wrap_pyfunction!(cli_main, module)?)?;
+    module.add_function(wrap_pyfunction!(leave::leave_all, module)?)?;
+    module.add_function(wrap_pyfunction!(logging::log_next, module)?)?;
+    module.add_function(wrap_pyfunction!(logging::log_level, module)?)?;
+    module.add_function(wrap_pyfunction!(logging::log_stop, module)?)?;
+    interrupt::install();
+    logging::install();
+    Ok(())
+}

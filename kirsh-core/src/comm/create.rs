@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Inner;
 use super::config::Config;
 use super::plans::Plans;
-use crate::driver::choose::{self, DriverKind};
+use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
 use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
@@ -47,6 +47,7 @@ const REACH_STEP: Duration = Duration::from_millis(100);
 const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
+    crate::log::install();
     let env: Env<'_> = &process_env;
     let arguments = Arguments {
         rank: config.rank,
@@ -66,7 +67,7 @@ struct Creation<'a> {
     identity: Identity,
     job: String,
     token: Option<Token>,
-    driver: DriverKind,
+    driver: Choice,
     generation: u64,
     deadline: Instant,
 }
@@ -99,7 +100,7 @@ impl<'a> Creation<'a> {
             config,
             arguments,
             token: token::find(env)?,
-            driver: choose::choose(forced)?.kind,
+            driver: choose::choose(forced)?,
             deadline: Instant::now() + limit,
             identity,
             job,
@@ -121,13 +122,17 @@ impl<'a> Creation<'a> {
             (None, None) => return Err(Error::new(ErrorKind::Internal, "no store to meet in")),
         };
         let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
-        let table = join(&*store, &joiner, Patience::new(self.deadline, &check))?;
-        let inner = self.connect(table, listeners)?;
-        self.reach_all(&inner, &*store)?;
+        let outcome = join(&*store, &joiner, Patience::new(self.deadline, &check));
+        let joined = outcome.clone().and_then(|table| {
+            let inner = self.connect(table, listeners)?;
+            self.reach_all(&inner, &*store)?;
+            Ok(inner)
+        });
+        // Whoever serves the store lets the others read the end of it, good or bad.
         if let Some(opened) = opened.filter(|_| self.identity.rank == 0) {
-            opened.linger(self.generation, self.identity.world_size);
+            opened.linger(&joiner, &outcome);
         }
-        Ok(inner)
+        joined
     }
 
     /// Opens the store of the rendezvous.
@@ -191,6 +196,7 @@ impl<'a> Creation<'a> {
             table_hash: selection.hash(),
             handout: handout.to_bytes(),
             token: self.token.clone(),
+            warn_after: settings::warn_after(self.env)?,
         })
     }
 
@@ -204,7 +210,9 @@ impl<'a> Creation<'a> {
             Checksum::Off => false,
             Checksum::Auto => !layout.one_host(),
         };
-        let local = table.local(rank);
+        let local = table.local(rank).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "this rank is missing from the table of its world")
+        })?;
         let liveness = settings::liveness_timeout(self.env)?;
         let facts = Facts {
             rank,
@@ -221,7 +229,7 @@ impl<'a> Creation<'a> {
             },
             roll: Roll::new(world),
         };
-        let process = Process::start(facts, listeners, self.driver)?;
+        let process = Process::start(facts, listeners, self.driver.clone())?;
         let settings = Settings {
             rank,
             world,

@@ -48,10 +48,30 @@ impl fmt::Display for DriverKind {
 #[derive(Clone, Debug)]
 pub struct Choice {
     pub kind: DriverKind,
+    /// Whether somebody asked for this one; then nothing else will do.
+    pub forced: bool,
     /// For people: `kirsh info` shows it.
     pub why: String,
     /// Ring features in force; none with poll.
     pub features: Vec<&'static str>,
+}
+
+impl Choice {
+    /// Opens the driver for the calling thread, to which it stays bound. A process that may use
+    /// io_uring can still run out of locked memory or descriptors for one ring more; unless the
+    /// choice was forced, such a thread gets the poll driver, and a warning is logged.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(&self) -> Result<AnyIo> {
+        match open(self.kind) {
+            Err(error) if self.kind == DriverKind::Uring && !self.forced => {
+                tracing::warn!(%error, "this thread uses the poll driver instead");
+                open(DriverKind::Poll)
+            }
+            opened => opened,
+        }
+    }
 }
 
 /// Chooses a driver. What the probe of io_uring found is remembered for the life of the process.
@@ -63,11 +83,12 @@ pub fn choose(forced: Option<DriverKind>) -> Result<Choice> {
 
     if forced == Some(DriverKind::Poll) {
         let why = "KIRSH_DRIVER=poll asks for it".to_owned();
-        return Ok(Choice { kind: DriverKind::Poll, why, features: Vec::new() });
+        return Ok(Choice { kind: DriverKind::Poll, forced: true, why, features: Vec::new() });
     }
     match (PROBED.get_or_init(setup::probe), forced) {
         (Ok(features), forced) => Ok(Choice {
             kind: DriverKind::Uring,
+            forced: forced.is_some(),
             why: match forced {
                 Some(_) => "KIRSH_DRIVER=uring asks for it".to_owned(),
                 None => "io_uring passed its probe".to_owned(),
@@ -83,13 +104,14 @@ pub fn choose(forced: Option<DriverKind>) -> Result<Choice> {
         )),
         (Err(reason), None) => Ok(Choice {
             kind: DriverKind::Poll,
+            forced: false,
             why: format!("io_uring cannot be used here: {reason}"),
             features: Vec::new(),
         }),
     }
 }
 
-/// Opens a driver for the calling thread, to which it stays bound.
+/// Opens this driver and no other for the calling thread, to which it stays bound.
 ///
 /// # Errors
 /// `System` when the kernel has no ring, descriptor or memory to give.

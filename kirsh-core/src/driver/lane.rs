@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::baton::{Baton, Posted};
-use super::choose::DriverKind;
+use super::choose::Choice;
 use super::clock::now_ns;
 use super::completion::Completion;
 use super::core::Core;
@@ -42,7 +42,7 @@ pub struct Lane {
     /// The progress thread has been asked to drive and has not come yet.
     wanted: AtomicBool,
     progress: Handle,
-    driver: DriverKind,
+    driver: Arc<Choice>,
     spin_ns: u64,
 }
 
@@ -52,7 +52,7 @@ impl Lane {
         number: u32,
         pool: Pool,
         progress: Handle,
-        driver: DriverKind,
+        driver: Arc<Choice>,
         spin_ns: u64,
     ) -> Self {
         Lane {
@@ -72,7 +72,7 @@ impl Lane {
     /// Runs an operation to its end. Drives it from this thread if nobody else drives the lane,
     /// else waits. When this returns, nobody touches the operation's memory any more.
     pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
-        thread::with(self.driver, |own| {
+        thread::with(&self.driver, |own| {
             if self.baton.try_take(&own.bell) {
                 self.drive(own, operation, job)
             } else {
@@ -115,16 +115,19 @@ impl Lane {
     }
 
     /// Closes the lane: in peace if what runs and waits ends within `patience`, else by an abort.
-    /// Gives the number of operations that this rank is through with.
-    pub(crate) fn close(&self, patience: Duration) -> Sequence {
+    /// Gives the number of operations that this rank is through with, and the error of the abort.
+    pub(crate) fn close(&self, patience: Duration) -> (Sequence, Result<()>) {
         let done = Arc::new(Completion::default());
         self.post(Mail::Close(Arc::clone(&done)));
+        let mut outcome = Ok(());
         if done.wait(Some(patience), || {}).is_none() {
             let text = "the communicator was closed with operations still running";
-            self.abort(Error::new(ErrorKind::Aborted, text));
+            let error = Error::new(ErrorKind::Aborted, text);
+            self.abort(error.clone());
             let _ = done.wait(Some(patience), || {});
+            outcome = Err(error);
         }
-        self.core().session.finished()
+        (self.core().session.finished(), outcome)
     }
 
     /// Asks something of the progress thread.

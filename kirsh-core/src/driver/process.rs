@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::choose::DriverKind;
+use super::choose::{Choice, DriverKind};
 use super::fork::{self, Fd};
 use super::lane::{Lane, NUMBER_MAX};
 use super::progress::{self, Facts, Handle, Request};
@@ -21,20 +21,21 @@ const LEAVE_LIMIT: Duration = Duration::from_millis(1200);
 pub struct Process {
     facts: Arc<Facts>,
     handle: Handle,
-    driver: DriverKind,
+    driver: Arc<Choice>,
     next_lane: AtomicU32,
     left: AtomicBool,
     made_in: u64,
 }
 
 impl Process {
-    pub(crate) fn start(facts: Facts, listeners: Vec<Fd>, driver: DriverKind) -> Result<Process> {
+    pub(crate) fn start(facts: Facts, listeners: Vec<Fd>, driver: Choice) -> Result<Process> {
         fork::install().map_err(|cause| Error::system("cannot watch for forks", &cause))?;
         for listener in &listeners {
             tracing::debug!(rank = facts.rank, descriptor = listener.as_raw_fd(), "listening");
         }
         let facts = Arc::new(facts);
-        let handle = progress::start(Arc::clone(&facts), listeners, driver)?;
+        let driver = Arc::new(driver);
+        let handle = progress::start(Arc::clone(&facts), listeners, Arc::clone(&driver))?;
         Ok(Process {
             facts,
             handle,
@@ -58,7 +59,8 @@ impl Process {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let handle = self.handle.clone();
-        let lane = Arc::new(Lane::new(settings, number, pool, handle, self.driver, spin_ns));
+        let lane =
+            Arc::new(Lane::new(settings, number, pool, handle, Arc::clone(&self.driver), spin_ns));
         self.handle.ask(Request::Register { lane: Arc::clone(&lane) });
         Ok(lane)
     }
@@ -84,7 +86,7 @@ impl Process {
     }
 
     pub(crate) fn driver(&self) -> DriverKind {
-        self.driver
+        self.driver.kind
     }
 
     pub(crate) fn made_in(&self) -> u64 {

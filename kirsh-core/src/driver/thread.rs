@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::baton::Bell;
-use super::choose::{self, AnyIo, DriverKind};
+use super::choose::{AnyIo, Choice, DriverKind};
 use super::doorbell::Doorbell;
 use super::fork;
 use super::io::{Completion, Io, Op, Wait};
@@ -26,6 +26,8 @@ pub(crate) struct ThreadIo {
     /// Whether the kernel watches the bell.
     watched: bool,
     done: Vec<Completion>,
+    /// What was asked for; a thread for which the kernel has no ring left polls instead.
+    asked: DriverKind,
     made_in: u64,
 }
 
@@ -36,11 +38,12 @@ impl Bell for Doorbell {
 }
 
 impl ThreadIo {
-    pub(crate) fn new(kind: DriverKind) -> Result<Self> {
+    pub(crate) fn new(choice: &Choice) -> Result<Self> {
         let bell = Doorbell::new()
             .map_err(|cause| Error::system("cannot make an eventfd to wake a thread", &cause))?;
         Ok(ThreadIo {
-            io: choose::open(kind)?,
+            io: choice.open()?,
+            asked: choice.kind,
             bell: Arc::new(bell),
             watched: false,
             done: Vec::with_capacity(DONE_ROOM),
@@ -82,11 +85,11 @@ thread_local! {
 
 /// Runs with this thread's own io. Where that is in use already (a signal handler that calls
 /// again) or of another kind, with a fresh one.
-pub(crate) fn with<R>(kind: DriverKind, run: impl FnOnce(&mut ThreadIo) -> R) -> Result<R> {
+pub(crate) fn with<R>(choice: &Choice, run: impl FnOnce(&mut ThreadIo) -> R) -> Result<R> {
     let own = OWN.with(Cell::take);
     let mut own = match own {
-        Some(own) if own.io.kind() == kind && own.made_in == fork::generation() => own,
-        _ => Box::new(ThreadIo::new(kind)?),
+        Some(own) if own.asked == choice.kind && own.made_in == fork::generation() => own,
+        _ => Box::new(ThreadIo::new(choice)?),
     };
     let result = run(&mut own);
     OWN.with(|cell| cell.set(Some(own)));

@@ -57,7 +57,7 @@ mod tests {
     fn a_copy_moves_exactly_its_bytes_and_counts_them() {
         let counter = Counter::new();
         let source: Vec<u8> = (1..=100).collect();
-        let mut target = vec![0u8; 100];
+        let mut target = [0u8; 100];
         // SAFETY: both ranges lie in their vectors, which are two.
         unsafe { copy(source[10..].as_ptr(), target[20..].as_mut_ptr(), 50, &counter) };
         assert_eq!(target[20..70], source[10..60]);

@@ -1,8 +1,9 @@
 //! The thread's floating-point settings, put right around a fold.
 //!
 //! A blocking call folds on the caller's thread, and what runs there may have changed how that
-//! thread computes: a library linked with `-ffast-math` turns on flush-to-zero when it is loaded,
+//! thread computes: on x86-64 a library linked with `-ffast-math` turns on flush-to-zero when it is loaded,
 //! and trainers turn it on for speed. Ranks that differ in this would get different bits.
+//! Elsewhere no such habit is known, and the settings are left alone.
 
 /// Runs `fold` with rounding to nearest and subnormals kept, then restores the thread's settings.
 ///

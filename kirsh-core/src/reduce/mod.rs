@@ -20,7 +20,7 @@
 //! |---|---|
 //! | a NaN goes in or comes out (∞ − ∞, 0 × ∞), any operator | one quiet NaN without payload: 0x7e00, 0x7fc0, 0x7fc00000, 0x7ff8000000000000 |
 //! | `min`, `max` of −0 and +0 | −0 is the smaller |
-//! | subnormals, in and out | kept, also where the caller's thread flushes them |
+//! | subnormals, in and out | kept; on x86-64 also where the caller's thread flushes them |
 //! | `land`, `lor`, `lxor` on integers | 0 or 1 |
 //! | `avg` with [`Finish::Keep`] | the sum so far |
 //! | `avg` with [`Finish::Average`] | the sum divided (not multiplied by a reciprocal) by the contributions, in the arithmetic of the fold and before its rounding |

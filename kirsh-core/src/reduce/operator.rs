@@ -155,7 +155,7 @@ impl<T: Float, O: FloatOperator> Rule for OfFloat<T, O> {
 ///
 /// The upper of the two is a float32 already, once the lower is masked away, and the lower becomes
 /// one by a shift: lanes stay 32 bits wide throughout, and nothing is shuffled. With the
-/// straightforward loop a fold took 1.4 times as long.
+/// straightforward loop a fold in the cache took 1.3 times as long (AVX2, 256 KiB).
 #[derive(Clone, Copy)]
 pub(super) struct OfPair<O>(OfFloat<Bf16, O>);
 

@@ -9,25 +9,22 @@
 //!   fail; everyone waits for it and takes it as it is;
 //! - `read`: counts the ranks that have the verdict, so that who serves the store knows when to go.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::address::all_loopback;
+use super::agree;
 use super::patience::Patience;
 use super::published::{
-    Meta, RECORD_LABEL, Seal, Terms, VERDICT_LABEL, Verdict, decode_record, encode_record,
+    Meta, RECORD_LABEL, Seal, VERDICT_LABEL, Verdict, decode_record, encode_record,
 };
 use super::store::{Prefix, Store};
-use super::table::{Joiner, Member, Table, epoch};
+use super::table::{Joiner, Member, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
 use crate::types::Rank;
 
 /// How long a wait lasts before a rank looks whether the meeting has failed elsewhere. Short enough
 /// that people see an error at once, long enough that hundreds of ranks do not load the store.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// After how long the first warning names the ranks that have not come, and each further one.
-const WARN_EVERY: Duration = Duration::from_secs(30);
 
 /// How long to wait for what another rank is about to write and needs no third one for.
 const COURTESY: Duration = Duration::from_secs(2);
@@ -63,6 +60,7 @@ pub fn join<'p>(
         seal,
         me,
         started: Instant::now(),
+        warn_at: Cell::new(me.warn_after.map(|after| Instant::now() + after)),
         patience: patience.into(),
         // What was refused before an earlier generation met is none of this one's business.
         refused_before: if me.generation > 0 { store.get(REFUSED)? } else { None },
@@ -109,6 +107,8 @@ struct Meeting<'a> {
     seal: Seal<'a>,
     me: &'a Joiner,
     started: Instant,
+    /// When to name the late ones next.
+    warn_at: Cell<Option<Instant>>,
     patience: Patience<'a>,
     refused_before: Option<Vec<u8>>,
 }
@@ -121,16 +121,19 @@ impl Meeting<'_> {
             self.keys.set("meta", &self.seal.close(Meta::LABEL, body))?;
         } else {
             let value = self.await_value("meta")?;
-            self.compare(&value).or_else(|error| self.fail(error))?;
+            agree::compare(self.me, &self.seal, &value, &self.store.describe())
+                .or_else(|error| self.fail(error))?;
         }
-        self.check_myself().or_else(|error| self.fail(error))?;
+        agree::check_alone(self.me).or_else(|error| self.fail(error))?;
         self.claim().or_else(|error| self.fail(error))?;
         let record = self.seal.close(RECORD_LABEL, encode_record(&self.me.member()));
         self.keys.set(&format!("record/{}", self.me.rank), &record)?;
 
         if self.me.rank == 0 {
             let ranks = self.collect()?;
-            let table = self.form(ranks).or_else(|error| self.fail(error))?;
+            let table = agree::check_hosts(self.me, &ranks)
+                .and_then(|()| Table::draw(self.me, ranks))
+                .or_else(|error| self.fail(error))?;
             match self.settle(&Verdict::Formed(table.clone()))? {
                 None => Ok(table),
                 Some(value) => self.accept(&value),
@@ -139,91 +142,6 @@ impl Meeting<'_> {
             let value = self.await_value("verdict")?;
             self.accept(&value)
         }
-    }
-
-    /// Compares what this rank was told with what the first comer was told.
-    fn compare(&self, value: &[u8]) -> Result<()> {
-        let me = self.me;
-        let strange = || self.strange("meta");
-        let (body, proven) = self.seal.open(Meta::LABEL, value).ok_or_else(strange)?;
-        let first = Meta::decode(body, me.protocol).ok_or_else(strange)?;
-        let differ = |kind, what: &str, theirs: String, mine: String| {
-            Err(Error::new(
-                kind,
-                format!(
-                    "{what} differs: {} has {theirs}, {} has {mine} (met through {})",
-                    first.who(),
-                    me.who(),
-                    self.store.describe()
-                ),
-            ))
-        };
-        let Some(Terms { has_token, job_id, world_size, table_hash }) = &first.terms else {
-            let (theirs, mine) = (first.protocol.to_string(), me.protocol.to_string());
-            return differ(ErrorKind::Mismatch, "the protocol version", theirs, mine);
-        };
-        if *job_id != me.job_id {
-            let (theirs, mine) = (format!("{job_id:?}"), format!("{:?}", me.job_id));
-            return differ(ErrorKind::Authentication, "the job id (KIRSH_JOB_ID)", theirs, mine);
-        }
-        if *has_token != me.token.is_some() {
-            let tell = |has| if has { "one" } else { "none" }.to_owned();
-            let (theirs, mine) = (tell(*has_token), tell(me.token.is_some()));
-            return differ(ErrorKind::Authentication, "the token (KIRSH_TOKEN)", theirs, mine);
-        }
-        if !proven {
-            let (theirs, mine) = ("one".to_owned(), "another".to_owned());
-            return differ(ErrorKind::Authentication, "the token (KIRSH_TOKEN)", theirs, mine);
-        }
-        if *world_size != me.world_size {
-            let (theirs, mine) = (world_size.to_string(), me.world_size.to_string());
-            return differ(ErrorKind::Mismatch, "the world size", theirs, mine);
-        }
-        if *table_hash != me.table_hash {
-            let (theirs, mine) = (format!("{table_hash:016x}"), format!("{:016x}", me.table_hash));
-            return differ(ErrorKind::Mismatch, "the table of algorithms", theirs, mine);
-        }
-        Ok(())
-    }
-
-    /// What can be wrong with this rank without comparing it with any other.
-    fn check_myself(&self) -> Result<()> {
-        let me = self.me;
-        let wrong = |kind, why: String| Err(Error::new(kind, format!("{} {why}", me.who())));
-        if me.world_size == 0 || me.world_size > limits::WORLD_SIZE_MAX {
-            let why = format!(
-                "was given a world size of {}, and a world has 1 to {} ranks",
-                me.world_size,
-                limits::WORLD_SIZE_MAX
-            );
-            return wrong(ErrorKind::Mismatch, why);
-        }
-        if me.rank >= me.world_size {
-            let why = format!("is out of range: the world size is {}", me.world_size);
-            return wrong(ErrorKind::Mismatch, why);
-        }
-        if me.addresses.is_empty() || me.addresses.len() > limits::ADDRESSES_MAX {
-            let why = format!(
-                "publishes {} addresses, and 1 to {} are allowed",
-                me.addresses.len(),
-                limits::ADDRESSES_MAX
-            );
-            return wrong(ErrorKind::InvalidArgument, why);
-        }
-        if me.handout.len() > limits::HANDOUT_BYTES_MAX {
-            let why = format!(
-                "hands out {} bytes of settings, and at most {} are allowed",
-                me.handout.len(),
-                limits::HANDOUT_BYTES_MAX
-            );
-            return wrong(ErrorKind::InvalidArgument, why);
-        }
-        if me.token.is_none() && !all_loopback(&me.addresses) {
-            let why = "publishes addresses that other hosts can reach, but has no token; only \
-                       loopback is used without one (KIRSH_TOKEN_FILE, written by `kirsh token`)";
-            return wrong(ErrorKind::Authentication, why.to_owned());
-        }
-        epoch(me.generation).map(|_| ())
     }
 
     /// Takes this rank's place, unless somebody sits there.
@@ -254,53 +172,15 @@ impl Meeting<'_> {
         for rank in 0..self.me.world_size {
             let key = format!("record/{rank}");
             let value = self.await_value(&key)?;
-            let member = self.admit(rank, &value).or_else(|error| self.fail(error))?;
+            let member = agree::admit(self.me, &self.seal, rank, &value, &self.store.describe())
+                .or_else(|error| self.fail(error))?;
             ranks.push(member);
         }
         Ok(ranks)
     }
 
-    /// The record of a rank, if it is one and under this job's token.
-    fn admit(&self, rank: Rank, value: &[u8]) -> Result<Member> {
-        let strange = || self.strange(&format!("record/{rank}"));
-        let (body, proven) = self.seal.open(RECORD_LABEL, value).ok_or_else(strange)?;
-        let member =
-            decode_record(body).filter(|member| member.rank == rank).ok_or_else(strange)?;
-        if !proven {
-            return Err(Error::new(
-                ErrorKind::Authentication,
-                format!(
-                    "the token (KIRSH_TOKEN) differs: {} has one, {} has another",
-                    self.me.who(),
-                    member.who()
-                ),
-            ));
-        }
-        Ok(member)
-    }
-
-    /// Makes the table, unless the ranks are on several hosts and have no token.
-    fn form(&self, ranks: Vec<Member>) -> Result<Table> {
-        if self.me.token.is_none()
-            && let Some(far) = ranks.iter().find(|member| member.host_id != self.me.host_id)
-        {
-            return Err(Error::new(
-                ErrorKind::Authentication,
-                format!(
-                    "{} and {} are on different hosts (or in different network namespaces), and \
-                     the job has no token: write one with `kirsh token` and point KIRSH_TOKEN_FILE \
-                     to it on every rank",
-                    ranks[0].who(),
-                    far.who()
-                ),
-            ));
-        }
-        Table::draw(self.me, ranks)
-    }
-
     /// Waits for a value, looking now and then whether the meeting has failed elsewhere.
     fn await_value(&self, key: &str) -> Result<Vec<u8>> {
-        let mut warn_at = self.started + WARN_EVERY;
         loop {
             let now = Instant::now();
             if let Some(value) =
@@ -328,8 +208,8 @@ impl Meeting<'_> {
                     Ok(None) | Err(_) => Err(error),
                 };
             }
-            if now >= warn_at {
-                warn_at = now + WARN_EVERY;
+            if self.warn_at.get().is_some_and(|at| now >= at) {
+                self.warn_at.set(self.me.warn_after.map(|after| now + after));
                 self.warn()?;
             }
         }
@@ -448,7 +328,7 @@ impl Meeting<'_> {
 
     /// A verdict, and whether its seal is right.
     fn read_verdict(&self, value: &[u8]) -> Result<(Verdict, bool)> {
-        let strange = || self.strange("verdict");
+        let strange = || agree::strange(self.me, "verdict", &self.store.describe());
         let (body, proven) = self.seal.open(VERDICT_LABEL, value).ok_or_else(strange)?;
         let verdict = Verdict::decode(body, self.me.token.as_ref()).ok_or_else(strange)?;
         Ok((verdict, proven))
@@ -485,18 +365,6 @@ impl Meeting<'_> {
             ));
         }
         Ok(table)
-    }
-
-    /// A value that no version of this library writes.
-    fn strange(&self, key: &str) -> Error {
-        Error::new(
-            ErrorKind::Protocol,
-            format!(
-                "{} holds something under {}{key} that is not Kirsh's",
-                self.store.describe(),
-                prefix(self.me.generation)
-            ),
-        )
     }
 }
 

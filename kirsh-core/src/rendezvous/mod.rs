@@ -21,13 +21,16 @@ pub mod tcp_server;
 pub mod tcp_store;
 pub mod token;
 
+mod agree;
 mod codec;
 mod patience;
 mod published;
 mod shelf;
 mod sys;
 mod tcp_client;
+mod tcp_dial;
 mod tcp_wire;
+mod values;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use super::identity::{Identity, Rendezvous};
 use super::join::{linger, prefix};
 use super::patience::Patience;
 use super::store::Store;
+use super::table::{Joiner, Table};
 use super::tcp_server::TcpServer;
 use super::tcp_store::{Greeting, TcpStore};
 use crate::error::{Error, ErrorKind, Result};
@@ -37,16 +38,17 @@ pub struct Opened {
 
 impl Opened {
     /// Waits until all ranks have read how the meeting ended, at most
-    /// [`LINGER_SECONDS`](limits::LINGER_SECONDS): for rank 0, before it lets go of the store. In a
-    /// shared directory it then removes what this meeting left, so that the next run can use the
-    /// same one.
-    pub fn linger(&self, generation: u64, world_size: u32) {
+    /// [`LINGER_SECONDS`](limits::LINGER_SECONDS): for rank 0, before it lets go of the store,
+    /// whether [`join`](super::join()) succeeded or not. In a shared directory it then removes what
+    /// this meeting left, so that the next run can use the same one.
+    pub fn linger(&self, me: &Joiner, outcome: &Result<Table>) {
         let bound = Duration::from_secs(limits::LINGER_SECONDS);
-        let all_read = linger(&*self.store, generation, world_size, bound);
+        let all_read = linger(&*self.store, me.generation, me.world_size, bound);
+        // A table stays until the last has it, however slow; a failure holds nobody up.
         if let Some(directory) = &self.directory
-            && all_read
+            && (all_read || outcome.is_err())
         {
-            directory.remove(&prefix(generation));
+            directory.remove(&prefix(me.generation));
         }
     }
 }

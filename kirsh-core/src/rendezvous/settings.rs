@@ -3,14 +3,19 @@
 //! A variable that is empty counts as unset. A malformed one is an error that names the variable,
 //! its value and what is allowed, raised by whoever needs the setting, never ignored.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::address::InterfaceFilter;
-use super::identity::{Env, Rendezvous};
+use super::identity::Env;
+pub use super::values::{Advertised, Checksum, DriverChoice};
+use super::values::{
+    parse_advertised, parse_algorithms, parse_ip, parse_job_id, parse_level, parse_number,
+    parse_path, parse_ports, parse_rendezvous, parse_seconds, parse_slice, parse_spin,
+    parse_switch, parse_world_size,
+};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
 use crate::types::{Algorithm, Collective};
 
 /// One environment variable.
@@ -163,52 +168,6 @@ pub fn all() -> &'static [&'static Setting] {
     ALL
 }
 
-/// Which driver moves the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DriverChoice {
-    Auto,
-    Uring,
-    Poll,
-}
-
-impl DriverChoice {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "auto" => DriverChoice::Auto,
-            "uring" => DriverChoice::Uring,
-            "poll" => DriverChoice::Poll,
-            _ => return None,
-        })
-    }
-}
-
-/// Whether payloads carry a checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksum {
-    /// Between hosts only.
-    Auto,
-    On,
-    Off,
-}
-
-impl Checksum {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "auto" => Checksum::Auto,
-            "on" => Checksum::On,
-            "off" => Checksum::Off,
-            _ => return None,
-        })
-    }
-}
-
-/// An address that others reach this host under; without a port, the one that is listened on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Advertised {
-    pub ip: IpAddr,
-    pub port: Option<u16>,
-}
-
 /// The name of the job.
 pub fn job_id(env: Env<'_>) -> Result<String> {
     JOB_ID.read(env, parse_job_id)
@@ -287,121 +246,6 @@ pub fn algorithms(env: Env<'_>) -> Result<Vec<(Collective, Algorithm)>> {
 /// The least important level of messages to print.
 pub fn log_level(env: Env<'_>) -> Result<tracing::Level> {
     LOG.read(env, parse_level)
-}
-
-fn parse_number(text: &str) -> Option<u32> {
-    // `parse` alone would take a leading plus.
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
-fn parse_world_size(text: &str) -> Option<u32> {
-    parse_number(text).filter(|size| (1..=limits::WORLD_SIZE_MAX).contains(size))
-}
-
-fn parse_rendezvous(text: &str) -> Option<Rendezvous> {
-    Rendezvous::parse(text).ok()
-}
-
-fn parse_switch(text: &str) -> Option<bool> {
-    match text {
-        "1" => Some(true),
-        "0" => Some(false),
-        _ => None,
-    }
-}
-
-fn parse_job_id(text: &str) -> Option<String> {
-    let fits = (1..=limits::JOB_ID_MAX).contains(&text.len());
-    (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
-}
-
-fn parse_path(text: &str) -> Option<std::path::PathBuf> {
-    (!text.is_empty()).then(|| text.into())
-}
-
-fn parse_ip(text: &str) -> Option<IpAddr> {
-    text.parse().ok()
-}
-
-fn parse_advertised(text: &str) -> Option<Vec<Advertised>> {
-    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-    if parts.len() > limits::ADDRESSES_MAX {
-        return None;
-    }
-    let one = |part: &str| {
-        let address = match part.parse::<IpAddr>() {
-            Ok(ip) => Advertised { ip, port: None },
-            Err(_) => {
-                let address: SocketAddr = part.parse().ok()?;
-                Advertised { ip: address.ip(), port: Some(address.port()) }
-            }
-        };
-        (!address.ip.is_unspecified() && address.port != Some(0)).then_some(address)
-    };
-    parts.into_iter().map(one).collect()
-}
-
-fn parse_ports(text: &str) -> Option<RangeInclusive<u16>> {
-    let port = |text: &str| -> Option<u16> {
-        parse_number(text.trim()).and_then(|port| port.try_into().ok()).filter(|port| *port != 0)
-    };
-    let (low, high) = match text.split_once('-') {
-        Some((low, high)) => (port(low)?, port(high)?),
-        None => (port(text)?, port(text)?),
-    };
-    (low <= high).then_some(low..=high)
-}
-
-/// The outer `Option` is whether the text is right, the inner one whether there is an end.
-fn parse_seconds(text: &str) -> Option<Option<Duration>> {
-    if text == "inf" {
-        return Some(None);
-    }
-    let decimal = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let seconds: f64 = if decimal { text.parse().ok()? } else { return None };
-    // Above some thirty years sums with the clock could overflow; nobody means it.
-    (seconds > 0.0 && seconds <= 1e9).then(|| Some(Duration::from_secs_f64(seconds)))
-}
-
-fn parse_spin(text: &str) -> Option<Option<Duration>> {
-    if text == "auto" {
-        return Some(None);
-    }
-    let micros = parse_number(text).filter(|micros| *micros <= 1_000_000)?;
-    Some(Some(Duration::from_micros(micros.into())))
-}
-
-fn parse_slice(text: &str) -> Option<Option<usize>> {
-    if text == "auto" {
-        return Some(None);
-    }
-    let (digits, unit) = match text.as_bytes().last()? {
-        b'K' | b'k' => (&text[..text.len() - 1], 1 << 10),
-        b'M' | b'm' => (&text[..text.len() - 1], 1 << 20),
-        _ => (text, 1),
-    };
-    let bytes = (parse_number(digits)? as usize).checked_mul(unit)?;
-    (4096..=limits::SLICE_BYTES_MAX).contains(&bytes).then_some(Some(bytes))
-}
-
-fn parse_algorithms(text: &str) -> Option<Vec<(Collective, Algorithm)>> {
-    let mut pairs = Vec::new();
-    for part in text.split(',') {
-        let (collective, algorithm) = part.split_once(':')?;
-        let collective = Collective::from_name(collective.trim())?;
-        if pairs.iter().any(|(named, _)| *named == collective) {
-            return None;
-        }
-        pairs.push((collective, Algorithm::from_name(algorithm.trim())?));
-    }
-    Some(pairs)
-}
-
-fn parse_level(text: &str) -> Option<tracing::Level> {
-    match text {
-        "error" | "warn" | "info" | "debug" | "trace" => text.parse().ok(),
-        _ => None,
-    }
 }
 
 /// The rank of this process as `KIRSH_RANK` says, where it does.

@@ -1,6 +1,7 @@
 //! What one rank says of itself when it joins, and the table of all ranks that it gets back.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::codec::{Reader, Writer, clip};
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +34,9 @@ pub struct Joiner {
     pub table_hash: u64,
     /// What rank 0 hands out to all: opaque here, ignored on other ranks.
     pub handout: Vec<u8>,
+    /// After how long a warning names the ranks that have not come, and again each time as long
+    /// (`KIRSH_WARN_AFTER`); `None` never warns.
+    pub warn_after: Option<Duration>,
     /// The job's token. Without one every address must be a loopback one.
     pub token: Option<Token>,
 }
@@ -135,14 +139,14 @@ impl Table {
         })
     }
 
-    /// The place of a rank among the ranks of its host, and how many those are.
-    pub fn local(&self, rank: Rank) -> (u32, u32) {
-        let host = self.ranks[rank as usize].host_id;
+    /// The place of a rank among the ranks of its host, and how many those are; `None` for a rank
+    /// beyond the world.
+    pub fn local(&self, rank: Rank) -> Option<(u32, u32)> {
+        let host = self.ranks.get(rank as usize)?.host_id;
         let here = self.ranks.iter().filter(|member| member.host_id == host);
-        let (before, all) = here.fold((0, 0), |(before, all), member| {
+        Some(here.fold((0, 0), |(before, all), member| {
             (before + u32::from(member.rank < rank), all + 1)
-        });
-        (before, all)
+        }))
     }
 
     /// The secret goes in only where it is not the job's token, which never travels.

@@ -138,7 +138,8 @@ impl Session {
         blame: Rank,
     ) {
         let link = self.links.of(origin);
-        self.links[link].report = Some(Report { sequence, blame });
+        self.links[link].report = Some(Report { sequence, blame, heard_ns: self.now_ns });
+        self.tell_changed_blame();
         let here = match &self.current {
             Some(current) if current.sequence == sequence => {
                 Some((current.operation.key, current.operation.call))
@@ -209,6 +210,15 @@ impl Session {
         self.fail(
             error.with_peer(about.filter(|rank| *rank < self.settings.world).unwrap_or(origin)),
         );
+    }
+
+    /// Why a peer that still is in this call waits in vain, if this rank refused it.
+    pub(super) fn own_refusal(&self, sequence: Sequence) -> Option<Error> {
+        let (_, call, reason) = self.news.refused.iter().find(|(at, ..)| *at == sequence)?;
+        let rank = self.settings.rank;
+        let text = format!("rank {rank} refused {call}: {}", reason.message());
+        let error = Error::new(ErrorKind::Refused, text).with_peer(rank);
+        Some(error.with_operation(call.collective.name(), Some(sequence)))
     }
 
     fn fail_refused(&mut self, origin: Rank, sequence: Sequence, call: Call, reason: &str) {

@@ -43,6 +43,7 @@ pub(super) struct Link {
 pub(super) struct Report {
     pub(super) sequence: Sequence,
     pub(super) blame: Rank,
+    pub(super) heard_ns: u64,
 }
 
 /// A step's place on its link.

@@ -221,7 +221,8 @@ impl Session {
         }
     }
 
-    /// The header of the frame that this slot receives has come. `false`: do not read on.
+    /// The header of the frame that this slot receives has come. `false`: do not read on; the
+    /// operation fails, now or when it is clear why.
     pub fn handle_header(&mut self, slot: Slot, header: &Header) -> bool {
         if !matches!(self.state, State::Open) {
             return false;
@@ -232,7 +233,13 @@ impl Session {
         }
         let peer = self.links[self.window[slot].link].peer;
         let error = self.describe_surprise(peer, header, &expected);
-        self.fail(error);
+        if error.kind() == ErrorKind::Mismatch && header.sequence > expected.sequence {
+            // The peer is through with this call without this rank. If it refused the call, the
+            // reason is on its way, and says more than this.
+            self.watch.suspect(self.now_ns, error);
+        } else {
+            self.fail(error);
+        }
         false
     }
 
@@ -566,6 +573,9 @@ impl Session {
                     format!("rank {peer} sent a frame of another communicator on this one's link"),
                 )
                 .with_peer(peer);
+        }
+        if let Some(error) = self.own_refusal(got.sequence) {
+            return error;
         }
         let text = if got.sequence != expected.sequence {
             format!(

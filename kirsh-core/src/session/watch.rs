@@ -6,7 +6,7 @@ use super::Session;
 use super::action::{Action, Audience};
 use super::links::LinkState;
 use super::window::Phase;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::limits::CALL_HISTORY;
 use crate::plan::Step;
 use crate::types::{Call, Rank, Sequence};
@@ -17,6 +17,9 @@ use crate::wire::control::Message;
 const STALL_NS: u64 = 100_000_000;
 /// How often it says so again: the blame travels one rank further each time.
 const STALL_AGAIN_NS: u64 = 500_000_000;
+/// How long a peer's word of being stuck is believed: it may have gone on since, or be what stands
+/// still now. Three times what it takes to say so again.
+const REPORT_VALID_NS: u64 = 3 * STALL_AGAIN_NS;
 
 /// A call gone by, or one that a peer is in and this rank is not.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +37,10 @@ pub(super) struct Watch {
     warn_ns: u64,
     /// When to say that the operation stands still.
     stall_ns: u64,
+    /// Whom it blamed when it last said so, since it last moved.
+    told: Option<Rank>,
+    /// What to fail with, and when, unless the true cause is heard of before.
+    suspicion: Option<(u64, Error)>,
     past: VecDeque<Past>,
 }
 
@@ -45,6 +52,8 @@ impl Watch {
             queued_deadline_ns: u64::MAX,
             warn_ns: u64::MAX,
             stall_ns: u64::MAX,
+            told: None,
+            suspicion: None,
             past: VecDeque::with_capacity(CALL_HISTORY),
         }
     }
@@ -53,11 +62,17 @@ impl Watch {
         self.began_ns = now_ns;
         self.deadline_ns = deadline_ns;
         self.warn_ns = now_ns.saturating_add(warn_after_ns);
-        self.stall_ns = now_ns.saturating_add(STALL_NS);
+        self.progressed(now_ns);
     }
 
     pub(super) fn progressed(&mut self, now_ns: u64) {
         self.stall_ns = now_ns.saturating_add(STALL_NS);
+        self.told = None;
+    }
+
+    /// Fails with this error a little later, unless something else fails first.
+    pub(super) fn suspect(&mut self, now_ns: u64, error: Error) {
+        self.suspicion.get_or_insert((now_ns.saturating_add(STALL_NS), error));
     }
 
     pub(super) fn note_deadline(&mut self, deadline_ns: u64) {
@@ -65,7 +80,9 @@ impl Watch {
     }
 
     pub(super) fn next_ns(&self) -> u64 {
-        self.deadline_ns.min(self.queued_deadline_ns).min(self.warn_ns).min(self.stall_ns)
+        let suspicion_ns = self.suspicion.as_ref().map_or(u64::MAX, |(at_ns, _)| *at_ns);
+        let due_ns = self.deadline_ns.min(self.queued_deadline_ns).min(suspicion_ns);
+        due_ns.min(self.warn_ns).min(self.stall_ns)
     }
 
     pub(super) fn remember(&mut self, sequence: Sequence, key: u64, call: Call) {
@@ -94,6 +111,9 @@ impl Session {
         if now_ns >= self.watch.deadline_ns.min(self.watch.queued_deadline_ns) {
             return self.give_up();
         }
+        if let Some((_, error)) = self.watch.suspicion.take_if(|(at_ns, _)| now_ns >= *at_ns) {
+            return self.fail(error);
+        }
         if now_ns >= self.watch.warn_ns {
             self.watch.warn_ns = now_ns.saturating_add(self.settings.warn_after_ns);
             let text = self.describe_wait("still waiting");
@@ -120,7 +140,7 @@ impl Session {
             .current
             .as_ref()
             .map_or_else(String::new, |current| current.operation.call.to_string());
-        let mut awaited: Vec<Rank> = self.awaited().collect();
+        let mut awaited: Vec<Rank> = self.awaited().map(|(_, peer)| peer).collect();
         awaited.sort_unstable();
         awaited.dedup();
         let awaited = awaited.iter().map(Rank::to_string).collect::<Vec<_>>().join(", ");
@@ -132,41 +152,46 @@ impl Session {
         )
     }
 
-    /// The peers that a live step waits for.
-    fn awaited(&self) -> impl Iterator<Item = Rank> + '_ {
+    /// The peers that a live step waits for, each with the step's place in the plan.
+    fn awaited(&self) -> impl Iterator<Item = (u64, Rank)> + '_ {
         self.window.iter().filter_map(|live| match live.step {
             Step::Send { peer, .. } | Step::Recv { peer, .. } | Step::RecvReduce { peer, .. } => {
                 let dialing = self.links[live.link].state != LinkState::Up;
                 let moving = matches!(live.phase, Phase::Receiving | Phase::Sending);
-                (dialing || moving).then_some(peer)
+                (dialing || moving).then_some((live.order, peer))
             }
             _ => None,
         })
     }
 
-    /// The rank at the end of the chain of waits, as far as the peers' reports show: a peer that
-    /// has not said that it is stuck itself, else the one that such a peer blames.
+    /// The rank at the end of the chain of waits, as far as the peers' reports show: the one that
+    /// the earliest waiting step waits for, or whom that one blames if it is stuck itself.
+    ///
+    /// The earliest, because the steps of a plan have one order over all ranks: such a chain leads
+    /// to ever earlier steps and cannot close on itself, as hearsay about any of the peers can.
     pub(super) fn blame(&self) -> Option<Rank> {
         let sequence = self.current.as_ref()?.sequence;
-        let mut second_hand = None;
-        for peer in self.awaited() {
-            let report =
-                self.links.iter().find(|link| link.peer == peer).and_then(|link| link.report);
-            match report {
-                Some(report)
-                    if report.sequence <= sequence && report.blame != self.settings.rank =>
-                {
-                    second_hand = Some(report.blame);
-                }
-                Some(_) => second_hand = second_hand.or(Some(peer)),
-                None => return Some(peer),
-            }
+        let (_, peer) = self.awaited().min()?;
+        let report = self.links.iter().find(|link| link.peer == peer).and_then(|link| link.report);
+        let believed = report.filter(|report| {
+            report.sequence <= sequence
+                && report.blame != self.settings.rank
+                && self.now_ns.saturating_sub(report.heard_ns) <= REPORT_VALID_NS
+        });
+        Some(believed.map_or(peer, |report| report.blame))
+    }
+
+    /// After news of a peer: if this rank has said whom it blames, and blames another now, it says
+    /// so again without waiting, so that the end of a long chain is known at once.
+    pub(super) fn tell_changed_blame(&mut self) {
+        if self.watch.told.is_some() && self.watch.told != self.blame() {
+            self.tell_stalled();
         }
-        second_hand
     }
 
     fn tell_stalled(&mut self) {
         let (Some(current), Some(blame)) = (&self.current, self.blame()) else { return };
+        self.watch.told = Some(blame);
         for link in self.links.iter() {
             self.outbox.push_back(Action::Control {
                 to: Audience::Rank(link.peer),

@@ -34,6 +34,8 @@ pub(super) enum Phase {
 /// One live step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Live {
+    /// How many steps were taken in before it: the order of the plan.
+    pub(super) order: u64,
     pub(super) step: Step,
     pub(super) link: LinkIndex,
     /// The frame's number on its link and direction within the operation.
@@ -54,6 +56,8 @@ pub(super) struct Window {
     used: u64,
     /// Slots that may be able to go on.
     attention: u64,
+    /// Steps taken in so far.
+    admitted: u64,
     /// Slots there are, as a mask.
     room: u64,
 }
@@ -61,6 +65,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(look_ahead: usize) -> Self {
         let empty = Live {
+            order: 0,
             step: Step::Reduce { with: NOWHERE, into: NOWHERE, finish: Finish::Keep },
             link: 0,
             frame: 0,
@@ -72,7 +77,13 @@ impl Window {
             behind: 0,
         };
         let room = if look_ahead >= 64 { u64::MAX } else { (1 << look_ahead) - 1 };
-        Window { slots: Box::new([empty; LOOK_AHEAD_MAX]), used: 0, attention: 0, room }
+        Window {
+            slots: Box::new([empty; LOOK_AHEAD_MAX]),
+            used: 0,
+            attention: 0,
+            admitted: 0,
+            room,
+        }
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -106,6 +117,7 @@ impl Window {
             }
         }
         self.slots[index] = Live {
+            order: self.admitted,
             step,
             link,
             frame: 0,
@@ -116,6 +128,7 @@ impl Window {
             conflicts,
             behind: 0,
         };
+        self.admitted += 1;
         self.used |= 1 << index;
         self.attention |= 1 << index;
         Slot(index as u8)

@@ -42,12 +42,21 @@ pub struct Calling {
     pub replace: Option<Replace>,
     /// What a rank calls instead: a mistake of its user.
     pub mistake: Option<fn(Rank, Params) -> Params>,
+    /// Whether a rank refuses the call before it touches anything.
+    pub refused: Option<fn(Rank) -> bool>,
 }
 
 impl Calling {
     /// A call with the plan that belongs to it.
     pub const fn new(params: Params, in_place: bool) -> Self {
-        Calling { params, in_place, alias_hidden: false, replace: None, mistake: None }
+        Calling {
+            params,
+            in_place,
+            alias_hidden: false,
+            replace: None,
+            mistake: None,
+            refused: None,
+        }
     }
 
     /// What this rank calls.
@@ -83,6 +92,8 @@ pub enum Fault {
     Crash(Rank),
     /// A rank stands still, its links open.
     Freeze(Rank),
+    /// A rank's user gives up.
+    Abort(Rank),
 }
 
 impl Scenario {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::network::Network;
 use super::queue::{Event, Queue, Random};
 use super::rank::{Landing, Member, Work};
-use super::{Failure, Fault, Report, Scenario, Violation};
+use super::{Calling, Failure, Fault, Report, Scenario, Violation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Plan, build};
+use crate::plan::{Params, Plan, build};
 use crate::session::{Operation, Session, Settings};
 use crate::types::Rank;
 use crate::wire::control::ControlReader;
@@ -50,7 +50,8 @@ impl<'a> World<'a> {
             queue.push(Event::Call { rank });
         }
         let orders = vec![None; scenario.calls.len()];
-        let faulty = scenario.calls.iter().any(|calling| calling.mistake.is_some());
+        let odd = |calling: &Calling| calling.mistake.is_some() || calling.refused.is_some();
+        let faulty = scenario.calls.iter().any(odd);
         World {
             scenario,
             random,
@@ -69,7 +70,7 @@ impl<'a> World<'a> {
             while let Some(event) = self.queue.pop(&mut self.random) {
                 self.happen(event)?;
                 self.events += 1;
-                self.go_wrong();
+                self.go_wrong()?;
             }
             if !self.wait() {
                 break;
@@ -93,14 +94,20 @@ impl<'a> World<'a> {
     }
 
     /// Does what should go wrong, once it is time.
-    fn go_wrong(&mut self) {
-        let Some((after, fault)) = self.scenario.fault else { return };
+    fn go_wrong(&mut self) -> Result<(), Failure> {
+        let Some((after, fault)) = self.scenario.fault else { return Ok(()) };
         if self.events < after || self.faulty {
-            return;
+            return Ok(());
         }
         match fault {
             // Before any link is up it waits for one.
             Fault::Cut => self.faulty = self.network.cut(&mut self.random, &mut self.queue),
+            Fault::Abort(rank) => {
+                self.faulty = true;
+                let error = Error::new(ErrorKind::Aborted, "somebody lost patience");
+                self.member(rank).session.abort(error);
+                self.pump(rank)?;
+            }
             Fault::Freeze(rank) => {
                 self.faulty = true;
                 self.member(rank).dead = true;
@@ -116,6 +123,7 @@ impl<'a> World<'a> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Nothing can happen now: lets the time pass until something is due. `false` if nothing is.
@@ -245,6 +253,9 @@ impl<'a> World<'a> {
         let index = self.members[rank as usize].called();
         let Some(calling) = self.scenario.calls.get(index as usize) else { return Ok(()) };
         let params = calling.params_of(rank);
+        if calling.refused.is_some_and(|refused| refused(rank)) {
+            return self.refuse(rank, index, &params);
+        }
         let plan = build(&params, rank).expect("the scenario's parameters make a plan");
         let plan: Arc<dyn Plan> =
             calling.replace.map_or(plan.clone(), |replace| replace(rank, plan));
@@ -270,6 +281,18 @@ impl<'a> World<'a> {
         if let Err(error) = result {
             self.over(rank, index, Err(error))?;
         }
+        self.queue.push(Event::Call { rank });
+        self.pump(rank)
+    }
+
+    /// A rank refuses the call that it should make next.
+    fn refuse(&mut self, rank: Rank, index: u64, params: &Params) -> Result<(), Failure> {
+        let reason = Error::new(ErrorKind::InvalidArgument, "a buffer too short");
+        let member = self.member(rank);
+        member.scratch_lens.push(0);
+        // It fails either way: for this reason, or for what had failed before.
+        let error = member.session.refuse(params.call, &reason).err().unwrap_or(reason);
+        member.outcomes[index as usize] = Some(Err(error));
         self.queue.push(Event::Call { rank });
         self.pump(rank)
     }

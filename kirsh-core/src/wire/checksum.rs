@@ -5,7 +5,8 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-/// The checksum of one run of bytes.
+/// The checksum of one run of bytes. For the 64 bytes of a header this call of `crc-fast` is the
+/// cheapest: some 5 ns, where a `Digest` takes 9 and its general `checksum` 12.
 #[inline]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::strategies;
+use super::super::{TRAILER_BYTES, strategies};
 use super::*;
 use crate::limits::{CALL_BYTES_MAX, WORLD_SIZE_MAX};
 use crate::types::{Algorithm, Collective, DataType, ReduceOp};

@@ -14,8 +14,10 @@ pub mod key;
 mod reader;
 #[cfg(test)]
 mod strategies;
+mod stream;
 
-pub use control::{ControlReader, Message};
+pub use control::Message;
 pub use error::WireError;
 pub use header::{FrameKind, HEADER_BYTES, Header, TRAILER_BYTES};
 pub use key::plan_key;
+pub use stream::ControlReader;

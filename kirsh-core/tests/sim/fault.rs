@@ -5,7 +5,7 @@ use kirsh_core::plan::Params;
 use kirsh_core::sim::{Calling, Fault, Report, Scenario};
 use kirsh_core::{Algorithm, Call, Error, ErrorKind, Rank, ReduceOp};
 
-use super::{calls, params, seeds, simulate, worlds};
+use super::{calls, params, params as params_of, seeds, simulate, worlds};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -103,7 +103,6 @@ fn a_frozen_rank_is_named_by_every_other_when_time_is_up() {
 #[test]
 fn different_calls_are_an_error_on_every_rank_within_a_second() {
     let test = "different_calls_are_an_error_on_every_rank_within_a_second";
-    let odd = |rank: Rank, params: &Params| rank == params.world / 2;
     let mistakes: [fn(Rank, Params) -> Params; 3] = [
         |rank, params| {
             let count = params.call.count + u64::from(rank == params.world / 2);
@@ -114,7 +113,7 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
             Params { call: Call { root, ..params.call }, ..params }
         },
         |rank, params| {
-            let other = super::params(params.world, Algorithm::Dissemination, ReduceOp::Sum, 0, 0);
+            let other = params_of(params.world, Algorithm::Dissemination, ReduceOp::Sum, 0, 0);
             if rank == params.world / 2 { other } else { params }
         },
     ];
@@ -124,14 +123,15 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
                 let count = if *algorithm == Algorithm::Dissemination { 0 } else { 40 };
                 let right = Calling::new(params(world, *algorithm, ReduceOp::Sum, 0, count), true);
                 let mistaken = mistake(world / 2, right.params);
-                assert!(odd(world / 2, &right.params));
                 if mistaken == right.params {
                     continue;
                 }
                 for seed in seeds(4) {
                     let wrong = Calling { mistake: Some(*mistake), ..right.clone() };
-                    // Whoever was through with the first in time hears of it in the second.
-                    let mut scenario = Scenario::new(world, vec![wrong, right.clone()], seed);
+                    // Whoever is through with the first in time hears of it in the second.
+                    let barrier = params(world, Algorithm::Dissemination, ReduceOp::Sum, 0, 0);
+                    let calls = vec![wrong, Calling::new(barrier, false)];
+                    let mut scenario = Scenario::new(world, calls, seed);
                     scenario.timeout_ns = 10 * SECOND_NS;
                     let report = simulate(test, &scenario);
                     let place =
@@ -143,6 +143,62 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn an_abort_reaches_every_rank() {
+    let test = "an_abort_reaches_every_rank";
+    for world in worlds(2..14) {
+        for seed in seeds(10) {
+            let rank = (seed % u64::from(world)) as Rank;
+            let scenario = Scenario::new(world, some_calls(world), seed);
+            let report = simulate_with(test, scenario, Fault::Abort(rank));
+            let causes = causes(&report);
+            for error in causes.iter().flatten() {
+                assert_eq!(error.kind(), ErrorKind::Aborted, "{error}");
+            }
+            let over = |outcomes: &Vec<_>| matches!(outcomes[rank as usize], Some(Ok(())));
+            assert!(causes[rank as usize].is_some() || report.outcomes.iter().all(over));
+        }
+    }
+}
+
+/// A call that some ranks refuse, then a barrier. What every rank got out of each.
+fn simulate_refusal(test: &str, world: u32, seed: u64, refused: fn(Rank) -> bool) -> Report {
+    let call =
+        |algorithm, count| Calling::new(params(world, algorithm, ReduceOp::Sum, 0, count), false);
+    let refused = Calling { refused: Some(refused), ..call(Algorithm::Ring, 40) };
+    let calls = vec![refused, call(Algorithm::Dissemination, 0)];
+    simulate(test, &Scenario::new(world, calls, seed))
+}
+
+#[test]
+fn a_refused_call_fails_on_every_rank_with_the_reason() {
+    let test = "a_refused_call_fails_on_every_rank_with_the_reason";
+    for world in worlds(2..14) {
+        for seed in seeds(10) {
+            let report = simulate_refusal(test, world, seed, |rank| rank == 1);
+            for (rank, outcome) in report.outcomes[0].iter().enumerate().filter(|(at, _)| *at != 1)
+            {
+                let Some(Err(error)) = outcome else { panic!("rank {rank} got {outcome:?}") };
+                assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+                assert_eq!(error.peer(), Some(1), "{error}");
+                assert!(error.message().contains("a buffer too short"), "{error}");
+            }
+            assert!(report.outcomes[1].iter().all(|outcome| matches!(outcome, Some(Err(_)))));
+        }
+    }
+}
+
+#[test]
+fn a_call_that_every_rank_refuses_poisons_nothing() {
+    let test = "a_call_that_every_rank_refuses_poisons_nothing";
+    for world in worlds(2..14) {
+        for seed in seeds(10) {
+            let report = simulate_refusal(test, world, seed, |_| true);
+            assert!(report.outcomes[1].iter().all(|outcome| matches!(outcome, Some(Ok(())))));
         }
     }
 }

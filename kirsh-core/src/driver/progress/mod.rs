@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, Sender};
 pub(crate) use roll::Roll;
 
 use super::baton::Bell;
-use super::choose::DriverKind;
+use super::choose::Choice;
 use super::clock::now_ns;
 use super::doorbell::Doorbell;
 use super::fork::{self, Fd};
@@ -155,7 +155,7 @@ mod token {
 }
 
 /// Starts the progress thread. It ends after [`Request::Leave`].
-pub(crate) fn start(facts: Arc<Facts>, listeners: Vec<Fd>, driver: DriverKind) -> Result<Handle> {
+pub(crate) fn start(facts: Arc<Facts>, listeners: Vec<Fd>, driver: Arc<Choice>) -> Result<Handle> {
     let (requests, queue) = crossbeam_channel::unbounded();
     let (born, ready) = crossbeam_channel::bounded(1);
     let name = format!("kirsh-{}", facts.rank);
@@ -163,7 +163,7 @@ pub(crate) fn start(facts: Arc<Facts>, listeners: Vec<Fd>, driver: DriverKind) -
         .name(name)
         .spawn(move || {
             fork::block_all_signals_in_this_thread();
-            match ThreadIo::new(driver) {
+            match ThreadIo::new(&driver) {
                 Ok(own) => {
                     let _ = born.send(Ok(Arc::clone(&own.bell)));
                     Progress::new(own, queue, facts, listeners).run();

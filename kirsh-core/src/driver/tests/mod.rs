@@ -44,10 +44,24 @@ use on_both_drivers;
 /// The constructor of the ring driver, or nothing where this machine forbids io_uring.
 fn uring() -> Option<fn() -> io::Result<UringIo>> {
     match setup::probe() {
-        Ok(_) => Some(UringIo::new),
+        Ok(_) => Some(|| patiently(UringIo::new)),
         Err(reason) => {
             eprintln!("not tested, since io_uring cannot be used here: {reason}");
             None
+        }
+    }
+}
+
+/// Waits for locked memory if it must: the kernel gives back that of a closed ring a little later,
+/// and a plain user may have little.
+fn patiently(open: impl Fn() -> io::Result<UringIo>) -> io::Result<UringIo> {
+    let until_ns = now_ns() + PATIENCE_NS;
+    loop {
+        match open() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && now_ns() < until_ns => {
+                std::thread::yield_now();
+            }
+            opened => return opened,
         }
     }
 }

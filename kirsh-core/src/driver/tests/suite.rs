@@ -25,7 +25,7 @@ on_both_drivers!(
 
 /// A ring without the newest so many features.
 fn older<const LEFT_OFF: usize>() -> io::Result<UringIo> {
-    UringIo::new_without(LEFT_OFF)
+    patiently(|| UringIo::new_without(LEFT_OFF))
 }
 
 #[test]

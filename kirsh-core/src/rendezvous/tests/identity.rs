@@ -47,11 +47,14 @@ fn local_rank_and_size_come_from_the_source_of_the_rank() {
     assert_eq!((found.local_rank, found.local_size), (Some(0), Some(3)));
 }
 
+/// Arguments, variables, and what the error must say.
+type Case<'a> = (Arguments, Vec<(&'a str, &'a str)>, [&'a str; 3]);
+
 #[test]
 fn half_an_answer_is_an_error_that_says_what_is_missing_and_where() {
     let full = [("RANK", "0"), ("WORLD_SIZE", "2")];
     let with = |extra| [&full[..], &[extra]].concat();
-    let cases: [(Arguments, Vec<(&str, &str)>, [&str; 3]); 6] = [
+    let cases: [Case<'_>; 6] = [
         (given(Some(1), None), full.into(), ["the arguments", "rank = 1", "no world_size"]),
         (given(None, Some(4)), full.into(), ["the arguments", "world_size = 4", "no rank"]),
         (

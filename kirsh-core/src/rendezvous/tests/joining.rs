@@ -1,10 +1,14 @@
 //! All ranks get the same table, or the same reason.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{PLENTY, Place, joiner, joiners, meet, soon, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::{Joiner, Patience, Table, join, linger};
+
+/// A deadline that is meant to pass, yet not before all threads of a test have started.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Asserts that every rank failed, in this way, with one text that has all of these parts.
 fn all_failed(outcomes: &[Result<Table>], kind: ErrorKind, parts: &[&str]) {
@@ -32,7 +36,7 @@ fn all_ranks_get_the_same_table_with_what_each_published() {
             assert_eq!(member, &me.member());
         }
         assert_eq!(tables[0].handout, b"from 0");
-        assert_eq!(tables[0].local(3), (3, 5));
+        assert_eq!(tables[0].local(3), Some((3, 5)));
         assert_eq!(tables[0].secret.secret().len(), 64, "rank 0 draws a secret");
     }
 }
@@ -51,7 +55,7 @@ fn the_jobs_token_becomes_the_secret_and_does_not_travel() {
         for table in meet(&place, &ranks, PLENTY) {
             let table = table.unwrap();
             assert_eq!(table.secret, secret);
-            assert_eq!(table.local(2), (0, 1));
+            assert_eq!(table.local(2), Some((0, 1)));
         }
         let store = place.store(&ranks[0]).unwrap();
         for key in ["meta", "record/0", "record/1", "verdict"] {
@@ -229,16 +233,72 @@ fn the_deadline_names_the_ranks_that_did_not_come_on_every_rank() {
         let mut ranks = joiners(5);
         ranks.remove(4);
         ranks.remove(2);
-        let outcomes = meet(&place, &ranks, Duration::from_millis(300));
+        let outcomes = meet(&place, &ranks, SHORT);
         let parts = ["ranks 2, 4 of 5 did not come", "KIRSH_JOIN_TIMEOUT"];
         all_failed(&outcomes, ErrorKind::Timeout, &parts);
     }
 }
 
+/// Keeps the messages of warnings.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text<'a>(&'a mut Vec<String>);
+        impl tracing::field::Visit for Text<'_> {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push(format!("{value:?}"));
+            }
+        }
+        event.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_warning_names_the_late_ranks_before_the_deadline() {
+    let warnings = Arc::new(Warnings::default());
+    let place = Place::tcp(None);
+    let mut ranks = joiners(4);
+    ranks[0].warn_after = Some(Duration::ZERO);
+    let store = place.store(&ranks[0]).unwrap();
+    let late = std::thread::scope(|scope| {
+        let others = scope.spawn(|| meet(&place, &ranks[1..3], PLENTY));
+        for rank in 1..3 {
+            store.wait(&format!("kirsh/0/record/{rank}"), soon()).unwrap().unwrap();
+        }
+        let first = tracing::subscriber::with_default(warnings.clone(), || {
+            // Beyond one look at the store, after which it warns.
+            join(&*store, &ranks[0], Instant::now() + SHORT)
+        });
+        others.join().unwrap();
+        first
+    });
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
+    let warnings = warnings.0.lock().unwrap();
+    assert!(warnings[0].contains("rank 3 of 4 to join"), "{:?}", warnings);
+}
+
 #[test]
 fn a_missing_rank_0_is_named_as_well() {
     for place in Place::both(None) {
-        let outcomes = meet(&place, &joiners(3)[1..], Duration::from_millis(300));
+        let outcomes = meet(&place, &joiners(3)[1..], SHORT);
         all_failed(&outcomes, ErrorKind::Timeout, &["rank 0 of 3 did not come"]);
     }
 }
@@ -247,7 +307,7 @@ fn a_missing_rank_0_is_named_as_well() {
 fn whoever_comes_after_the_end_learns_how_it_ended() {
     for place in Place::both(None) {
         let ranks = joiners(3);
-        let early = meet(&place, &ranks[..2], Duration::from_millis(200));
+        let early = meet(&place, &ranks[..2], SHORT);
         all_failed(&early, ErrorKind::Timeout, &["rank 2"]);
         let late = meet(&place, &ranks[2..], PLENTY);
         assert_eq!(

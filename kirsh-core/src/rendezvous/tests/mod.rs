@@ -40,7 +40,7 @@ fn env(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> + use<> {
     move |name| map.get(name).cloned()
 }
 
-/// A directory of its own, gone with this value.
+/// A path of its own, for a directory or a file, gone with this value.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -52,7 +52,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0).or_else(|_| std::fs::remove_file(&self.0));
     }
 }
 
@@ -103,6 +103,7 @@ fn joiner(rank: u32, world_size: u32) -> Joiner {
         addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 2000 + rank as u16))],
         table_hash: 5,
         handout: format!("from {rank}").into_bytes(),
+        warn_after: None,
         token: None,
     }
 }

@@ -36,11 +36,11 @@ fn run(rendezvous: &Rendezvous, world_size: u32) {
                 let opened = open(rendezvous, &who, "job", None, false, soon()).unwrap();
                 let serves = matches!(rendezvous, Rendezvous::Tcp { .. }) && me.rank == 0;
                 assert_eq!(opened.server.is_some(), serves);
-                let table = join(&*opened.store, &me, soon()).unwrap();
-                assert_eq!(table.ranks.len(), world_size as usize);
+                let outcome = join(&*opened.store, &me, soon());
                 if me.rank == 0 {
-                    opened.linger(0, world_size);
+                    opened.linger(&me, &outcome);
                 }
+                assert_eq!(outcome.unwrap().ranks.len(), world_size as usize);
             });
         }
     });
@@ -60,6 +60,18 @@ fn a_directory_serves_one_run_after_the_other() {
     for _ in 0..3 {
         run(&Rendezvous::File(scratch.0.clone()), 3);
     }
+}
+
+#[test]
+fn a_directory_serves_the_next_run_also_after_one_that_failed() {
+    let scratch = Scratch::new();
+    let rendezvous = Rendezvous::File(scratch.0.clone());
+    let me = &joiners(2)[0];
+    let opened = open(&rendezvous, &identity(0, 2), "job", None, false, soon()).unwrap();
+    let outcome = join(&*opened.store, me, Instant::now());
+    assert_eq!(outcome.as_ref().unwrap_err().kind(), ErrorKind::Timeout);
+    opened.linger(me, &outcome);
+    run(&rendezvous, 2);
 }
 
 #[test]

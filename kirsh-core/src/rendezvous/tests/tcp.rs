@@ -13,7 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::rendezvous::tcp_client::{Client, Shop};
 use crate::rendezvous::tcp_store::Greeting;
-use crate::rendezvous::tcp_wire::{Answer, FRONT_BYTES, Hello, Request, RequestHeader};
+use crate::rendezvous::tcp_wire::{
+    Answer, FRONT_BYTES, Hello, ReplyHeader, Request, RequestHeader, Status,
+};
 use crate::rendezvous::{Patience, Store, TcpServer, TcpStore};
 use crate::wire::auth::Token;
 
@@ -172,6 +174,20 @@ fn a_client_that_does_not_read_its_replies_delays_nobody() {
 }
 
 #[test]
+fn a_wait_is_answered_when_the_value_comes_and_not_at_its_end() {
+    let server = server();
+    let mut stream = let_in(&server);
+    let wait = RequestHeader { request: Request::Wait, key_len: 1, value_len: 0, argument: 60_000 };
+    stream.write_all(&[&wait.encode()[..], b"k"].concat()).unwrap();
+    assert_serves(&server);
+    connect(&server, &GREETING).unwrap().set("k", b"v").unwrap();
+    let mut reply = [0; 17];
+    stream.read_exact(&mut reply).unwrap();
+    let header = ReplyHeader::decode(reply.first_chunk().unwrap()).unwrap();
+    assert_eq!((header.status, header.value_len, reply[16]), (Status::Done, 1, b'v'));
+}
+
+#[test]
 fn a_client_that_asks_again_while_it_waits_is_dropped() {
     let server = server();
     let mut stream = let_in(&server);
@@ -240,7 +256,7 @@ fn giving_up_says_where_what_was_tried_and_why_it_failed() {
     let error = TcpStore::connect("127.0.0.1", port, &GREETING, until).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Rendezvous);
     let place = format!("127.0.0.1:{port}");
-    for part in ["no store at", &place, "refused", "0.1 s", "KIRSH_RENDEZVOUS"] {
+    for part in ["no store at", &place, "refused", " within ", "KIRSH_RENDEZVOUS"] {
         assert!(error.message().contains(part), "{part:?} is missing in: {error}");
     }
 }
@@ -321,6 +337,24 @@ fn a_server_that_does_not_know_the_token_is_not_believed_and_gets_no_proof() {
         assert_eq!(error.kind(), ErrorKind::Authentication);
         assert_eq!(impostor.join().unwrap(), [0; 32], "no proof for a stranger");
     });
+}
+
+#[test]
+fn a_client_that_claims_to_have_a_token_and_does_not_is_not_let_in() {
+    let secret = token("the-token-of-the-job");
+    let server = TcpServer::bind(any_port(), "job", Some(secret)).unwrap();
+    let mut stream = raw(&server);
+    stream.write_all(&Hello { has_token: true, ..hello("job") }.encode()).unwrap();
+    stream.write_all(&[0; 32]).unwrap();
+    let set = RequestHeader { request: Request::Set, key_len: 1, value_len: 0, argument: 0 };
+    stream.write_all(&[&set.encode()[..], b"k"].concat()).unwrap();
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).unwrap();
+    let first = FRONT_BYTES + Answer::read_front(heard.first_chunk().unwrap()).unwrap().1;
+    let last = Answer::decode(&heard[first + FRONT_BYTES..], 1).unwrap();
+    assert!(last.refusal.contains("its token is not the store's"), "{}", last.refusal);
+    let greeting = Greeting { token: Some(&token("the-token-of-the-job")), ..GREETING };
+    assert_eq!(connect(&server, &greeting).unwrap().get("k").unwrap(), None);
 }
 
 #[test]

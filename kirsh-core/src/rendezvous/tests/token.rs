@@ -38,7 +38,6 @@ fn a_written_file_is_for_its_owner_and_reads_back() {
     let error = write_file(&path.0, &generate().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::System, "a file is never written over");
     assert_eq!(fs::read(&path.0).unwrap(), before);
-    fs::remove_file(&path.0).unwrap();
 }
 
 #[test]
@@ -51,7 +50,6 @@ fn a_file_that_others_may_read_is_refused_with_what_to_do() {
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.message().contains("chmod 600"), "{error}");
     }
-    fs::remove_file(&path.0).unwrap();
 }
 
 #[test]
@@ -66,7 +64,6 @@ fn a_file_that_holds_no_token_or_is_missing_is_an_error_that_names_it() {
     assert!(error.message().contains("16 to 256"), "{error}");
     fs::write(&path.0, "x".repeat(100_000)).unwrap();
     assert!(read_file(&path.0).is_err());
-    fs::remove_file(&path.0).unwrap();
 }
 
 #[test]

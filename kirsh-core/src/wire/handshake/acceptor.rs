@@ -1,7 +1,7 @@
 //! The side that was dialled.
 
 use super::message::{Challenge, Message};
-use super::transport::Transport;
+use super::transport::{Received, Transport};
 use super::{Established, Hello, Local, State, terms};
 use crate::error::{Error, ErrorKind};
 use crate::wire::WireError;
@@ -56,7 +56,7 @@ impl Acceptor {
             taken += more;
             let result = match result {
                 Ok(None) => Ok(()),
-                Ok(Some((message, bytes))) => self.handle(message, bytes),
+                Ok(Some(Received { message, bytes })) => self.handle(message, bytes),
                 Err(error) => Err(self.broken(error)),
             };
             if let Err(error) = result {

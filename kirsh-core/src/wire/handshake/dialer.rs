@@ -1,7 +1,7 @@
 //! The side that opened the connection.
 
 use super::message::{Challenge, Message, Versions};
-use super::transport::Transport;
+use super::transport::{Received, Transport};
 use super::{Established, Hello, Local, State, terms};
 use crate::error::{Error, ErrorKind};
 use crate::limits::{JOB_ID_MAX, WORLD_SIZE_MAX};
@@ -55,7 +55,7 @@ impl Dialer {
             taken += more;
             let result = match result {
                 Ok(None) => Ok(()),
-                Ok(Some((message, bytes))) => self.handle(message, bytes),
+                Ok(Some(Received { message, bytes })) => self.handle(message, bytes),
                 Err(error) => Err(self.broken(error)),
             };
             if let Err(error) = result {

@@ -30,6 +30,13 @@ pub(super) fn seal(message: &Message) -> Vec<u8> {
     bytes
 }
 
+/// A message from the peer.
+pub(super) struct Received {
+    pub(super) message: Message,
+    /// All of it as it travelled, which is what proofs cover.
+    pub(super) bytes: Vec<u8>,
+}
+
 /// The two directions of one machine.
 #[derive(Debug, Default)]
 pub(super) struct Transport {
@@ -76,10 +83,7 @@ impl Transport {
 
     /// Takes bytes up to the end of the current message. Gives how many were taken, and the whole
     /// message as it came once it is complete.
-    pub(super) fn receive(
-        &mut self,
-        bytes: &[u8],
-    ) -> (usize, Result<Option<(Message, Vec<u8>)>, WireError>) {
+    pub(super) fn receive(&mut self, bytes: &[u8]) -> (usize, Result<Option<Received>, WireError>) {
         let mut taken = 0;
         while taken < bytes.len() {
             let wants = match self.wants() {
@@ -101,7 +105,7 @@ impl Transport {
     }
 
     /// The message, if the piece just taken ended it and not merely its envelope.
-    fn complete(&mut self) -> Result<Option<(Message, Vec<u8>)>, WireError> {
+    fn complete(&mut self) -> Result<Option<Received>, WireError> {
         let Some((envelope, _)) = self.incoming.split_first_chunk::<ENVELOPE_BYTES>() else {
             return Ok(None);
         };
@@ -110,8 +114,8 @@ impl Transport {
         if self.incoming.len() < whole {
             return Ok(None);
         }
-        let message = std::mem::take(&mut self.incoming);
-        Ok(Some((open(&message)?, message)))
+        let bytes = std::mem::take(&mut self.incoming);
+        Ok(Some(Received { message: open(&bytes)?, bytes }))
     }
 }
 

@@ -1,0 +1,543 @@
+/* Kirsh: collectives between ordinary Linux machines on ordinary Ethernet.
+ *
+ *     #include <kirsh.h>
+ *
+ *     kirsh_comm_t *comm;
+ *     if (kirsh_comm_create(NULL, &comm) != KIRSH_OK) {
+ *         fprintf(stderr, "%s\n", kirsh_last_error());
+ *         return 1;
+ *     }
+ *     float gradient[1000] = {...};
+ *     kirsh_status_t status = kirsh_allreduce(comm, gradient, gradient, 1000, KIRSH_FLOAT32, KIRSH_SUM,
+ *                                             NULL, NULL);
+ *     ...
+ *     kirsh_comm_destroy(comm);
+ *
+ * Build with `cc trainer.c $(pkg-config --cflags --libs kirsh)` or CMake's Kirsh::kirsh; start with
+ * `kirsh run -n 4 -- ./a.out`, any launcher that sets RANK and WORLD_SIZE, or by hand.
+ *
+ * Threads    Any thread may call anything; calls on one communicator run in the order in which they
+ *            were made and must match across ranks; kirsh_comm_abort() may overlap all of them.
+ *
+ * Collective Every rank makes the same calls in the same order with the same count, dtype, op and
+ *            root. Where they differ, every rank gets KIRSH_MISMATCH and hears who called what.
+ *
+ * Blocking   A collective whose work_out is NULL blocks until it is over. With a work_out it starts,
+ *            returns at once, and the handle written there says when it is over.
+ *
+ * Buffers    belong to the library from the call until it is over: when a blocking call has returned,
+ *            whatever it returned, or when kirsh_work_wait() or kirsh_work_test() has returned anything
+ *            but KIRSH_PENDING. Until then an output is neither read nor written, an input not written.
+ *            After a failure of the communicator the contents of its outputs are undefined. Buffers
+ *            need no alignment and no registration.
+ *
+ * In place   send == recv is an all-reduce in place. Buffers that overlap in any other way are refused.
+ *
+ * Handles    What a function hands out you destroy, once: kirsh_comm_create() with
+ *            kirsh_comm_destroy(), a work_out with kirsh_work_destroy(). No other call may be using a
+ *            handle while it is destroyed. NULL is a fine thing to destroy and an error elsewhere.
+ *
+ * Errors     Functions return a status, and write their outputs only where it is KIRSH_OK. What went
+ *            wrong is kept for each thread: kirsh_last_error() is the text, kirsh_error_info() the
+ *            parts. Its scope says what is left: the communicator goes on (KIRSH_SCOPE_CALL), or it is
+ *            over on all ranks and every later call returns the first cause
+ *            (KIRSH_SCOPE_COMMUNICATOR). No Rust panic and no C++ exception comes out of the library.
+ *
+ * Refusals   A collective that this process cannot even start (an unknown dtype, overlapping buffers)
+ *            touches no buffer and returns KIRSH_INVALID_ARGUMENT or KIRSH_UNSUPPORTED. It still counts
+ *            as one call, and the peers, who wait for it, get KIRSH_REFUSED with the reason.
+ *
+ * Deadlines  Every operation has one. Timeouts are nanoseconds: 0 is the default, KIRSH_FOREVER none.
+ *
+ * Fork       In a forked child every handle is dead: calls return KIRSH_FORKED. Create a communicator
+ *            after the fork.
+ *
+ * Structs    begin with their size, so that old programs meet new libraries: start from the _INIT
+ *            macros, which set it, and never reorder. docs/ABI.md has the whole promise.
+ *
+ * C++ has kirsh.hpp, on top of this: RAII, spans, exceptions.
+ *
+ * Made by cbindgen from kirsh-ffi/src: change it there, then KIRSH_BLESS=1 cargo test -p kirsh-ffi.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+
+#ifndef KIRSH_H
+#define KIRSH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// The release that this header belongs to; kirsh_version() names the one that is loaded. 
+#define KIRSH_VERSION_MAJOR 0
+
+#define KIRSH_VERSION_MINOR 1
+
+#define KIRSH_VERSION_PATCH 0
+
+// A timeout that never runs out.
+#define KIRSH_FOREVER INT64_MAX
+
+// What became of a call. Numbers are never reused or changed; new ones may be added, so treat one
+// you do not know as a failure.
+//
+// kirsh_error_info() tells how far a failure reaches (kirsh_scope_t). As a rule: INVALID_ARGUMENT,
+// UNSUPPORTED and CONFIGURATION leave the communicator usable where every rank refuses alike; where
+// others went ahead they are told, get REFUSED, and the communicator is over. TIMEOUT, PEER_LOST,
+// MISMATCH, REFUSED, CORRUPT, PROTOCOL, ABORTED, INTERRUPTED and INTERNAL end the communicator: later
+// calls return the first cause, and the contents of the buffers are undefined. RENDEZVOUS and
+// AUTHENTICATION come from kirsh_comm_create() alone, which then has made nothing. FORKED and CLOSED
+// say that this handle cannot be used here any more.
+enum kirsh_status_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Done.
+    KIRSH_OK = 0,
+    // Not an error: the operation goes on and the buffers are still lent.
+    KIRSH_PENDING = 1,
+    // An argument that could never have worked: null, overlapping, out of range.
+    KIRSH_INVALID_ARGUMENT = 2,
+    // A valid wish that this build, machine or type cannot fulfil.
+    KIRSH_UNSUPPORTED = 3,
+    // A deadline passed.
+    KIRSH_TIMEOUT = 4,
+    // A peer died, left while it was needed, or fell silent.
+    KIRSH_PEER_LOST = 5,
+    // Ranks called different things.
+    KIRSH_MISMATCH = 6,
+    // A peer refused the call that this rank made; its reason is in the message.
+    KIRSH_REFUSED = 7,
+    // A checksum did not fit.
+    KIRSH_CORRUPT = 8,
+    // A peer sent what the protocol does not allow.
+    KIRSH_PROTOCOL = 9,
+    // Somebody called kirsh_comm_abort().
+    KIRSH_ABORTED = 10,
+    // A signal asked the blocking call to stop.
+    KIRSH_INTERRUPTED = 11,
+    // The ranks did not find together.
+    KIRSH_RENDEZVOUS = 12,
+    // A token or job id did not fit.
+    KIRSH_AUTHENTICATION = 13,
+    // The operating system refused: memory, descriptors, a forbidden call.
+    KIRSH_SYSTEM = 14,
+    // The handle was made before a fork and used in the child.
+    KIRSH_FORKED = 15,
+    // The handle was used after it was closed.
+    KIRSH_CLOSED = 16,
+    // A setting in the environment or the configuration is missing or malformed.
+    KIRSH_CONFIGURATION = 17,
+    // A defect of the library itself.
+    KIRSH_INTERNAL = 18,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum kirsh_status_t kirsh_status_t;
+#else
+typedef int32_t kirsh_status_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// The type of one element of a buffer. Numbers are never reused or changed.
+enum kirsh_dtype_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Bytes of no stated meaning: they can be moved, not reduced.
+    KIRSH_BYTE = 0,
+    // One byte, C's bool: zero is false and anything else is true.
+    KIRSH_BOOL = 1,
+    KIRSH_INT8 = 2,
+    KIRSH_UINT8 = 3,
+    KIRSH_INT16 = 4,
+    KIRSH_UINT16 = 5,
+    KIRSH_INT32 = 6,
+    KIRSH_UINT32 = 7,
+    KIRSH_INT64 = 8,
+    KIRSH_UINT64 = 9,
+    // IEEE 754 binary16; folded in binary32, rounded once.
+    KIRSH_FLOAT16 = 10,
+    // The upper half of a binary32; folded in binary32, rounded once.
+    KIRSH_BFLOAT16 = 11,
+    // C's float.
+    KIRSH_FLOAT32 = 12,
+    // C's double.
+    KIRSH_FLOAT64 = 13,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum kirsh_dtype_t kirsh_dtype_t;
+#else
+typedef int32_t kirsh_dtype_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How two elements become one. Numbers are never reused or changed.
+//
+// Integers know all but AVG and PREMUL_SUM, floats all but the bitwise and logical ones, KIRSH_BOOL
+// knows MIN, MAX and the bitwise and logical ones, KIRSH_BYTE none.
+enum kirsh_op_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Integers wrap around.
+    KIRSH_SUM = 0,
+    // Integers wrap around.
+    KIRSH_PROD = 1,
+    // The smaller; -0 is smaller than +0, and NaN wins.
+    KIRSH_MIN = 2,
+    // The larger; +0 is larger than -0, and NaN wins.
+    KIRSH_MAX = 3,
+    // The sum, divided once by the world size.
+    KIRSH_AVG = 4,
+    // Each rank's input is multiplied by that rank's own kirsh_options_t.scale, then summed.
+    KIRSH_PREMUL_SUM = 5,
+    // Bitwise and.
+    KIRSH_BAND = 6,
+    // Bitwise or.
+    KIRSH_BOR = 7,
+    // Bitwise exclusive or.
+    KIRSH_BXOR = 8,
+    // Logical and: 1 where both are nonzero, else 0.
+    KIRSH_LAND = 9,
+    // Logical or.
+    KIRSH_LOR = 10,
+    // Logical exclusive or.
+    KIRSH_LXOR = 11,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum kirsh_op_t kirsh_op_t;
+#else
+typedef int32_t kirsh_op_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How a collective is carried out. Numbers are never reused or changed.
+enum kirsh_algorithm_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // The library chooses, from the size, the type and the ranks.
+    KIRSH_ALGORITHM_AUTO = 0,
+    // Allreduce: best for large arrays.
+    KIRSH_ALGORITHM_RING = 1,
+    // Allreduce: best for small arrays.
+    KIRSH_ALGORITHM_RECURSIVE_DOUBLING = 2,
+    // Allreduce: a binomial tree towards one rank, then away from it.
+    KIRSH_ALGORITHM_TREE = 3,
+    // Broadcast: a binomial tree.
+    KIRSH_ALGORITHM_BINOMIAL = 4,
+    // Broadcast: a pipeline from rank to rank, for large arrays.
+    KIRSH_ALGORITHM_CHAIN = 5,
+    // Barrier.
+    KIRSH_ALGORITHM_DISSEMINATION = 6,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum kirsh_algorithm_t kirsh_algorithm_t;
+#else
+typedef int32_t kirsh_algorithm_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What a failure leaves unusable.
+enum kirsh_scope_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Only this call; the communicator goes on.
+    KIRSH_SCOPE_CALL = 0,
+    // One connection; the communicator may open another.
+    KIRSH_SCOPE_LINK = 1,
+    // The communicator: destroy it. Later calls on it return this same failure.
+    KIRSH_SCOPE_COMMUNICATOR = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum kirsh_scope_t kirsh_scope_t;
+#else
+typedef int32_t kirsh_scope_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How much is said. Each level includes those above it.
+enum kirsh_log_level_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    KIRSH_LOG_OFF = 0,
+    // What also comes back as a status.
+    KIRSH_LOG_ERROR = 1,
+    // What a person should look at, such as ranks that are late.
+    KIRSH_LOG_WARN = 2,
+    // Once per communicator.
+    KIRSH_LOG_INFO = 3,
+    // Once per connection or operation.
+    KIRSH_LOG_DEBUG = 4,
+    // Once per step.
+    KIRSH_LOG_TRACE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum kirsh_log_level_t kirsh_log_level_t;
+#else
+typedef int32_t kirsh_log_level_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// A group of ranks that call collectives together.
+typedef struct kirsh_comm_t kirsh_comm_t;
+
+// Where a store's callback puts its answer; valid during the callback.
+typedef struct kirsh_reply_t kirsh_reply_t;
+
+// An operation that was started. Until it is over its buffers are lent to the library.
+typedef struct kirsh_work_t kirsh_work_t;
+
+// Everything known about the last failure on this thread. Start from KIRSH_ERROR_INFO_INIT.
+typedef struct kirsh_error_info_t {
+    // sizeof(kirsh_error_info_t).
+    size_t size;
+    // KIRSH_OK where nothing has failed on this thread yet.
+    kirsh_status_t status;
+    kirsh_scope_t scope;
+    // The rank that reports the failure, which is this process's own; -1 where it had none yet.
+    int32_t rank;
+    // The rank that the failure is about; -1 where there is none.
+    int32_t peer;
+    // The number of the operation within its communicator, counted from 0; -1 where there is none.
+    int64_t sequence;
+    // The operation, such as "allreduce"; "" where there is none. Valid like kirsh_last_error().
+    const char *operation;
+    // The text of kirsh_last_error().
+    const char *message;
+} kirsh_error_info_t;
+
+// Takes one line of the log, without a line end. `user` is what kirsh_set_log() was given; the text
+// is valid during the call. Called from any thread, several at a time, also from the library's own:
+// return soon, and throw nothing. The callback may call the library, but what these calls log is lost,
+// and kirsh_set_log() itself is refused there.
+typedef void (*kirsh_log_fn)(void *user, kirsh_log_level_t level, const char *text);
+
+// A small dictionary that all ranks share, made of callbacks. Start from KIRSH_STORE_INIT and set all
+// four operations. Each returns KIRSH_OK, or any failure, which kirsh_comm_create() then reports.
+//
+// A value that was set is seen whole by every later get and wait of any rank; `add` is atomic across
+// ranks, counts a missing key from 0, and its counters read as decimal text. Callbacks come from any
+// thread, several at a time; one that waits must not keep out the others. They must throw nothing.
+typedef struct kirsh_store_t {
+    // sizeof(kirsh_store_t).
+    size_t size;
+    // Passed to every callback.
+    void *user;
+    // Writes a value, over an older one if there is one.
+    kirsh_status_t (*set)(void *user,
+                          const char *key,
+                          const void *value,
+                          size_t length,
+                          struct kirsh_reply_t *reply);
+    // Hands the value of a key to kirsh_reply_set_value(); KIRSH_PENDING where nobody has set it yet.
+    kirsh_status_t (*get)(void *user, const char *key, struct kirsh_reply_t *reply);
+    // The same, but waits for the key to be set; KIRSH_PENDING once timeout_ns has passed.
+    kirsh_status_t (*wait)(void *user,
+                           const char *key,
+                           int64_t timeout_ns,
+                           struct kirsh_reply_t *reply);
+    // Adds to a counter and writes the sum.
+    kirsh_status_t (*add)(void *user,
+                          const char *key,
+                          int64_t delta,
+                          int64_t *sum,
+                          struct kirsh_reply_t *reply);
+    // Called once, when the library needs `user` no longer: at the latest in kirsh_comm_destroy(), or
+    // before a failed kirsh_comm_create() returns. Only a `size` that is refused keeps it from being
+    // called. May be NULL.
+    void (*release)(void *user);
+} kirsh_store_t;
+
+// How to create a communicator. Start from KIRSH_CONFIG_INIT and change what you need: everything left
+// alone comes from the environment. Strings are only read during the call.
+typedef struct kirsh_config_t {
+    // sizeof(kirsh_config_t).
+    size_t size;
+    // This process's rank; -1: from the environment (RANK). Set together with world_size.
+    int32_t rank;
+    // How many ranks there are; -1: from the environment (WORLD_SIZE).
+    int32_t world_size;
+    // Where the ranks meet: "tcp://host:port", which rank 0 serves, or "file://path" in a directory
+    // that all ranks see. NULL: from the environment (KIRSH_RENDEZVOUS).
+    const char *rendezvous;
+    // A store that the ranks share already, instead of a rendezvous. NULL: none.
+    const struct kirsh_store_t *store;
+    // Keeps jobs apart that meet in one place. NULL: from the environment (KIRSH_JOB_ID).
+    const char *job_id;
+    // How long the ranks may take to find together. 0: from the environment (KIRSH_JOIN_TIMEOUT),
+    // else 300 s.
+    int64_t join_timeout_ns;
+    // How long each operation may take unless its options say otherwise. 0: from the environment
+    // (KIRSH_TIMEOUT), else 600 s.
+    int64_t timeout_ns;
+} kirsh_config_t;
+
+// What a communicator has moved so far. Start from KIRSH_STATS_INIT.
+typedef struct kirsh_stats_t {
+    // sizeof(kirsh_stats_t).
+    size_t size;
+    // Operations that have ended well.
+    uint64_t operations;
+    // Bytes of payload that were sent.
+    uint64_t bytes_sent;
+    // Bytes of payload that were received.
+    uint64_t bytes_received;
+    // Those among them that the kernel put straight into the caller's buffer.
+    uint64_t bytes_received_direct;
+    // Bytes that the library copied from memory to memory.
+    uint64_t bytes_copied;
+} kirsh_stats_t;
+
+// What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire_format must be the
+// same on every rank; timeout_ns, scale and name are each rank's own. Only read during the call.
+typedef struct kirsh_options_t {
+    // sizeof(kirsh_options_t).
+    size_t size;
+    // How long the operation may take; when it runs out, the communicator is over. 0: as the
+    // communicator was configured.
+    int64_t timeout_ns;
+    // This rank's factor for KIRSH_PREMUL_SUM; an error with any other operator. 0: not set, so a
+    // factor of zero is spelled by zeroing the input.
+    double scale;
+    // KIRSH_ALGORITHM_AUTO lets the library choose.
+    kirsh_algorithm_t algorithm;
+    // Reserved for the type in which elements travel; 0, the type that they have, is the only value.
+    int32_t wire_format;
+    // What to call the operation in this rank's log. NULL: nothing.
+    const char *name;
+} kirsh_options_t;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The version of the loaded library, such as "0.1.0". Never NULL; the text is static.
+const char *kirsh_version(void);
+
+// A short name for a status, such as "peer lost". Never NULL, also for numbers that this library does
+// not know; the text is static. What went wrong this time is in kirsh_last_error().
+const char *kirsh_status_string(kirsh_status_t status);
+
+// What the last failed call on this thread has to say: the rank, the operation, what was waited for
+// and which setting changes it. Never NULL; "" where nothing has failed. Calls that succeed leave it
+// as it is. The text belongs to the library and is valid until the next failure on this thread.
+const char *kirsh_last_error(void);
+
+// Fills in what is known about the last failure on this thread. `out->size` must be set.
+kirsh_status_t kirsh_error_info(struct kirsh_error_info_t *out);
+
+// Sends the log of all communicators of this process to a callback, up to this level. NULL or
+// KIRSH_LOG_OFF silences it. When the call returns, the previous callback is not running and will
+// not be called again, so that its `user` may be freed.
+kirsh_status_t kirsh_set_log(kirsh_log_fn callback, void *user, kirsh_log_level_t level);
+
+// Creates a communicator. Collective: every rank calls it, and it blocks until all are connected or
+// the join timeout has passed. NULL as config takes everything from the environment. A process may
+// hold several communicators, and make a new one after destroying another.
+kirsh_status_t kirsh_comm_create(const struct kirsh_config_t *config,
+                                 struct kirsh_comm_t **comm_out);
+
+// Leaves the communicator and frees the handle; NULL is allowed. The peers are told goodbye, which
+// takes 1 s at most. Wait for started operations first: one that still runs fails, with KIRSH_CLOSED
+// here and as a lost peer elsewhere. Their kirsh_work_t handles stay valid and are destroyed on their
+// own. The handle is gone whatever is returned, so no other call on it may be under way.
+kirsh_status_t kirsh_comm_destroy(struct kirsh_comm_t *comm);
+
+// This process's rank, from 0; -1 where comm is NULL.
+int32_t kirsh_comm_rank(const struct kirsh_comm_t *comm);
+
+// How many ranks the communicator has; -1 where comm is NULL.
+int32_t kirsh_comm_size(const struct kirsh_comm_t *comm);
+
+// This process's rank among those on its host, from 0; -1 where comm is NULL.
+int32_t kirsh_comm_local_rank(const struct kirsh_comm_t *comm);
+
+// How many ranks are on this process's host; -1 where comm is NULL.
+int32_t kirsh_comm_local_size(const struct kirsh_comm_t *comm);
+
+// Ends the communicator on every rank: operations under way and later ones return KIRSH_ABORTED with
+// this reason (NULL: none). May be called from any thread, also while others wait; does not wait for
+// the peers. The handle still has to be destroyed.
+kirsh_status_t kirsh_comm_abort(struct kirsh_comm_t *comm,
+                                const char *reason);
+
+// Fills in what the communicator has moved so far. `out->size` must be set.
+kirsh_status_t kirsh_comm_stats(const struct kirsh_comm_t *comm, struct kirsh_stats_t *out);
+
+// Combines the arrays of all ranks, element by element, and gives every rank the same result, the same
+// to the bit. send == recv works in place; any other overlap is refused. `count` is in elements and
+// the same on every rank, as are dtype and op. A count of 0 allows NULL.
+kirsh_status_t kirsh_allreduce(struct kirsh_comm_t *comm,
+                               const void *send,
+                               void *recv,
+                               size_t count,
+                               kirsh_dtype_t dtype,
+                               kirsh_op_t op,
+                               const struct kirsh_options_t *options,
+                               struct kirsh_work_t **work_out);
+
+// Gives every rank the root's array. `count`, dtype and root are the same on every rank. A count of 0
+// allows NULL.
+kirsh_status_t kirsh_broadcast(struct kirsh_comm_t *comm,
+                               void *buffer,
+                               size_t count,
+                               kirsh_dtype_t dtype,
+                               int32_t root,
+                               const struct kirsh_options_t *options,
+                               struct kirsh_work_t **work_out);
+
+// Ends once every rank has come to it.
+kirsh_status_t kirsh_barrier(struct kirsh_comm_t *comm,
+                             const struct kirsh_options_t *options,
+                             struct kirsh_work_t **work_out);
+
+// Waits for a started operation: KIRSH_OK once it has ended well, its failure once it has failed (both
+// as often as you ask), KIRSH_PENDING when timeout_ns has passed. That ends only the wait: the
+// operation goes on, its buffers stay lent, and only its own deadline ends it. 0 and KIRSH_FOREVER wait
+// for the end; to look without waiting there is kirsh_work_test().
+kirsh_status_t kirsh_work_wait(struct kirsh_work_t *work,
+                               int64_t timeout_ns);
+
+// The same without waiting: KIRSH_OK, KIRSH_PENDING or the operation's failure.
+kirsh_status_t kirsh_work_test(struct kirsh_work_t *work);
+
+// Frees the handle; NULL is allowed. Where the operation is not over this BLOCKS until it is, because
+// the library may still be writing into its buffers. How it ended is not told.
+void kirsh_work_destroy(struct kirsh_work_t *work);
+
+// Answers a get or wait with these bytes, which are copied.
+kirsh_status_t kirsh_reply_set_value(struct kirsh_reply_t *reply, const void *value, size_t length);
+
+// Says why a store's callback is about to return a failure. The text is copied and becomes part of
+// the message that kirsh_comm_create() leaves.
+kirsh_status_t kirsh_reply_set_message(struct kirsh_reply_t *reply, const char *message);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* KIRSH_H */
+
+/* What structs start from. Fields that a later header adds are unset in programs that know this one. */
+#define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0}
+#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL}
+#define KIRSH_STORE_INIT {sizeof(kirsh_store_t), NULL, NULL, NULL, NULL, NULL, NULL}
+#define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0}
+#define KIRSH_ERROR_INFO_INIT \
+    {sizeof(kirsh_error_info_t), KIRSH_OK, KIRSH_SCOPE_CALL, -1, -1, -1, NULL, NULL}

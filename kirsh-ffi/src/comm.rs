@@ -1,0 +1,167 @@
+//! Communicators: made, asked, aborted, destroyed.
+
+use std::ffi::c_char;
+
+use kirsh_core::Result;
+use kirsh_core::comm::Communicator;
+
+use crate::boundary::require;
+use crate::config::{self, kirsh_config_t};
+use crate::sized::{self, SizedStruct};
+use crate::status::kirsh_status_t;
+use crate::text;
+
+/// A group of ranks that call collectives together.
+pub struct kirsh_comm_t {
+    communicator: Communicator,
+}
+
+/// What a communicator has moved so far. Start from KIRSH_STATS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct kirsh_stats_t {
+    /// sizeof(kirsh_stats_t).
+    pub size: usize,
+    /// Operations that have ended well.
+    pub operations: u64,
+    /// Bytes of payload that were sent.
+    pub bytes_sent: u64,
+    /// Bytes of payload that were received.
+    pub bytes_received: u64,
+    /// Those among them that the kernel put straight into the caller's buffer.
+    pub bytes_received_direct: u64,
+    /// Bytes that the library copied from memory to memory.
+    pub bytes_copied: u64,
+}
+
+// SAFETY: repr(C); a usize and 8-byte integers, no padding.
+unsafe impl SizedStruct for kirsh_stats_t {
+    const INIT: Self = kirsh_stats_t {
+        size: size_of::<kirsh_stats_t>(),
+        operations: 0,
+        bytes_sent: 0,
+        bytes_received: 0,
+        bytes_received_direct: 0,
+        bytes_copied: 0,
+    };
+}
+
+/// Creates a communicator. Collective: every rank calls it, and it blocks until all are connected or
+/// the join timeout has passed. NULL as config takes everything from the environment. A process may
+/// hold several communicators, and make a new one after destroying another.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_create(
+    config: *const kirsh_config_t,
+    comm_out: *mut *mut kirsh_comm_t,
+) -> kirsh_status_t {
+    boundary! {
+        // SAFETY: the header asks for null or a well-formed struct.
+        let config = unsafe { config::read(config) }?;
+        require(comm_out, "comm_out")?;
+        let communicator = Communicator::create(&config)?;
+        let comm = Box::into_raw(Box::new(kirsh_comm_t { communicator }));
+        // SAFETY: not null, and the header asks for a place that can be written.
+        unsafe { comm_out.write(comm) };
+        Ok(kirsh_status_t::KIRSH_OK)
+    }
+}
+
+/// Leaves the communicator and frees the handle; NULL is allowed. The peers are told goodbye, which
+/// takes 1 s at most. Wait for started operations first: one that still runs fails, with KIRSH_CLOSED
+/// here and as a lost peer elsewhere. Their kirsh_work_t handles stay valid and are destroyed on their
+/// own. The handle is gone whatever is returned, so no other call on it may be under way.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_destroy(comm: *mut kirsh_comm_t) -> kirsh_status_t {
+    boundary! {
+        if comm.is_null() {
+            return Ok(kirsh_status_t::KIRSH_OK);
+        }
+        // SAFETY: not null, so by the header's word from kirsh_comm_create and used for the last time.
+        let comm = unsafe { Box::from_raw(comm) };
+        comm.communicator.close()?;
+        Ok(kirsh_status_t::KIRSH_OK)
+    }
+}
+
+/// This process's rank, from 0; -1 where comm is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_rank(comm: *const kirsh_comm_t) -> i32 {
+    // SAFETY: the header asks for null or a live handle; the others below likewise.
+    boundary! { Ok(count(unsafe { communicator(comm) }?.rank())) }
+}
+
+/// How many ranks the communicator has; -1 where comm is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_size(comm: *const kirsh_comm_t) -> i32 {
+    // SAFETY: see kirsh_comm_rank.
+    boundary! { Ok(count(unsafe { communicator(comm) }?.size())) }
+}
+
+/// This process's rank among those on its host, from 0; -1 where comm is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_local_rank(comm: *const kirsh_comm_t) -> i32 {
+    // SAFETY: see kirsh_comm_rank.
+    boundary! { Ok(count(unsafe { communicator(comm) }?.local_rank())) }
+}
+
+/// How many ranks are on this process's host; -1 where comm is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_local_size(comm: *const kirsh_comm_t) -> i32 {
+    // SAFETY: see kirsh_comm_rank.
+    boundary! { Ok(count(unsafe { communicator(comm) }?.local_size())) }
+}
+
+/// Ends the communicator on every rank: operations under way and later ones return KIRSH_ABORTED with
+/// this reason (NULL: none). May be called from any thread, also while others wait; does not wait for
+/// the peers. The handle still has to be destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_abort(
+    comm: *mut kirsh_comm_t,
+    reason: *const c_char,
+) -> kirsh_status_t {
+    boundary! {
+        // SAFETY: the header asks for null or a live handle.
+        let communicator = unsafe { communicator(comm) }?;
+        // SAFETY: the header asks for null or terminated text.
+        communicator.abort(&unsafe { text::lossy(reason) });
+        Ok(kirsh_status_t::KIRSH_OK)
+    }
+}
+
+/// Fills in what the communicator has moved so far. `out->size` must be set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_stats(
+    comm: *const kirsh_comm_t,
+    out: *mut kirsh_stats_t,
+) -> kirsh_status_t {
+    boundary! {
+        // SAFETY: the header asks for null or a live handle.
+        let stats = unsafe { communicator(comm) }?.stats();
+        let given = kirsh_stats_t {
+            operations: stats.operations,
+            bytes_sent: stats.bytes_sent,
+            bytes_received: stats.bytes_received,
+            bytes_received_direct: stats.bytes_received_direct,
+            bytes_copied: stats.bytes_copied,
+            ..kirsh_stats_t::INIT
+        };
+        // SAFETY: the header asks for null or a struct that begins with its size.
+        unsafe { sized::write(out, &given, "out", "KIRSH_STATS_INIT") }?;
+        Ok(kirsh_status_t::KIRSH_OK)
+    }
+}
+
+/// The communicator behind a handle.
+///
+/// # Safety
+/// `comm` is null or a live handle, and stays so for `'a`.
+pub(crate) unsafe fn communicator<'a>(comm: *const kirsh_comm_t) -> Result<&'a Communicator> {
+    require(comm, "comm")?;
+    // SAFETY: not null, so by the contract above live.
+    Ok(unsafe { &(*comm).communicator })
+}
+
+/// A rank or a number of ranks for C. The world's limit lies far below what the type holds.
+fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,226 @@
+//! The enums that C hands in: element types, operators, algorithms.
+//!
+//! C may pass any number where it declares an enum, so functions take the plain integers (which the
+//! header spells with the enum's name) and the numbers are looked up here. The numbers are those of
+//! `kirsh_core::types`.
+
+use kirsh_core::{Algorithm, DataType, Error, ReduceOp, Result};
+
+use crate::boundary::invalid;
+
+/// A `kirsh_dtype_t` that has not been looked at yet.
+pub type DtypeNumber = i32;
+/// A `kirsh_op_t` that has not been looked at yet.
+pub type OpNumber = i32;
+/// A `kirsh_algorithm_t` that has not been looked at yet.
+pub type AlgorithmNumber = i32;
+
+/// The type of one element of a buffer. Numbers are never reused or changed.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kirsh_dtype_t {
+    /// Bytes of no stated meaning: they can be moved, not reduced.
+    KIRSH_BYTE = 0,
+    /// One byte, C's bool: zero is false and anything else is true.
+    KIRSH_BOOL = 1,
+    KIRSH_INT8 = 2,
+    KIRSH_UINT8 = 3,
+    KIRSH_INT16 = 4,
+    KIRSH_UINT16 = 5,
+    KIRSH_INT32 = 6,
+    KIRSH_UINT32 = 7,
+    KIRSH_INT64 = 8,
+    KIRSH_UINT64 = 9,
+    /// IEEE 754 binary16; folded in binary32, rounded once.
+    KIRSH_FLOAT16 = 10,
+    /// The upper half of a binary32; folded in binary32, rounded once.
+    KIRSH_BFLOAT16 = 11,
+    /// C's float.
+    KIRSH_FLOAT32 = 12,
+    /// C's double.
+    KIRSH_FLOAT64 = 13,
+}
+
+/// How two elements become one. Numbers are never reused or changed.
+///
+/// Integers know all but AVG and PREMUL_SUM, floats all but the bitwise and logical ones, KIRSH_BOOL
+/// knows MIN, MAX and the bitwise and logical ones, KIRSH_BYTE none.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kirsh_op_t {
+    /// Integers wrap around.
+    KIRSH_SUM = 0,
+    /// Integers wrap around.
+    KIRSH_PROD = 1,
+    /// The smaller; -0 is smaller than +0, and NaN wins.
+    KIRSH_MIN = 2,
+    /// The larger; +0 is larger than -0, and NaN wins.
+    KIRSH_MAX = 3,
+    /// The sum, divided once by the world size.
+    KIRSH_AVG = 4,
+    /// Each rank's input is multiplied by that rank's own kirsh_options_t.scale, then summed.
+    KIRSH_PREMUL_SUM = 5,
+    /// Bitwise and.
+    KIRSH_BAND = 6,
+    /// Bitwise or.
+    KIRSH_BOR = 7,
+    /// Bitwise exclusive or.
+    KIRSH_BXOR = 8,
+    /// Logical and: 1 where both are nonzero, else 0.
+    KIRSH_LAND = 9,
+    /// Logical or.
+    KIRSH_LOR = 10,
+    /// Logical exclusive or.
+    KIRSH_LXOR = 11,
+}
+
+/// How a collective is carried out. Numbers are never reused or changed.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kirsh_algorithm_t {
+    /// The library chooses, from the size, the type and the ranks.
+    KIRSH_ALGORITHM_AUTO = 0,
+    /// Allreduce: best for large arrays.
+    KIRSH_ALGORITHM_RING = 1,
+    /// Allreduce: best for small arrays.
+    KIRSH_ALGORITHM_RECURSIVE_DOUBLING = 2,
+    /// Allreduce: a binomial tree towards one rank, then away from it.
+    KIRSH_ALGORITHM_TREE = 3,
+    /// Broadcast: a binomial tree.
+    KIRSH_ALGORITHM_BINOMIAL = 4,
+    /// Broadcast: a pipeline from rank to rank, for large arrays.
+    KIRSH_ALGORITHM_CHAIN = 5,
+    /// Barrier.
+    KIRSH_ALGORITHM_DISSEMINATION = 6,
+}
+
+/// The element type with this number.
+pub(crate) fn dtype(number: DtypeNumber) -> Result<DataType> {
+    u8::try_from(number)
+        .ok()
+        .and_then(DataType::from_u8)
+        .ok_or_else(|| unknown("dtype", "kirsh_dtype_t", number))
+}
+
+/// The operator with this number.
+pub(crate) fn op(number: OpNumber) -> Result<ReduceOp> {
+    u8::try_from(number)
+        .ok()
+        .and_then(ReduceOp::from_u8)
+        .ok_or_else(|| unknown("op", "kirsh_op_t", number))
+}
+
+/// The algorithm with this number; `None` leaves the choice to the library.
+pub(crate) fn algorithm(number: AlgorithmNumber) -> Result<Option<Algorithm>> {
+    if number == kirsh_algorithm_t::KIRSH_ALGORITHM_AUTO as i32 {
+        return Ok(None);
+    }
+    u8::try_from(number)
+        .ok()
+        .and_then(Algorithm::from_u8)
+        .map(Some)
+        .ok_or_else(|| unknown("options->algorithm", "kirsh_algorithm_t", number))
+}
+
+fn unknown(argument: &str, kind: &str, number: i32) -> Error {
+    invalid(format!("{argument} is {number}, which is no {kind} of this library"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The names are compared through Debug: KIRSH_INT8 against "int8".
+    fn same_numbers<C: std::fmt::Debug>(prefix: &str, pairs: &[(C, i32, String, u8)]) {
+        for (value, number, name, core) in pairs {
+            assert_eq!(*number, i32::from(*core), "{name}");
+            assert_eq!(format!("{value:?}"), format!("{prefix}{}", name.to_uppercase()));
+        }
+    }
+
+    #[test]
+    fn every_element_type_of_the_core_has_its_name_and_number_in_c() {
+        use kirsh_dtype_t::*;
+        let all = [
+            KIRSH_BYTE,
+            KIRSH_BOOL,
+            KIRSH_INT8,
+            KIRSH_UINT8,
+            KIRSH_INT16,
+            KIRSH_UINT16,
+            KIRSH_INT32,
+            KIRSH_UINT32,
+            KIRSH_INT64,
+            KIRSH_UINT64,
+            KIRSH_FLOAT16,
+            KIRSH_BFLOAT16,
+            KIRSH_FLOAT32,
+            KIRSH_FLOAT64,
+        ];
+        assert_eq!(all.len(), DataType::ALL.len());
+        let pairs: Vec<_> = all
+            .into_iter()
+            .zip(DataType::ALL)
+            .map(|(c, core)| (c, c as i32, core.name().to_owned(), *core as u8))
+            .collect();
+        same_numbers("KIRSH_", &pairs);
+    }
+
+    #[test]
+    fn every_operator_of_the_core_has_its_name_and_number_in_c() {
+        use kirsh_op_t::*;
+        let all = [
+            KIRSH_SUM,
+            KIRSH_PROD,
+            KIRSH_MIN,
+            KIRSH_MAX,
+            KIRSH_AVG,
+            KIRSH_PREMUL_SUM,
+            KIRSH_BAND,
+            KIRSH_BOR,
+            KIRSH_BXOR,
+            KIRSH_LAND,
+            KIRSH_LOR,
+            KIRSH_LXOR,
+        ];
+        assert_eq!(all.len(), ReduceOp::ALL.len());
+        let pairs: Vec<_> = all
+            .into_iter()
+            .zip(ReduceOp::ALL)
+            .map(|(c, core)| (c, c as i32, core.name().to_owned(), *core as u8))
+            .collect();
+        same_numbers("KIRSH_", &pairs);
+    }
+
+    #[test]
+    fn every_algorithm_of_the_core_has_its_name_and_number_in_c() {
+        use kirsh_algorithm_t::*;
+        let all = [
+            KIRSH_ALGORITHM_RING,
+            KIRSH_ALGORITHM_RECURSIVE_DOUBLING,
+            KIRSH_ALGORITHM_TREE,
+            KIRSH_ALGORITHM_BINOMIAL,
+            KIRSH_ALGORITHM_CHAIN,
+            KIRSH_ALGORITHM_DISSEMINATION,
+        ];
+        assert_eq!(all.len(), Algorithm::ALL.len());
+        let pairs: Vec<_> = all
+            .into_iter()
+            .zip(Algorithm::ALL)
+            .map(|(c, core)| (c, c as i32, core.name().to_owned(), *core as u8))
+            .collect();
+        same_numbers("KIRSH_ALGORITHM_", &pairs);
+    }
+
+    #[test]
+    fn numbers_outside_the_enums_are_refused_by_the_name_of_the_argument() {
+        for number in [-1, 14, 255, 256 + 12, i32::MIN, i32::MAX] {
+            let error = dtype(number).unwrap_err();
+            assert!(error.message().starts_with(&format!("dtype is {number}")), "{error}");
+        }
+        assert!(op(12).unwrap_err().message().starts_with("op is 12"));
+        assert!(algorithm(7).unwrap_err().message().starts_with("options->algorithm is 7"));
+        assert_eq!(algorithm(0).unwrap(), None);
+        assert_eq!(algorithm(1).unwrap(), Some(Algorithm::Ring));
+    }
+}

@@ -1,0 +1,107 @@
+//! What can be said with one call.
+
+use std::ffi::c_char;
+
+use kirsh_core::comm::Options;
+use kirsh_core::{Error, ErrorKind, Result};
+
+use crate::config::timeout;
+use crate::numbers::{self, AlgorithmNumber};
+use crate::sized::{self, SizedStruct};
+use crate::text;
+
+/// What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire_format must be the
+/// same on every rank; timeout_ns, scale and name are each rank's own. Only read during the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct kirsh_options_t {
+    /// sizeof(kirsh_options_t).
+    pub size: usize,
+    /// How long the operation may take; when it runs out, the communicator is over. 0: as the
+    /// communicator was configured.
+    pub timeout_ns: i64,
+    /// This rank's factor for KIRSH_PREMUL_SUM; an error with any other operator. 0: not set, so a
+    /// factor of zero is spelled by zeroing the input.
+    pub scale: f64,
+    /// KIRSH_ALGORITHM_AUTO lets the library choose.
+    pub algorithm: AlgorithmNumber,
+    /// Reserved for the type in which elements travel; 0, the type that they have, is the only value.
+    pub wire_format: i32,
+    /// What to call the operation in this rank's log. NULL: nothing.
+    pub name: *const c_char,
+}
+
+// SAFETY: repr(C); integers, a double and a pointer of 8 bytes and one pair of 4-byte integers, no
+// padding.
+unsafe impl SizedStruct for kirsh_options_t {
+    const INIT: Self = kirsh_options_t {
+        size: size_of::<kirsh_options_t>(),
+        timeout_ns: 0,
+        scale: 0.0,
+        algorithm: 0,
+        wire_format: 0,
+        name: std::ptr::null(),
+    };
+}
+
+/// The options that a program handed in; null stands for the defaults. Allocates nothing.
+///
+/// # Safety
+/// `options` and what it points to are null or as the header asks, for `'a`.
+pub(crate) unsafe fn read<'a>(options: *const kirsh_options_t) -> Result<Options<'a>> {
+    if options.is_null() {
+        return Ok(Options::default());
+    }
+    // SAFETY: by the contract above.
+    let given = unsafe { sized::read(options, "options", "KIRSH_OPTIONS_INIT") }?;
+    if given.wire_format != 0 {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("options->wire_format is {}, and only 0 is known", given.wire_format),
+        ));
+    }
+    Ok(Options {
+        timeout: timeout(given.timeout_ns, "options->timeout_ns")?,
+        scale: (given.scale != 0.0).then_some(given.scale),
+        algorithm: numbers::algorithm(given.algorithm)?,
+        // SAFETY: by the contract above.
+        name: unsafe { text::optional(given.name, "options->name") }?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kirsh_core::Algorithm;
+    use kirsh_core::comm::Timeout;
+    use std::time::Duration;
+
+    fn read_whole(options: &kirsh_options_t) -> Result<Options<'_>> {
+        // SAFETY: a whole struct with terminated strings.
+        unsafe { read(options) }
+    }
+
+    #[test]
+    fn what_is_set_arrives_and_zero_is_not_set() {
+        let options = read_whole(&kirsh_options_t::INIT).unwrap();
+        assert_eq!(options.timeout, Timeout::Default);
+        assert!(options.scale.is_none() && options.algorithm.is_none() && options.name.is_none());
+        let options = read_whole(&kirsh_options_t {
+            timeout_ns: 1_500_000_000,
+            scale: 0.5,
+            algorithm: 1,
+            name: c"gradients".as_ptr(),
+            ..kirsh_options_t::INIT
+        })
+        .unwrap();
+        assert_eq!(options.timeout, Timeout::After(Duration::from_millis(1500)));
+        assert_eq!((options.scale, options.algorithm), (Some(0.5), Some(Algorithm::Ring)));
+        assert_eq!(options.name, Some("gradients"));
+    }
+
+    #[test]
+    fn the_room_for_a_wire_format_is_empty_so_far() {
+        let options = kirsh_options_t { wire_format: 1, ..kirsh_options_t::INIT };
+        assert_eq!(read_whole(&options).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}

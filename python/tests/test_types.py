@@ -1,0 +1,65 @@
+"""The annotations: complete, true to the compiled module, and right about results."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kirsh
+
+pytest.importorskip("mypy", reason="mypy is not installed")
+
+USE = """
+import kirsh
+from typing import assert_type
+
+x = bytearray(8)
+c = kirsh.init(rank=0, world_size=1, timeout=5)
+assert_type(kirsh.allreduce(x), bytearray)
+assert_type(kirsh.allreduce(1, op=kirsh.MAX), int)
+assert_type(kirsh.allreduce(b"abc", out=x), bytearray)
+assert_type(kirsh.allreduce(x, async_op=True), kirsh.Work[bytearray])
+assert_type(c.allreduce(1.5, async_op=True).wait(), float)
+assert_type(c.broadcast(x, root=0), bytearray)
+assert_type(kirsh.barrier(), None)
+assert_type(kirsh.barrier(async_op=True).wait(1.0), None)
+assert_type(kirsh.stats().bytes_copied, int)
+"""
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_package_is_strictly_typed_and_its_results_are_known(tmp_path):
+    (tmp_path / "use.py").write_text(USE)
+    for checked in (["use.py"], ["-p", "kirsh"]):
+        done = run("mypy", "--strict", *checked, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_stubs_agree_with_the_compiled_module(tmp_path):
+    done = run("mypy.stubtest", "kirsh", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_public_names_are_documented():
+    for name in kirsh.__all__:
+        value = getattr(kirsh, name)
+        if inspect.isfunction(value) or inspect.isclass(value):
+            assert value.__doc__, name
+    assert "in place unless ``out`` is given" in kirsh.allreduce.__doc__.splitlines()[0]
+    assert "in place" in kirsh.broadcast.__doc__.splitlines()[0]
+    for name in ("allreduce", "broadcast", "barrier"):
+        method, function = getattr(kirsh.Communicator, name), getattr(kirsh, name)
+        assert method.__doc__.splitlines()[0].rstrip(".") in function.__doc__
+        of_method = [p for p in inspect.signature(method).parameters if p != "self"]
+        assert of_method == list(inspect.signature(function).parameters)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(kirsh.__file__).parent / "py.typed").exists()
