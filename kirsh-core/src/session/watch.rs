@@ -40,7 +40,8 @@ pub(super) struct Watch {
     /// Whom it blamed when it last said so, since it last moved.
     told: Option<Rank>,
     /// What to fail with, and when, unless the true cause is heard of before.
-    suspicion: Option<(u64, Error)>,
+    /// The first tick sets the time, for what is known of it in between is out of date.
+    suspicion: Option<(Option<u64>, Error)>,
     past: VecDeque<Past>,
 }
 
@@ -71,8 +72,8 @@ impl Watch {
     }
 
     /// Fails with this error a little later, unless something else fails first.
-    pub(super) fn suspect(&mut self, now_ns: u64, error: Error) {
-        self.suspicion.get_or_insert((now_ns.saturating_add(STALL_NS), error));
+    pub(super) fn suspect(&mut self, error: Error) {
+        self.suspicion.get_or_insert((None, error));
     }
 
     pub(super) fn note_deadline(&mut self, deadline_ns: u64) {
@@ -80,7 +81,8 @@ impl Watch {
     }
 
     pub(super) fn next_ns(&self) -> u64 {
-        let suspicion_ns = self.suspicion.as_ref().map_or(u64::MAX, |(at_ns, _)| *at_ns);
+        let suspicion_ns =
+            self.suspicion.as_ref().map_or(u64::MAX, |(at_ns, _)| at_ns.unwrap_or(0));
         let due_ns = self.deadline_ns.min(self.queued_deadline_ns).min(suspicion_ns);
         due_ns.min(self.warn_ns).min(self.stall_ns)
     }
@@ -111,8 +113,12 @@ impl Session {
         if now_ns >= self.watch.deadline_ns.min(self.watch.queued_deadline_ns) {
             return self.give_up();
         }
-        if let Some((_, error)) = self.watch.suspicion.take_if(|(at_ns, _)| now_ns >= *at_ns) {
-            return self.fail(error);
+        if let Some((at_ns, error)) = &mut self.watch.suspicion {
+            let at_ns = *at_ns.get_or_insert(now_ns.saturating_add(STALL_NS));
+            if now_ns >= at_ns {
+                let error = error.clone();
+                return self.fail(error);
+            }
         }
         if now_ns >= self.watch.warn_ns {
             self.watch.warn_ns = now_ns.saturating_add(self.settings.warn_after_ns);
