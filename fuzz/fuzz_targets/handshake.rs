@@ -24,7 +24,11 @@ fuzz_target!(|data: &[u8]| {
     }
     let piece = usize::from(*split) + 1;
     if mode & 2 == 0 {
-        assert_eq!(accept(&stream, usize::MAX), accept(&stream, piece), "splits change the outcome");
+        assert_eq!(
+            accept(&stream, usize::MAX),
+            accept(&stream, piece),
+            "splits change the outcome"
+        );
     } else {
         assert_eq!(dial(&stream, usize::MAX), dial(&stream, piece), "splits change the outcome");
     }

@@ -12,6 +12,7 @@ pub mod driver;
 pub mod error;
 #[doc(hidden)]
 pub mod limits;
+pub mod log;
 #[doc(hidden)]
 pub mod memory;
 #[doc(hidden)]
@@ -29,6 +30,9 @@ pub mod types;
 #[doc(hidden)]
 pub mod wire;
 
-pub use comm::{Buffer, Communicator, Config, Element, Options, RawWork, Stats, Timeout, Work};
+pub use comm::{
+    Buffer, Communicator, Config, Element, Options, RawWork, Stats, Timeout, Work,
+    set_interrupt_check,
+};
 pub use error::{Error, ErrorKind, Result, Scope};
 pub use types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Sequence};

@@ -33,9 +33,8 @@ pub enum kirsh_log_level_t {
 /// is valid during the call. Called from any thread, several at a time, also from the library's own:
 /// return soon, and throw nothing. The callback may call the library, but what these calls log is lost,
 /// and kirsh_set_log() itself is refused there.
-pub type kirsh_log_fn = Option<
-    unsafe extern "C" fn(user: *mut c_void, level: LogLevelNumber, text: *const c_char),
->;
+pub type kirsh_log_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, level: LogLevelNumber, text: *const c_char)>;
 
 #[derive(Clone, Copy)]
 struct Target {

@@ -142,8 +142,19 @@ mod tests {
     fn every_element_type_of_the_core_has_its_name_and_number_in_c() {
         use kirsh_dtype_t::*;
         let all = [
-            KIRSH_BYTE, KIRSH_BOOL, KIRSH_INT8, KIRSH_UINT8, KIRSH_INT16, KIRSH_UINT16, KIRSH_INT32,
-            KIRSH_UINT32, KIRSH_INT64, KIRSH_UINT64, KIRSH_FLOAT16, KIRSH_BFLOAT16, KIRSH_FLOAT32,
+            KIRSH_BYTE,
+            KIRSH_BOOL,
+            KIRSH_INT8,
+            KIRSH_UINT8,
+            KIRSH_INT16,
+            KIRSH_UINT16,
+            KIRSH_INT32,
+            KIRSH_UINT32,
+            KIRSH_INT64,
+            KIRSH_UINT64,
+            KIRSH_FLOAT16,
+            KIRSH_BFLOAT16,
+            KIRSH_FLOAT32,
             KIRSH_FLOAT64,
         ];
         assert_eq!(all.len(), DataType::ALL.len());
@@ -159,8 +170,18 @@ mod tests {
     fn every_operator_of_the_core_has_its_name_and_number_in_c() {
         use kirsh_op_t::*;
         let all = [
-            KIRSH_SUM, KIRSH_PROD, KIRSH_MIN, KIRSH_MAX, KIRSH_AVG, KIRSH_PREMUL_SUM, KIRSH_BAND,
-            KIRSH_BOR, KIRSH_BXOR, KIRSH_LAND, KIRSH_LOR, KIRSH_LXOR,
+            KIRSH_SUM,
+            KIRSH_PROD,
+            KIRSH_MIN,
+            KIRSH_MAX,
+            KIRSH_AVG,
+            KIRSH_PREMUL_SUM,
+            KIRSH_BAND,
+            KIRSH_BOR,
+            KIRSH_BXOR,
+            KIRSH_LAND,
+            KIRSH_LOR,
+            KIRSH_LXOR,
         ];
         assert_eq!(all.len(), ReduceOp::ALL.len());
         let pairs: Vec<_> = all
@@ -175,8 +196,12 @@ mod tests {
     fn every_algorithm_of_the_core_has_its_name_and_number_in_c() {
         use kirsh_algorithm_t::*;
         let all = [
-            KIRSH_ALGORITHM_RING, KIRSH_ALGORITHM_RECURSIVE_DOUBLING, KIRSH_ALGORITHM_TREE,
-            KIRSH_ALGORITHM_BINOMIAL, KIRSH_ALGORITHM_CHAIN, KIRSH_ALGORITHM_DISSEMINATION,
+            KIRSH_ALGORITHM_RING,
+            KIRSH_ALGORITHM_RECURSIVE_DOUBLING,
+            KIRSH_ALGORITHM_TREE,
+            KIRSH_ALGORITHM_BINOMIAL,
+            KIRSH_ALGORITHM_CHAIN,
+            KIRSH_ALGORITHM_DISSEMINATION,
         ];
         assert_eq!(all.len(), Algorithm::ALL.len());
         let pairs: Vec<_> = all

@@ -308,9 +308,13 @@ impl Communicator {
 
     /// Leaves the communicator. Not collective: the others go on, and only an operation that needs
     /// this rank fails. What still runs here is given half a second, then aborted. Blocks for
-    /// little more than a second at most; later calls fail with `ErrorKind::Closed`.
-    pub fn close(&self) {
-        self.0.close();
+    /// little more than a second at most; later calls fail with `ErrorKind::Closed`. Closing again
+    /// does nothing.
+    ///
+    /// # Errors
+    /// `Aborted` when operations still ran and had to be aborted; `Forked` in a forked child.
+    pub fn close(&self) -> Result<()> {
+        self.0.close()
     }
 
     /// What this communicator has done so far.
@@ -348,21 +352,23 @@ impl Inner {
         Ok(())
     }
 
-    fn close(&self) {
-        if fork::check(self.process.made_in()).is_err() || self.closed.swap(true, Ordering::AcqRel)
-        {
-            return;
+    fn close(&self) -> Result<()> {
+        fork::check(self.process.made_in())?;
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
         }
-        let finished = self.lane.close(CLOSE_PATIENCE);
+        let (finished, outcome) = self.lane.close(CLOSE_PATIENCE);
         self.process.retire(&self.lane);
         let (communicator, epoch) = self.lane.key;
         self.process.leave(vec![(communicator, epoch, finished)]);
+        outcome.map_err(|error| error.with_rank(self.rank).with_operation("close", None))
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.close();
+        // Nobody is left to hear of operations that had to be aborted, or of being a forked child.
+        let _ = self.close();
     }
 }
 

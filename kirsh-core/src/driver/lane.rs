@@ -115,16 +115,19 @@ impl Lane {
     }
 
     /// Closes the lane: in peace if what runs and waits ends within `patience`, else by an abort.
-    /// Gives the number of operations that this rank is through with.
-    pub(crate) fn close(&self, patience: Duration) -> Sequence {
+    /// Gives the number of operations that this rank is through with, and the error of the abort.
+    pub(crate) fn close(&self, patience: Duration) -> (Sequence, Result<()>) {
         let done = Arc::new(Completion::default());
         self.post(Mail::Close(Arc::clone(&done)));
+        let mut outcome = Ok(());
         if done.wait(Some(patience), || {}).is_none() {
             let text = "the communicator was closed with operations still running";
-            self.abort(Error::new(ErrorKind::Aborted, text));
+            let error = Error::new(ErrorKind::Aborted, text);
+            self.abort(error.clone());
             let _ = done.wait(Some(patience), || {});
+            outcome = Err(error);
         }
-        self.core().session.finished()
+        (self.core().session.finished(), outcome)
     }
 
     /// Asks something of the progress thread.

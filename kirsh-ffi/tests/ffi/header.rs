@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 /// Makes `include/kirsh.h` anew when `KIRSH_BLESS` is set, and else compares.
 #[test]
 fn the_header_is_the_one_that_cbindgen_makes_of_the_sources() {

@@ -1,0 +1,135 @@
+//! Where messages go: `tracing` events, as lines, to standard error or to a sink of the host
+//! language.
+//!
+//! A program that has a `tracing` subscriber of its own gets the events there instead.
+
+use std::fmt::{self, Write as _};
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::rendezvous::identity::process_env;
+use crate::rendezvous::settings;
+
+/// Receives a message: its level, from 1 (error) to 5 (trace), and its text. Called from any
+/// thread, the progress thread included; it must not block.
+pub type Sink = fn(level: u8, text: &str);
+
+const WARN: u8 = 2;
+
+static LEVEL: AtomicU8 = AtomicU8::new(WARN);
+static SINK: RwLock<Sink> = RwLock::new(to_stderr);
+
+/// Sends messages to this sink from now on, instead of to standard error or to an earlier sink.
+pub fn set_sink(sink: Sink) {
+    *SINK.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = sink;
+    install();
+}
+
+/// Leaves out messages less important than this: 0 is silence, 1 errors only, 5 everything.
+/// `KIRSH_LOG` sets it at the start.
+pub fn set_level(level: u8) {
+    LEVEL.store(level, Ordering::Relaxed);
+    tracing::callsite::rebuild_interest_cache();
+}
+
+/// Makes the lines come, unless the program has a subscriber of its own. Later calls do nothing.
+pub(crate) fn install() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if let Ok(level) = settings::log_level(&process_env) {
+            LEVEL.store(number(level), Ordering::Relaxed);
+        }
+        // Somebody else's subscriber was first: it gets the events.
+        let _ = tracing::subscriber::set_global_default(Lines);
+    });
+}
+
+fn number(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 1,
+        Level::WARN => WARN,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+fn to_stderr(level: u8, text: &str) {
+    let name = ["", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"][usize::from(level.min(5))];
+    eprintln!("kirsh {name} {text}");
+}
+
+/// Makes a line of each event. Spans are not used in this crate and are ignored.
+struct Lines;
+
+impl Subscriber for Lines {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.enabled(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("kirsh")
+            && metadata.is_event()
+            && number(*metadata.level()) <= LEVEL.load(Ordering::Relaxed)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let sink = *SINK.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        sink(number(*event.metadata().level()), &line.finish());
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// `rank N: message key=value …`
+#[derive(Default)]
+struct Line {
+    rank: Option<u64>,
+    message: String,
+    rest: String,
+}
+
+impl Line {
+    fn finish(self) -> String {
+        match self.rank {
+            Some(rank) => format!("rank {rank}: {}{}", self.message, self.rest),
+            None => format!("{}{}", self.message, self.rest),
+        }
+    }
+}
+
+impl Visit for Line {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "rank" {
+            self.rank = Some(value);
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.rest, " {}={value:?}", field.name())
+        };
+    }
+}
