@@ -355,7 +355,8 @@ fn layout_of(members: &[Member]) -> Layout {
 
 /// How many communicators this process has created before as this rank of this job.
 fn next_generation(job: &str, rank: Rank, world: u32) -> u64 {
-    static MADE: Mutex<Option<HashMap<(String, Rank, u32), u64>>> = Mutex::new(None);
+    type Made = HashMap<(String, Rank, u32), u64>;
+    static MADE: Mutex<Option<Made>> = Mutex::new(None);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let count = made.get_or_insert_default().entry((job.to_owned(), rank, world)).or_default();
     *count += 1;
