@@ -18,6 +18,8 @@ pub(super) enum LinkState {
     Down,
     Dialing,
     Up,
+    /// Lost while it was needed: the operation is about to fail.
+    Broken,
 }
 
 /// One peer, as far as this session has to do with it.

@@ -207,17 +207,24 @@ impl Session {
     /// A connection to the peer is ready.
     pub fn handle_link_up(&mut self, peer: Rank) {
         let link = self.links.of(peer);
+        if self.links[link].state == LinkState::Broken {
+            return;
+        }
         self.links[link].state = LinkState::Up;
         self.window.attend_link(link);
         self.progressed();
     }
 
-    /// The connection to the peer could not be made, or broke. An operation that needs it fails.
+    /// The connection to the peer could not be made, or broke. An operation that needs it fails,
+    /// a little later: a rank that fails closes its links, and what it failed of is on its way
+    /// over control, which may be slower.
     pub fn handle_link_down(&mut self, peer: Rank, cause: Error) {
         let link = self.links.of(peer);
-        self.links[link].state = LinkState::Down;
         if self.window.uses_link(link) {
-            self.fail(cause);
+            self.links[link].state = LinkState::Broken;
+            self.suspect(cause);
+        } else {
+            self.links[link].state = LinkState::Down;
         }
     }
 
@@ -236,7 +243,7 @@ impl Session {
         if error.kind() == ErrorKind::Mismatch && header.sequence > expected.sequence {
             // The peer is through with this call without this rank. If it refused the call, the
             // reason is on its way, and says more than this.
-            self.watch.suspect(self.now_ns, error);
+            self.watch.suspect(error);
         } else {
             self.fail(error);
         }
@@ -486,7 +493,7 @@ impl Session {
     /// Asks once for the link that this slot needs.
     fn dial(&mut self, slot: Slot, peer: Rank) -> Option<Action> {
         let link = self.window[slot].link;
-        if self.links[link].state == LinkState::Dialing {
+        if self.links[link].state != LinkState::Down {
             return None;
         }
         self.links[link].state = LinkState::Dialing;
@@ -525,6 +532,7 @@ impl Session {
         if done && let Some(current) = self.current.take() {
             self.watch.remember(current.sequence, current.operation.key, current.operation.call);
             self.outbox.push_back(Action::Finish { sequence: current.sequence, result: Ok(()) });
+            self.meet_failure_ahead();
         }
         done
     }

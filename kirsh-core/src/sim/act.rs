@@ -105,8 +105,7 @@ impl World<'_> {
             Audience::Everyone => 0..self.scenario.world,
         };
         for to in readers.filter(|to| *to != rank) {
-            self.network.say(rank, to);
-            self.queue.push(Event::Control { from: rank, to, frame: frame.clone() });
+            self.queue.push(Event::Control { to, frame: frame.clone() });
         }
     }
 

@@ -29,10 +29,6 @@ struct Pair {
 pub(super) struct Network {
     wires: HashMap<(Rank, Rank), Wire>,
     pairs: HashMap<(Rank, Rank), Pair>,
-    /// Control messages on their way from the first to the second.
-    unheard: HashMap<(Rank, Rank), u32>,
-    /// Ends that would hear of a closing before the closer's last words.
-    held: Vec<(Rank, Rank)>,
     /// Pairs in the order in which they were first dialled, so that chance can pick one.
     order: Vec<(Rank, Rank)>,
 }
@@ -84,37 +80,6 @@ impl Network {
     /// One end learns that the link is open.
     pub(super) fn link_up(&mut self, rank: Rank, peer: Rank) {
         self.pairs.entry(key(rank, peer)).or_default().ends_up += 1;
-    }
-
-    /// A control message leaves.
-    pub(super) fn say(&mut self, from: Rank, to: Rank) {
-        *self.unheard.entry((from, to)).or_default() += 1;
-    }
-
-    /// A control message has been heard.
-    pub(super) fn heard(&mut self, from: Rank, to: Rank, queue: &mut Queue) {
-        let unheard = self.unheard.entry((from, to)).or_default();
-        *unheard = unheard.saturating_sub(1);
-        if *unheard == 0 {
-            self.held.retain(|&(rank, peer)| {
-                let let_go = (rank, peer) == (to, from);
-                if let_go {
-                    queue.push(Event::LinkDown { rank, peer });
-                }
-                !let_go
-            });
-        }
-    }
-
-    /// Whether a rank may notice that a peer has closed a link. Not while the peer still has
-    /// something to say: drivers read a peer's control link before they believe that a data link
-    /// is lost, or the cause of a failure would be lost behind its consequences.
-    pub(super) fn may_notice(&mut self, rank: Rank, peer: Rank) -> bool {
-        let may = self.unheard.get(&(peer, rank)).is_none_or(|unheard| *unheard == 0);
-        if !may {
-            self.held.push((rank, peer));
-        }
-        may
     }
 
     /// One end learns that the link is broken.

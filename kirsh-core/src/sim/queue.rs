@@ -71,7 +71,6 @@ pub(super) enum Event {
         slot: Slot,
     },
     Control {
-        from: Rank,
         to: Rank,
         frame: std::rc::Rc<[u8]>,
     },

@@ -173,24 +173,20 @@ impl<'a> World<'a> {
                 self.network.link_up(rank, peer);
                 // The peer's listener has gone meanwhile.
                 if self.members[peer as usize].drained {
-                    self.queue.push(Event::LinkDown { rank, peer });
+                    self.member(rank).session.handle_link_down(peer, closed(peer));
                 } else if !self.members[rank as usize].aborting {
                     self.member(rank).session.handle_link_up(peer);
                 }
                 rank
             }
             Event::LinkDown { rank, peer } => {
-                if !self.network.may_notice(rank, peer) {
-                    return Ok(());
-                }
                 self.network.link_down(rank, peer, &mut self.queue);
                 if !self.members[rank as usize].aborting {
                     self.member(rank).session.handle_link_down(peer, closed(peer));
                 }
                 rank
             }
-            Event::Control { from, to, frame } => {
-                self.network.heard(from, to, &mut self.queue);
+            Event::Control { to, frame } => {
                 let mut reader = ControlReader::new();
                 reader.feed(&frame);
                 let message = reader.next().ok().flatten();

@@ -35,9 +35,8 @@ fn causes(report: &Report) -> Vec<Option<Error>> {
 
 /// Runs with the fault at a moment that differs from seed to seed.
 fn simulate_with(test: &str, mut scenario: Scenario, fault: Fault) -> Report {
-    let timeout_ns = std::mem::take(&mut scenario.timeout_ns);
     let events = simulate(test, &scenario).events;
-    scenario.timeout_ns = timeout_ns;
+    scenario.timeout_ns = 10 * SECOND_NS;
     let moment = scenario.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
     scenario.fault = Some((1 + moment % events, fault));
     simulate(test, &scenario)
@@ -86,8 +85,7 @@ fn a_frozen_rank_is_named_by_every_other_when_time_is_up() {
     for world in worlds(2..14) {
         for seed in seeds(20) {
             let rank = (seed % u64::from(world)) as Rank;
-            let mut scenario = Scenario::new(world, some_calls(world), seed);
-            scenario.timeout_ns = 10 * SECOND_NS;
+            let scenario = Scenario::new(world, some_calls(world), seed);
             let report = simulate_with(test, scenario, Fault::Freeze(rank));
             assert!(report.now_ns <= 11 * SECOND_NS);
             for error in causes(&report).into_iter().flatten() {
