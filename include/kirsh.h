@@ -22,7 +22,8 @@
  *            root. Where they differ, every rank gets KIRSH_MISMATCH and hears who called what.
  *
  * Blocking   A collective whose work_out is NULL blocks until it is over. With a work_out it starts,
- *            returns at once, and the handle written there says when it is over.
+ *            returns at once, and the handle written there says when it is over and how. Only what
+ *            this process refuses fails right away, without a handle.
  *
  * Buffers    belong to the library from the call until it is over: when a blocking call has returned,
  *            whatever it returned, or when kirsh_work_wait() or kirsh_work_test() has returned anything
@@ -39,7 +40,7 @@
  * Errors     Functions return a status, and write their outputs only where it is KIRSH_OK. What went
  *            wrong is kept for each thread: kirsh_last_error() is the text, kirsh_error_info() the
  *            parts. Its scope says what is left: the communicator goes on (KIRSH_SCOPE_CALL), or it is
- *            over on all ranks and every later call returns the first cause
+ *            over on all ranks and every later call ends with the first cause
  *            (KIRSH_SCOPE_COMMUNICATOR). No Rust panic and no C++ exception comes out of the library.
  *
  * Refusals   A collective that this process cannot even start (an unknown dtype, overlapping buffers)
@@ -94,7 +95,7 @@
 // UNSUPPORTED and CONFIGURATION leave the communicator usable where every rank refuses alike; where
 // others went ahead they are told, get REFUSED, and the communicator is over. TIMEOUT, PEER_LOST,
 // MISMATCH, REFUSED, CORRUPT, PROTOCOL, ABORTED, INTERRUPTED and INTERNAL end the communicator: later
-// calls return the first cause, and the contents of the buffers are undefined. RENDEZVOUS and
+// calls end with the first cause, and the contents of the buffers are undefined. RENDEZVOUS and
 // AUTHENTICATION come from kirsh_comm_create() alone, which then has made nothing. FORKED and CLOSED
 // say that this handle cannot be used here any more.
 enum kirsh_status_t
