@@ -61,11 +61,17 @@ fn a_killed_rank_is_named(victim: u32, what: &str, child: &str) {
     for_each_driver(|driver| {
         let group =
             || Group::new("killed", 4).driver(driver).detail(format!("{victim} {what}{child}"));
-        fail_within(SECOND_NS, "dies", group, |rank| rank != victim, |failure| {
-            assert_eq!(failure.kind, "peer lost", "{driver}, {what}: {failure:?}");
-            assert_eq!(failure.peer, Some(victim), "{driver}, {what}: {failure:?}");
-            assert!(failure.message.contains(&format!("rank {victim}")), "{failure:?}");
-        });
+        fail_within(
+            SECOND_NS,
+            "dies",
+            group,
+            |rank| rank != victim,
+            |failure| {
+                assert_eq!(failure.kind, "peer lost", "{driver}, {what}: {failure:?}");
+                assert_eq!(failure.peer, Some(victim), "{driver}, {what}: {failure:?}");
+                assert!(failure.message.contains(&format!("rank {victim}")), "{failure:?}");
+            },
+        );
     });
 }
 
@@ -95,10 +101,16 @@ fn a_stopped_rank_is_named_by_every_other_when_time_is_up() {
                         let detail = format!("{victim} {what}");
                         Group::new("stopped", 4).driver(driver).detail(detail).stuck(victim)
                     };
-                    fail_within(11 * SECOND_NS, "stops", group, |rank| rank != victim, |failure| {
-                        assert_eq!(failure.kind, "timeout", "{driver}, {what}: {failure:?}");
-                        assert_eq!(failure.peer, Some(victim), "{driver}, {what}: {failure:?}");
-                    });
+                    fail_within(
+                        11 * SECOND_NS,
+                        "stops",
+                        group,
+                        |rank| rank != victim,
+                        |failure| {
+                            assert_eq!(failure.kind, "timeout", "{driver}, {what}: {failure:?}");
+                            assert_eq!(failure.peer, Some(victim), "{driver}, {what}: {failure:?}");
+                        },
+                    );
                 });
             }
         });
@@ -121,16 +133,24 @@ fn calls_that_differ_are_an_error_on_every_rank_that_says_who_called_what() {
     for_each_driver(|driver| {
         for (number, (what, odd_call, call)) in cases.into_iter().enumerate() {
             let odd = [2, 0, 3, 1][number % 4];
-            let group =
-                || Group::new("mismatch", 4).driver(driver).detail(format!("{odd} {what}"));
-            fail_within(SECOND_NS, "calls", group, |_| true, |failure| {
-                assert_eq!(failure.kind, "mismatch", "{driver}, {what}: {failure:?}");
-                let text = &failure.message;
-                assert!(text.contains(&format!("rank {odd} ")), "{driver}, {what}: {failure:?}");
-                assert!(text.contains(odd_call), "{driver}, {what}: {failure:?}");
-                assert!(text.contains(call), "{driver}, {what}: {failure:?}");
-                assert!(failure.peer.is_some(), "{failure:?}");
-            });
+            let group = || Group::new("mismatch", 4).driver(driver).detail(format!("{odd} {what}"));
+            fail_within(
+                SECOND_NS,
+                "calls",
+                group,
+                |_| true,
+                |failure| {
+                    assert_eq!(failure.kind, "mismatch", "{driver}, {what}: {failure:?}");
+                    let text = &failure.message;
+                    assert!(
+                        text.contains(&format!("rank {odd} ")),
+                        "{driver}, {what}: {failure:?}"
+                    );
+                    assert!(text.contains(odd_call), "{driver}, {what}: {failure:?}");
+                    assert!(text.contains(call), "{driver}, {what}: {failure:?}");
+                    assert!(failure.peer.is_some(), "{failure:?}");
+                },
+            );
         }
     });
 }
@@ -140,11 +160,17 @@ fn two_ranks_that_wait_for_each_other_find_out() {
     // Each takes the other for the root.
     for_each_driver(|driver| {
         let group = || Group::new("mismatch", 2).driver(driver).detail("0 root");
-        fail_within(SECOND_NS, "calls", group, |_| true, |failure| {
-            assert_eq!(failure.kind, "mismatch", "{failure:?}");
-            assert!(failure.message.contains("root=1"), "{failure:?}");
-            assert!(failure.message.contains("root=0"), "{failure:?}");
-        });
+        fail_within(
+            SECOND_NS,
+            "calls",
+            group,
+            |_| true,
+            |failure| {
+                assert_eq!(failure.kind, "mismatch", "{failure:?}");
+                assert!(failure.message.contains("root=1"), "{failure:?}");
+                assert!(failure.message.contains("root=0"), "{failure:?}");
+            },
+        );
     });
 }
 
@@ -153,11 +179,17 @@ fn a_refused_call_is_an_error_on_every_rank_with_its_reason() {
     for_each_driver(|driver| {
         for refuser in [1, 0] {
             let group = || Group::new("refused", 4).driver(driver).detail(refuser);
-            fail_within(SECOND_NS, "calls", group, |rank| rank != refuser, |failure| {
-                assert_eq!(failure.kind, "refused", "{driver}: {failure:?}");
-                assert_eq!(failure.peer, Some(refuser), "{driver}: {failure:?}");
-                assert!(failure.message.contains("avg is not defined on int32"), "{failure:?}");
-            });
+            fail_within(
+                SECOND_NS,
+                "calls",
+                group,
+                |rank| rank != refuser,
+                |failure| {
+                    assert_eq!(failure.kind, "refused", "{driver}: {failure:?}");
+                    assert_eq!(failure.peer, Some(refuser), "{driver}: {failure:?}");
+                    assert!(failure.message.contains("avg is not defined on int32"), "{failure:?}");
+                },
+            );
             let own = group().succeed()[refuser as usize].failure();
             assert_eq!((own.kind.as_str(), own.scope.as_str()), ("unsupported", "Call"));
         }
@@ -230,11 +262,8 @@ fn a_range_of_ports_that_is_used_up_is_an_error_that_says_so() {
 
 #[test]
 fn a_rendezvous_that_nobody_serves_is_an_error_in_time_that_lists_what_was_tried() {
-    let outcomes = Group::new("joins", 2)
-        .absent(0)
-        .env("KIRSH_JOIN_TIMEOUT", "2")
-        .deadline(20)
-        .succeed();
+    let outcomes =
+        Group::new("joins", 2).absent(0).env("KIRSH_JOIN_TIMEOUT", "2").deadline(20).succeed();
     let failure = outcomes[0].failure();
     assert_eq!(failure.kind, "rendezvous", "{failure:?}");
     assert!(failure.message.contains("127.0.0.1"), "{failure:?}");
@@ -243,11 +272,8 @@ fn a_rendezvous_that_nobody_serves_is_an_error_in_time_that_lists_what_was_tried
 
 #[test]
 fn a_rank_that_never_comes_is_an_error_in_time_that_names_it() {
-    let outcomes = Group::new("joins", 3)
-        .absent(2)
-        .env("KIRSH_JOIN_TIMEOUT", "2")
-        .deadline(20)
-        .succeed();
+    let outcomes =
+        Group::new("joins", 3).absent(2).env("KIRSH_JOIN_TIMEOUT", "2").deadline(20).succeed();
     for outcome in outcomes {
         let failure = outcome.failure();
         assert!(failure.message.contains('2'), "{failure:?}");
@@ -269,11 +295,19 @@ fn an_abort_from_another_thread_ends_a_blocked_call_on_every_rank() {
     for_each_driver(|driver| {
         for who in [0, 2] {
             let group = || Group::new("abort", 4).driver(driver).detail(who);
-            fail_within(SECOND_NS, "aborts", group, |_| true, |failure| {
-                assert_eq!(failure.kind, "aborted", "{driver}: {failure:?}");
-                assert_eq!(failure.peer, Some(who), "{driver}: {failure:?}");
-                assert!(failure.message.contains("the loss is not a number"), "{failure:?}");
-            });
+            fail_within(
+                SECOND_NS,
+                "aborts",
+                group,
+                |rank| rank != 3,
+                |failure| {
+                    assert_eq!(failure.kind, "aborted", "{driver}: {failure:?}");
+                    assert_eq!(failure.peer, Some(who), "{driver}: {failure:?}");
+                    assert!(failure.message.contains("the loss is not a number"), "{failure:?}");
+                },
+            );
+            let idle = group().succeed()[3].failure();
+            assert_eq!((idle.kind.as_str(), idle.peer), ("aborted", Some(who)), "{idle:?}");
         }
     });
 }

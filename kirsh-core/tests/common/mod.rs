@@ -141,7 +141,14 @@ impl Outcome {
         let mut parts = event.text.splitn(4, '|');
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let (kind, peer, scope, message) = (part(), part(), part(), part());
-        Failure { rank: self.rank, at_ns: event.at_ns, kind, peer: peer.parse().ok(), scope, message }
+        Failure {
+            rank: self.rank,
+            at_ns: event.at_ns,
+            kind,
+            peer: peer.parse().ok(),
+            scope,
+            message,
+        }
     }
 }
 
