@@ -108,7 +108,8 @@ fn a_barrier_is_one_line_of_no_bytes() {
 
 #[test]
 fn every_operator_and_type_gives_its_exact_result() {
-    let types = "int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 bfloat16 float32 float64";
+    let types =
+        "int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 bfloat16 float32 float64";
     let cases = types.split(' ').map(|dtype| (dtype, "sum")).chain([
         ("int32", "prod"),
         ("bfloat16", "prod"),
@@ -126,7 +127,8 @@ fn every_operator_and_type_gives_its_exact_result() {
         ("int32", "lxor"),
     ]);
     for (dtype, op) in cases {
-        let arguments = format!("allreduce -n 3 -b 40000 -e 40000 -i 1 -w 0 --dtype {dtype} --op {op}");
+        let arguments =
+            format!("allreduce -n 3 -b 40000 -e 40000 -i 1 -w 0 --dtype {dtype} --op {op}");
         let rows = table(&perf(&arguments).run());
         assert_eq!((rows[0].wrong.as_str(), rows[0].redop.as_str()), ("0", op), "{arguments}");
     }

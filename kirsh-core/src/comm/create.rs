@@ -59,6 +59,19 @@ pub(super) fn create(config: &Config) -> Result<Inner> {
     Creation::prepare(config, arguments, identity, env)?.run()
 }
 
+/// The driver that a communicator of this process gets, and why.
+///
+/// # Errors
+/// `Configuration` where `KIRSH_DRIVER` is malformed; `Unsupported` where it names io_uring and
+/// that cannot be had.
+pub fn driver_in_force(env: Env<'_>) -> Result<Choice> {
+    choose::choose(match settings::driver(env)? {
+        DriverChoice::Auto => None,
+        DriverChoice::Uring => Some(DriverKind::Uring),
+        DriverChoice::Poll => Some(DriverKind::Poll),
+    })
+}
+
 /// Everything known before the ranks meet.
 struct Creation<'a> {
     config: &'a Config,
@@ -87,11 +100,6 @@ impl<'a> Creation<'a> {
             Some(job) => job.clone(),
             None => settings::job_id(env)?,
         };
-        let forced = match settings::driver(env)? {
-            DriverChoice::Auto => None,
-            DriverChoice::Uring => Some(DriverKind::Uring),
-            DriverChoice::Poll => Some(DriverKind::Poll),
-        };
         let limit = config.join_timeout.or(settings::join_timeout(env)?);
         // Ten years is as good as for ever, and can be added to a clock.
         let limit = limit.unwrap_or(Duration::from_secs(10 * 365 * 86_400));
@@ -100,7 +108,7 @@ impl<'a> Creation<'a> {
             config,
             arguments,
             token: token::find(env)?,
-            driver: choose::choose(forced)?,
+            driver: driver_in_force(env)?,
             deadline: Instant::now() + limit,
             identity,
             job,
