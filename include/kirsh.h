@@ -2,15 +2,14 @@
  *
  *     #include <kirsh.h>
  *
- *     kirsh_comm_t *comm;
- *     if (kirsh_comm_create(NULL, &comm) != KIRSH_OK) {
+ *     kirsh_comm_t *comm = NULL;
+ *     float x = 1;
+ *     if (kirsh_comm_create(NULL, &comm) != KIRSH_OK
+ *         || kirsh_allreduce(comm, &x, &x, 1, KIRSH_FLOAT32, KIRSH_SUM, NULL, NULL) != KIRSH_OK) {
  *         fprintf(stderr, "%s\n", kirsh_last_error());
  *         return 1;
  *     }
- *     float gradient[1000] = {...};
- *     kirsh_status_t status = kirsh_allreduce(comm, gradient, gradient, 1000, KIRSH_FLOAT32, KIRSH_SUM,
- *                                             NULL, NULL);
- *     ...
+ *     printf("%d ranks counted %g\n", kirsh_comm_size(comm), x);
  *     kirsh_comm_destroy(comm);
  *
  * Build with `cc trainer.c $(pkg-config --cflags --libs kirsh)` or CMake's Kirsh::kirsh; start with
@@ -69,7 +68,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The release that this header belongs to; kirsh_version() names the one that is loaded. 
+/* What structs start from. Fields that a later header adds are unset in programs that know this one. */
+#define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0}
+#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL}
+#define KIRSH_STORE_INIT {sizeof(kirsh_store_t), NULL, NULL, NULL, NULL, NULL, NULL}
+#define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0}
+#define KIRSH_ERROR_INFO_INIT \
+    {sizeof(kirsh_error_info_t), KIRSH_OK, KIRSH_SCOPE_CALL, -1, -1, -1, NULL, NULL}
+
+
+// The release that this header belongs to; kirsh_version() names the one that is loaded.
 #define KIRSH_VERSION_MAJOR 0
 
 #define KIRSH_VERSION_MINOR 1
@@ -477,6 +485,15 @@ int32_t kirsh_comm_local_size(const struct kirsh_comm_t *comm);
 kirsh_status_t kirsh_comm_abort(struct kirsh_comm_t *comm,
                                 const char *reason);
 
+// Takes the place of a collective that this process should make now and cannot (an array of the wrong
+// shape, a batch that is missing): the peers, who wait for it, get KIRSH_REFUSED with this reason at
+// once, not a timeout. `operation` is "allreduce", "broadcast" or "barrier". For layers on top of this
+// one, so it returns what that layer should return: never KIRSH_OK, but KIRSH_INVALID_ARGUMENT or the
+// failure that the communicator had already.
+kirsh_status_t kirsh_comm_refuse(struct kirsh_comm_t *comm,
+                                 const char *operation,
+                                 const char *reason);
+
 // Fills in what the communicator has moved so far. `out->size` must be set.
 kirsh_status_t kirsh_comm_stats(const struct kirsh_comm_t *comm, struct kirsh_stats_t *out);
 
@@ -533,11 +550,3 @@ kirsh_status_t kirsh_reply_set_message(struct kirsh_reply_t *reply, const char *
 #endif  // __cplusplus
 
 #endif  /* KIRSH_H */
-
-/* What structs start from. Fields that a later header adds are unset in programs that know this one. */
-#define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0}
-#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL}
-#define KIRSH_STORE_INIT {sizeof(kirsh_store_t), NULL, NULL, NULL, NULL, NULL, NULL}
-#define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0}
-#define KIRSH_ERROR_INFO_INIT \
-    {sizeof(kirsh_error_info_t), KIRSH_OK, KIRSH_SCOPE_CALL, -1, -1, -1, NULL, NULL}

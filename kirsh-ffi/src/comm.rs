@@ -2,10 +2,10 @@
 
 use std::ffi::c_char;
 
-use kirsh_core::Result;
 use kirsh_core::comm::Communicator;
+use kirsh_core::{Collective, Result};
 
-use crate::boundary::require;
+use crate::boundary::{invalid, require};
 use crate::config::{self, kirsh_config_t};
 use crate::sized::{self, SizedStruct};
 use crate::status::kirsh_status_t;
@@ -125,6 +125,30 @@ pub unsafe extern "C" fn kirsh_comm_abort(
         // SAFETY: the header asks for null or terminated text.
         communicator.abort(&unsafe { text::lossy(reason) });
         Ok(kirsh_status_t::KIRSH_OK)
+    }
+}
+
+/// Takes the place of a collective that this process should make now and cannot (an array of the wrong
+/// shape, a batch that is missing): the peers, who wait for it, get KIRSH_REFUSED with this reason at
+/// once, not a timeout. `operation` is "allreduce", "broadcast" or "barrier". For layers on top of this
+/// one, so it returns what that layer should return: never KIRSH_OK, but KIRSH_INVALID_ARGUMENT or the
+/// failure that the communicator had already.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kirsh_comm_refuse(
+    comm: *mut kirsh_comm_t,
+    operation: *const c_char,
+    reason: *const c_char,
+) -> kirsh_status_t {
+    boundary! {
+        // SAFETY: the header asks for null or a live handle.
+        let communicator = unsafe { communicator(comm) }?;
+        // SAFETY: the header asks for null or terminated text, here and for the reason.
+        let operation = unsafe { text::lossy(operation) };
+        let collective = Collective::from_name(&operation)
+            .ok_or_else(|| invalid(format!("operation is {operation:?}, which is no collective")))?;
+        // SAFETY: see above.
+        let reason = unsafe { text::lossy(reason) };
+        Err(communicator.refuse(collective, invalid(reason)))
     }
 }
 

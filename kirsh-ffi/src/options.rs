@@ -86,14 +86,14 @@ mod tests {
         let options = read_whole(&kirsh_options_t::INIT).unwrap();
         assert_eq!(options.timeout, Timeout::Default);
         assert!(options.scale.is_none() && options.algorithm.is_none() && options.name.is_none());
-        let options = read_whole(&kirsh_options_t {
+        let given = kirsh_options_t {
             timeout_ns: 1_500_000_000,
             scale: 0.5,
             algorithm: 1,
             name: c"gradients".as_ptr(),
             ..kirsh_options_t::INIT
-        })
-        .unwrap();
+        };
+        let options = read_whole(&given).unwrap();
         assert_eq!(options.timeout, Timeout::After(Duration::from_millis(1500)));
         assert_eq!((options.scale, options.algorithm), (Some(0.5), Some(Algorithm::Ring)));
         assert_eq!(options.name, Some("gradients"));

@@ -14,7 +14,7 @@ use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
 use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
-use crate::driver::socket::{self, LinkOptions, PortRange};
+use crate::driver::socket::{self, PortRange};
 use crate::driver::{Facts, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -229,12 +229,9 @@ impl<'a> Creation<'a> {
             members: table.ranks,
             checksums,
             liveness_ns: nanoseconds(liveness),
-            link_options: LinkOptions {
-                user_timeout_ms: liveness
-                    .and_then(|limit| u32::try_from(limit.as_millis()).ok())
-                    .unwrap_or(0),
-                ..LinkOptions::default()
-            },
+            user_timeout_ms: liveness
+                .and_then(|limit| u32::try_from(limit.as_millis()).ok())
+                .unwrap_or(0),
             roll: Roll::new(world),
         };
         let process = Process::start(facts, listeners, self.driver.clone())?;
@@ -366,7 +363,8 @@ fn layout_of(members: &[Member]) -> Layout {
 
 /// How many communicators this process has created before as this rank of this job.
 fn next_generation(job: &str, rank: Rank, world: u32) -> u64 {
-    static MADE: Mutex<Option<HashMap<(String, Rank, u32), u64>>> = Mutex::new(None);
+    type Made = HashMap<(String, Rank, u32), u64>;
+    static MADE: Mutex<Option<Made>> = Mutex::new(None);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let count = made.get_or_insert_default().entry((job.to_owned(), rank, world)).or_default();
     *count += 1;

@@ -203,13 +203,14 @@ impl Session {
     ) {
         // Interrupted is something that happens to a caller; to its peers it is an abort.
         let kind = if kind == ErrorKind::Interrupted { ErrorKind::Aborted } else { kind };
-        let mut error = self.about_current(kind, format!("{reason} (reported by rank {origin})"));
-        if let (None, Some(_)) = (error.sequence(), sequence) {
-            error = error.with_operation("communicator", sequence);
-        }
-        self.fail(
-            error.with_peer(about.filter(|rank| *rank < self.settings.world).unwrap_or(origin)),
-        );
+        // Each rank passes it on; who said it first is enough.
+        let text = if reason.contains("(reported by rank ") {
+            reason.to_owned()
+        } else {
+            format!("{reason} (reported by rank {origin})")
+        };
+        let about = about.filter(|rank| *rank < self.settings.world).unwrap_or(origin);
+        self.fail_with_others(sequence, Error::new(kind, text).with_peer(about));
     }
 
     /// Why a peer that still is in this call waits in vain, if this rank refused it.

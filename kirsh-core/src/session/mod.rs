@@ -222,7 +222,7 @@ impl Session {
         let link = self.links.of(peer);
         if self.window.uses_link(link) {
             self.links[link].state = LinkState::Broken;
-            self.watch.suspect(cause);
+            self.suspect(cause);
         } else {
             self.links[link].state = LinkState::Down;
         }
@@ -532,6 +532,7 @@ impl Session {
         if done && let Some(current) = self.current.take() {
             self.watch.remember(current.sequence, current.operation.key, current.operation.call);
             self.outbox.push_back(Action::Finish { sequence: current.sequence, result: Ok(()) });
+            self.meet_failure_ahead();
         }
         done
     }

@@ -17,6 +17,9 @@ use crate::wire::control::Message;
 const STALL_NS: u64 = 100_000_000;
 /// How often it says so again: the blame travels one rank further each time.
 const STALL_AGAIN_NS: u64 = 500_000_000;
+/// How long to wait for the cause of what is seen, before the sight is taken for the cause. Long
+/// beside the time in which a busy host gets round to a progress thread, short beside a second.
+const SUSPICION_NS: u64 = 300_000_000;
 /// How long a peer's word of being stuck is believed: it may have gone on since, or be what stands
 /// still now. Three times what it takes to say so again.
 const REPORT_VALID_NS: u64 = 3 * STALL_AGAIN_NS;
@@ -42,6 +45,8 @@ pub(super) struct Watch {
     /// What to fail with, and when, unless the true cause is heard of before.
     /// The first tick sets the time, for what is known of it in between is out of date.
     suspicion: Option<(Option<u64>, Error)>,
+    /// What others have failed with in a later call than this rank is in.
+    ahead: Option<(Sequence, Error)>,
     past: VecDeque<Past>,
 }
 
@@ -55,6 +60,7 @@ impl Watch {
             stall_ns: u64::MAX,
             told: None,
             suspicion: None,
+            ahead: None,
             past: VecDeque::with_capacity(CALL_HISTORY),
         }
     }
@@ -114,7 +120,7 @@ impl Session {
             return self.give_up();
         }
         if let Some((at_ns, error)) = &mut self.watch.suspicion {
-            let at_ns = *at_ns.get_or_insert(now_ns.saturating_add(STALL_NS));
+            let at_ns = *at_ns.get_or_insert(now_ns.saturating_add(SUSPICION_NS));
             if now_ns >= at_ns {
                 let error = error.clone();
                 return self.fail(error);
@@ -128,6 +134,43 @@ impl Session {
         if now_ns >= self.watch.stall_ns {
             self.watch.stall_ns = now_ns.saturating_add(STALL_AGAIN_NS);
             self.tell_stalled();
+        }
+    }
+
+    /// Others have failed, in this call of theirs where it is about one. A call that this rank is
+    /// still in before that may yet end well: whoever is through with it has sent all of its part.
+    pub(super) fn fail_with_others(&mut self, sequence: Option<Sequence>, cause: Error) {
+        let current = self.current.as_ref().map(|current| current.sequence);
+        match (sequence, current) {
+            (Some(theirs), Some(ours)) if theirs > ours && self.watch.suspicion.is_none() => {
+                self.watch.ahead.get_or_insert((theirs, cause));
+            }
+            _ => self.fail(self.while_in_current(cause, sequence)),
+        }
+    }
+
+    /// What ended a link that is needed: something known, or to be known soon, or the end itself.
+    pub(super) fn suspect(&mut self, cause: Error) {
+        match self.watch.ahead.take() {
+            Some((sequence, known)) => self.fail(self.while_in_current(known, Some(sequence))),
+            None => self.watch.suspect(cause),
+        }
+    }
+
+    /// A call has ended well; what others have failed with may be due.
+    pub(super) fn meet_failure_ahead(&mut self) {
+        let finished = self.finished();
+        if let Some((sequence, cause)) = self.watch.ahead.take_if(|(at, _)| *at <= finished) {
+            self.fail(self.while_in_current(cause, Some(sequence)));
+        }
+    }
+
+    fn while_in_current(&self, error: Error, sequence: Option<Sequence>) -> Error {
+        match &self.current {
+            Some(current) => error
+                .with_operation(current.operation.call.collective.name(), Some(current.sequence)),
+            None if sequence.is_some() => error.with_operation("communicator", sequence),
+            None => error,
         }
     }
 

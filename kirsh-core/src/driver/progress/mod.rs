@@ -41,6 +41,12 @@ use crate::wire::handshake::{self, Established, Hello, Local};
 /// How long a goodbye may take before the process leaves without an answer.
 const LEAVE_NS: u64 = 1_000_000_000;
 
+/// Congestion control between ranks of one host, where there is no congestion to control: the
+/// plainest, which every kernel has and every user may choose. Where the system's default is bbr,
+/// whose pacing holds loopback back, two ranks moved 1.3 to 1.5 times as much with it from 16 MiB
+/// on.
+const NEAR_CONGESTION: &str = "reno";
+
 /// How long the side that is to be dialled waits before it looks whether the other is there.
 const PROBE_NS: u64 = 1_000_000_000;
 
@@ -84,7 +90,8 @@ pub(crate) struct Facts {
     pub(crate) checksums: bool,
     /// Silence on a control link after which a peer counts as lost; `u64::MAX` is never.
     pub(crate) liveness_ns: u64,
-    pub(crate) link_options: LinkOptions,
+    /// How long sent bytes may stay unacknowledged on a link; 0 leaves it to the system.
+    pub(crate) user_timeout_ms: u32,
     pub(crate) roll: Roll,
 }
 
@@ -98,10 +105,24 @@ impl Facts {
         self.me().process_id < self.members[peer as usize].process_id
     }
 
+    /// Whether a peer is on this host.
+    fn near(&self, peer: Rank) -> bool {
+        self.members[peer as usize].host_id == self.me().host_id
+    }
+
+    /// How the sockets to a peer are set up.
+    fn link_options(&self, peer: Rank) -> LinkOptions {
+        LinkOptions {
+            user_timeout_ms: self.user_timeout_ms,
+            congestion: self.near(peer).then(|| NEAR_CONGESTION.to_owned()),
+            ..LinkOptions::default()
+        }
+    }
+
     /// A peer's addresses that may lead to it from here, best first.
     fn addresses(&self, peer: Rank) -> Vec<SocketAddr> {
+        let near = self.near(peer);
         let peer = &self.members[peer as usize];
-        let near = peer.host_id == self.me().host_id;
         let (mut loopback, others): (Vec<_>, Vec<_>) =
             peer.addresses.iter().copied().partition(|address| address.ip().is_loopback());
         if !near {
@@ -431,7 +452,7 @@ impl Progress {
     /// Both sides know each other: the connection becomes a link.
     fn established(&mut self, fd: Fd, established: &Established) {
         let peer = established.peer_rank;
-        if let Err(error) = socket::set_up_link(fd.as_fd(), &self.facts.link_options) {
+        if let Err(error) = socket::set_up_link(fd.as_fd(), &self.facts.link_options(peer)) {
             // It broke at once; whoever uses it will hear so.
             tracing::debug!(rank = self.facts.rank, %error, "setting up a link");
         }
