@@ -47,7 +47,7 @@ const REACH_STEP: Duration = Duration::from_millis(100);
 const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
-    crate::log::install();
+    crate::log::install()?;
     let env: Env<'_> = &process_env;
     let arguments = Arguments {
         rank: config.rank,
