@@ -16,7 +16,7 @@ use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
 use crate::driver::socket::{self, PortRange};
 use crate::driver::{Facts, Roll, interrupt};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits;
 use crate::memory::Pool;
 use crate::plan::choice::{Layout, Selection};
@@ -47,9 +47,8 @@ const REACH_STEP: Duration = Duration::from_millis(100);
 const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
+    crate::log::install()?;
     let env: Env<'_> = &process_env;
-    settings::log_level(env)?;
-    crate::log::install();
     let arguments = Arguments {
         rank: config.rank,
         world_size: config.world_size,
@@ -58,6 +57,19 @@ pub(super) fn create(config: &Config) -> Result<Inner> {
     };
     let identity = identity::identity(&arguments, env)?;
     Creation::prepare(config, arguments, identity, env)?.run()
+}
+
+/// The driver that a communicator of this process gets, and why.
+///
+/// # Errors
+/// `Configuration` where `KIRSH_DRIVER` is malformed; `Unsupported` where it names io_uring and
+/// that cannot be had.
+pub fn driver_in_force(env: Env<'_>) -> Result<Choice> {
+    choose::choose(match settings::driver(env)? {
+        DriverChoice::Auto => None,
+        DriverChoice::Uring => Some(DriverKind::Uring),
+        DriverChoice::Poll => Some(DriverKind::Poll),
+    })
 }
 
 /// Everything known before the ranks meet.
@@ -88,11 +100,6 @@ impl<'a> Creation<'a> {
             Some(job) => job.clone(),
             None => settings::job_id(env)?,
         };
-        let forced = match settings::driver(env)? {
-            DriverChoice::Auto => None,
-            DriverChoice::Uring => Some(DriverKind::Uring),
-            DriverChoice::Poll => Some(DriverKind::Poll),
-        };
         let limit = config.join_timeout.or(settings::join_timeout(env)?);
         // Ten years is as good as for ever, and can be added to a clock.
         let limit = limit.unwrap_or(Duration::from_secs(10 * 365 * 86_400));
@@ -101,7 +108,7 @@ impl<'a> Creation<'a> {
             config,
             arguments,
             token: token::find(env)?,
-            driver: choose::choose(forced)?,
+            driver: driver_in_force(env)?,
             deadline: Instant::now() + limit,
             identity,
             job,
@@ -116,14 +123,19 @@ impl<'a> Creation<'a> {
         if alone {
             return self.connect(Table::alone(&joiner)?, listeners);
         }
-        let opened = self.config.store.is_none().then(|| self.meet()).transpose()?;
-        let store = match (&self.config.store, &opened) {
-            (Some(store), _) => Arc::clone(store),
-            (None, Some(opened)) => Arc::clone(&opened.store),
-            (None, None) => return Err(Error::new(ErrorKind::Internal, "no store to meet in")),
+        let (opened, store, outcome) = loop {
+            let opened = self.config.store.is_none().then(|| self.meet()).transpose()?;
+            let store = match (&self.config.store, &opened) {
+                (Some(store), _) => Arc::clone(store),
+                (None, Some(opened)) => Arc::clone(&opened.store),
+                (None, None) => return Err(Error::new(ErrorKind::Internal, "no store to meet in")),
+            };
+            let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
+            let outcome = join(&*store, &joiner, Patience::new(self.deadline, &check));
+            if !self.met_the_past(&outcome) {
+                break (opened, store, outcome);
+            }
         };
-        let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
-        let outcome = join(&*store, &joiner, Patience::new(self.deadline, &check));
         let joined = outcome.clone().and_then(|table| {
             let inner = self.connect(table, listeners)?;
             self.reach_all(&inner, &*store)?;
@@ -134,6 +146,18 @@ impl<'a> Creation<'a> {
             opened.linger(&joiner, &outcome);
         }
         joined
+    }
+
+    /// Whether this rank was so early that it met the store of the communicator before, which rank
+    /// 0 was about to take down. It then looks for the next one.
+    fn met_the_past(&self, outcome: &Result<Table>) -> bool {
+        let lost =
+            |error: &Error| error.kind() == ErrorKind::Rendezvous && error.scope() == Scope::Link;
+        self.config.store.is_none()
+            && self.identity.rank != 0
+            && self.generation > 0
+            && outcome.as_ref().is_err_and(lost)
+            && Instant::now() < self.deadline
     }
 
     /// Opens the store of the rendezvous.

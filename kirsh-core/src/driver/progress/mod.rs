@@ -12,6 +12,7 @@ mod roll;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use connect::{Dial, Inbound, Needs, Step, Wish, class};
@@ -29,7 +30,7 @@ use super::lane::{Key, Lane};
 use super::mail::Mail;
 use super::socket::{self, LinkOptions};
 use super::thread::ThreadIo;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits::{CALL_HISTORY, HANDSHAKES_PENDING_MAX};
 use crate::rendezvous::Member;
 use crate::session::Audience;
@@ -67,6 +68,9 @@ pub(crate) enum Request {
     Retire { lane: u32 },
     /// Say goodbye and end.
     Leave { finished: Vec<(u64, u32, u64)>, done: Sender<()> },
+    /// Panic, to see what becomes of the callers.
+    #[cfg(test)]
+    Panic,
 }
 
 /// How others reach the progress thread.
@@ -77,6 +81,10 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    pub(crate) fn bell(&self) -> &Arc<Doorbell> {
+        &self.bell
+    }
+
     pub(crate) fn ask(&self, request: Request) {
         // A progress thread that is gone has said goodbye: nobody listens any more.
         let _ = self.requests.send(request);
@@ -192,7 +200,7 @@ pub(crate) fn start(facts: Arc<Facts>, listeners: Vec<Fd>, driver: Arc<Choice>) 
             match ThreadIo::new(&driver) {
                 Ok(own) => {
                     let _ = born.send(Ok(Arc::clone(&own.bell)));
-                    Progress::new(own, queue, facts, listeners).run();
+                    Progress::new(own, queue, facts, listeners).run_or_fail();
                 }
                 Err(error) => drop(born.send(Err(error))),
             }
@@ -233,7 +241,35 @@ impl Progress {
         }
     }
 
-    fn run(mut self) {
+    /// Runs to the end. Should it panic, everybody who waits gets an error instead of silence.
+    fn run_or_fail(mut self) {
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.run()));
+        let Err(panic) = ran else { return };
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let error = Error::new(
+            ErrorKind::Internal,
+            format!("the progress thread has failed, which is a defect of Kirsh: {text}"),
+        )
+        .with_scope(Scope::Communicator)
+        .with_rank(self.facts.rank);
+        tracing::error!(rank = self.facts.rank, "{error}");
+        // Ends what is in flight and waits for it: the callers get their memory back below. With
+        // the queue goes whatever was asked for, and with the links the peers' patience.
+        let Progress { own, requests, facts, mut lanes, controls, listeners, .. } = self;
+        drop((own, controls, listeners));
+        facts.roll.fail(error.clone());
+        for request in requests.try_iter() {
+            if let Request::Register { lane } = request {
+                lanes.insert(lane.number, Tracked { lane, held: false, deadline_ns: u64::MAX });
+            }
+        }
+        for tracked in lanes.values() {
+            tracked.lane.orphan(tracked.held, &error);
+        }
+    }
+
+    fn run(&mut self) {
         for index in 0..self.listeners.len() {
             self.watch(
                 self.listeners[index].as_raw_fd(),
@@ -298,6 +334,8 @@ impl Progress {
                     }
                 }
                 Request::Leave { finished, done } => self.leave(finished, done),
+                #[cfg(test)]
+                Request::Panic => panic!("asked to"),
             }
         }
     }
