@@ -66,7 +66,7 @@ def main():
     torch.set_num_threads(1)
     comm = kirsh.init()
     dist.init_process_group("gloo")
-    rank, ranks = comm.rank, comm.size
+    rank, ranks = comm.rank(), comm.size()
 
     def slowest(seconds):
         return float(kirsh.allreduce(numpy.array([seconds]), op=kirsh.MAX)[0])
@@ -88,7 +88,7 @@ def main():
 
     rows = []
     if rank == 0:
-        print(f"{ranks} ranks, float32 allreduce in place, driver {comm.driver}, torch {torch.__version__}")
+        print(f"{ranks} ranks, float32 allreduce in place, driver {comm.driver()}, torch {torch.__version__}")
         print(f"{'size':>9} {'Kirsh us':>22} {'Gloo us':>26} {'Kirsh GB/s':>11} {'Gloo GB/s':>10} {'faster':>7}")
     for size in sizes(arguments.first, arguments.last, arguments.factor):
         array = numpy.zeros(size // 4, dtype=numpy.float32)
@@ -105,7 +105,7 @@ def main():
             rows.append(report(size, ranks, times[by_kirsh], times[by_gloo]))
     if rank == 0 and arguments.json:
         with open(arguments.json, "w") as file:
-            json.dump(record(ranks, comm.driver, torch.__version__, rows), file, indent=1)
+            json.dump(record(ranks, comm.driver(), torch.__version__, rows), file, indent=1)
             file.write("\n")
     dist.destroy_process_group()
     kirsh.finalize()

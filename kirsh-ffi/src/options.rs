@@ -20,8 +20,8 @@ pub struct kirsh_options_t {
     /// How long the operation may take; when it runs out, the communicator is over. 0: as the
     /// communicator was configured.
     pub timeout_ns: i64,
-    /// This rank's factor for KIRSH_PREMUL_SUM; an error with any other operator. 0: not set, so a
-    /// factor of zero is spelled by zeroing the input.
+    /// This rank's factor for KIRSH_PREMUL_SUM; an error with any other operator. 0: not set, which is
+    /// a factor of 1 (for a factor of zero, sum zeros).
     pub scale: f64,
     /// KIRSH_ALGORITHM_AUTO lets the library choose.
     pub algorithm: AlgorithmNumber,
@@ -86,14 +86,14 @@ mod tests {
         let options = read_whole(&kirsh_options_t::INIT).unwrap();
         assert_eq!(options.timeout, Timeout::Default);
         assert!(options.scale.is_none() && options.algorithm.is_none() && options.name.is_none());
-        let options = read_whole(&kirsh_options_t {
+        let given = kirsh_options_t {
             timeout_ns: 1_500_000_000,
             scale: 0.5,
             algorithm: 1,
             name: c"gradients".as_ptr(),
             ..kirsh_options_t::INIT
-        })
-        .unwrap();
+        };
+        let options = read_whole(&given).unwrap();
         assert_eq!(options.timeout, Timeout::After(Duration::from_millis(1500)));
         assert_eq!((options.scale, options.algorithm), (Some(0.5), Some(Algorithm::Ring)));
         assert_eq!(options.name, Some("gradients"));

@@ -152,7 +152,7 @@ mod tests {
         for (size, expected) in
             [(8, [8, 9, 9, 9]), (16, [16, 5, 9, 9]), (24, [24, 5, 6, 9]), (32, [32, 5, 6, 0])]
         {
-            let mut words = [size, 9, 9, 9];
+            let mut words: [u64; 4] = [size, 9, 9, 9];
             // SAFETY: four words are writable, and the first claims at most four.
             unsafe { write(words.as_mut_ptr().cast(), &value, "out", "INIT") }.unwrap();
             assert_eq!(words, expected);

@@ -79,10 +79,12 @@ def init(
 
 
 def finalize() -> None:
-    """Leave the default communicator: say goodbye to the peers, within a second.
+    """Leave the default communicator: say goodbye to the peers, within little more than a second.
 
     Does nothing where there is none. Afterwards ``init()`` may be called again. The end of the
-    process does the same by itself.
+    process does the same by itself, in less than a second.
+
+    :raises AbortedError: started operations were not over after half a second; it has left anyway.
     """
     global _default
     with _lock:

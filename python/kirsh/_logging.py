@@ -3,7 +3,7 @@
 The threads of the library never wait for Python: they put records into a bounded queue, and a
 daemon thread, started with the first communicator, takes them out. So a warning about a late rank
 appears while the caller still waits. Which records are worth queueing is read from the logger's
-level when a communicator is created and whenever a record arrives.
+level when a communicator is created and whenever a record arrives; ``KIRSH_LOG`` does not count.
 """
 
 from __future__ import annotations

@@ -37,6 +37,10 @@ pub(crate) struct Stats {
     bytes_received_direct: u64,
     /// Bytes that the library copied within this process.
     bytes_copied: u64,
+    /// Frames given to the network.
+    frames_sent: u64,
+    /// Frames taken from the network.
+    frames_received: u64,
 }
 
 #[pymethods]
@@ -44,12 +48,14 @@ impl Stats {
     fn __repr__(&self) -> String {
         format!(
             "Stats(operations={}, bytes_sent={}, bytes_received={}, bytes_received_direct={}, \
-             bytes_copied={})",
+             bytes_copied={}, frames_sent={}, frames_received={})",
             self.operations,
             self.bytes_sent,
             self.bytes_received,
             self.bytes_received_direct,
-            self.bytes_copied
+            self.bytes_copied,
+            self.frames_sent,
+            self.frames_received
         )
     }
 }
@@ -141,23 +147,28 @@ impl Communicator {
         job_id: Option<String>,
     ) -> PyResult<Self> {
         let refused = |refusal| refused(py, refusal);
-        let mut config = Config::default();
-        config.rank = rank;
-        config.world_size = world_size;
-        config.rendezvous = rendezvous;
-        config.job_id = job_id;
-        config.timeout = arguments::timeout(timeout).map_err(refused)?;
-        config.join_timeout = arguments::timeout(join_timeout).map_err(refused)?;
-        if let Some(store) = store {
-            config.store = Some(Arc::new(PythonStore::new(store)?));
-        }
+        let store = match store {
+            Some(store) => {
+                Some(Arc::new(PythonStore::new(store)?) as Arc<dyn kirsh_core::rendezvous::Store>)
+            }
+            None => None,
+        };
+        let config = Config {
+            rank,
+            world_size,
+            rendezvous,
+            store,
+            job_id,
+            timeout: arguments::timeout(timeout).map_err(refused)?,
+            join_timeout: arguments::timeout(join_timeout).map_err(refused)?,
+        };
         graveyard::sweep(py);
         interrupt::remember_main_thread(py)?;
+        // Before the ranks meet: late ones are warned about from then on.
+        PyModule::import(py, "kirsh._logging")?.call_method0("start")?;
         let comm = py.detach(|| kirsh_core::Communicator::create(&config));
         let comm = comm.map_err(|error| raise(py, &error))?;
-        let communicator = Communicator { member: Member::enlist(comm) };
-        PyModule::import(py, "kirsh._logging")?.call_method0("start")?;
-        Ok(communicator)
+        Ok(Communicator { member: Member::enlist(comm) })
     }
 
     /// Combine ``x`` over all ranks, in place unless ``out`` is given, and return the result.
@@ -217,7 +228,6 @@ impl Communicator {
     /// Copy ``x`` of rank ``root`` over ``x`` of all other ranks, in place, and return it.
     #[pyo3(signature = (x, *, root=None, async_op=None, timeout=None, algorithm=None),
            text_signature = "($self, x, *, root=0, async_op=False, timeout=None, algorithm=None)")]
-    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn broadcast(
         &self,
         py: Python<'_>,
@@ -319,6 +329,8 @@ impl Communicator {
             bytes_received: stats.bytes_received,
             bytes_received_direct: stats.bytes_received_direct,
             bytes_copied: stats.bytes_copied,
+            frames_sent: stats.frames_sent,
+            frames_received: stats.frames_received,
         }
     }
 
@@ -331,7 +343,10 @@ impl Communicator {
         py.detach(|| self.comm().abort(reason));
     }
 
-    /// Leave: say goodbye to the peers, within a second. Later calls raise; a second close is fine.
+    /// Leave: say goodbye to the peers, within little more than a second.
+    ///
+    /// Started operations are given half a second; if some had to be aborted then, AbortedError
+    /// says so when all is done. Later calls raise; closing again does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let closed = py.detach(|| self.member.close());
         graveyard::sweep(py);
@@ -381,8 +396,8 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        // The goodbye may take a moment, and that must not be spent holding the GIL. What it says
-        // can be told to nobody here.
+        // The goodbye may take a moment, and that must not be spent holding the GIL. Nobody is
+        // there to be told of an error.
         if !self.member.is_closed() {
             Python::attach(|py| py.detach(|| drop(self.member.close())));
         }

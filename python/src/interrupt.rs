@@ -19,7 +19,7 @@ thread_local! {
 
 /// Makes the core ask this module.
 pub(crate) fn install() {
-    kirsh_core::set_interrupt_check(check);
+    kirsh_core::comm::set_interrupt_check(check);
 }
 
 /// Learns which thread runs Python's signal handlers. It changes only in a forked child.

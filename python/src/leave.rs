@@ -35,7 +35,7 @@ impl Member {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Leaves. Blocks for the goodbye, a second at most, so it is to be called without the GIL.
+    /// Leaves. Blocks for the goodbye, little more than a second at most, so it is to be called without the GIL.
     pub(crate) fn close(&self) -> kirsh_core::Result<()> {
         self.closed.store(true, Ordering::Release);
         self.comm.close()
@@ -61,8 +61,8 @@ pub(crate) fn leave_all(py: Python<'_>, seconds: f64) {
         for member in members.into_iter().filter(|member| member.is_ours_to_close()) {
             let left = left.clone();
             let thread = thread::Builder::new().name("kirsh-leave".to_owned()).spawn(move || {
-                // The process is ending: nobody is left to be told of an error, nor to listen once
-                // the deadline has passed.
+                // The process is ending: there is nobody left to be told of an error, nor to listen
+                // once the deadline has passed.
                 let _ = member.close();
                 let _ = left.send(());
             });

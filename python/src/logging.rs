@@ -24,8 +24,8 @@ enum Entry {
 
 static QUEUE: LazyLock<(Sender<Entry>, Receiver<Entry>)> = LazyLock::new(|| bounded(QUEUE_RECORDS));
 static LOST: AtomicU64 = AtomicU64::new(0);
-/// The least important level that is wanted: 1 error, 2 warning, 3 info, 4 debug, 5 trace.
-static LEVEL: AtomicU8 = AtomicU8::new(2);
+/// What the core was told last. No level at first.
+static LEVEL: AtomicU8 = AtomicU8::new(u8::MAX);
 /// The process that empties the queue; 0 while nobody does.
 static READER_PID: AtomicU32 = AtomicU32::new(0);
 
@@ -35,9 +35,6 @@ pub(crate) fn install() {
 }
 
 fn sink(level: u8, text: &str) {
-    if level > LEVEL.load(Ordering::Relaxed) {
-        return;
-    }
     // In a forked child nobody reads, and the queue may have been in anybody's hands at the fork.
     if READER_PID.load(Ordering::Relaxed) != std::process::id() {
         return;
@@ -50,7 +47,10 @@ fn sink(level: u8, text: &str) {
 /// Set which levels are wanted, from 0 (none) to 5 (trace), and say that this process reads them.
 #[pyfunction]
 pub(crate) fn log_level(level: u8) {
-    LEVEL.store(level, Ordering::Relaxed);
+    // The core goes through all its call sites on a change.
+    if LEVEL.swap(level, Ordering::Relaxed) != level {
+        kirsh_core::log::set_level(level);
+    }
     READER_PID.store(std::process::id(), Ordering::Relaxed);
 }
 

@@ -10,6 +10,7 @@ from launch import World, run_ranks
 #: Waits, in a thread, until the main thread is inside a call that has let go of the interpreter:
 #: it stays on one instruction although others run.
 WHEN_BLOCKED = """
+WAITING = ("allreduce", "wait_for", "init")
 def when_blocked(then):
     main = threading.main_thread().ident
     def watch():
@@ -17,7 +18,7 @@ def when_blocked(then):
         while same < 50:
             frame = sys._current_frames()[main]
             now = (frame.f_code.co_name, frame.f_lasti)
-            same = same + 1 if now == before and now[0] in ("allreduce", "wait_for") else 0
+            same = same + 1 if now == before and now[0] in WAITING else 0
             before = now
             time.sleep(0.002)
         then()
@@ -61,7 +62,8 @@ def test_a_call_refused_on_one_rank_fails_on_the_others_with_its_reason(tmp_path
         print("refused")
     except kirsh.RefusedError as error:
         assert rank != 1 and error.rank == rank and error.peer == 1, vars(error)
-        assert error.operation == "allreduce" and error.sequence == 0
+        # A rank that hears of it before its own call knows the communicator only.
+        assert error.operation in ("allreduce", "communicator") and error.sequence == 0
         assert "strides (32, 16)" in str(error), error
         print("told")
     """
@@ -222,7 +224,9 @@ except KeyboardInterrupt:
     meet("interrupted")
 except kirsh.AbortedError as error:
     assert error.peer == 0, vars(error)
-    assert error.scope == "communicator" and error.sequence == 0
+    assert error.scope == "communicator" and error.operation == "allreduce"
+    # The rank that comes late finds the communicator over: its call got no number any more.
+    assert error.sequence == (None if rank == 2 else 0), vars(error)
     print("told", time.time(), flush=True)
 else:
     raise AssertionError("no error")
@@ -250,6 +254,29 @@ def test_ctrl_c_ends_a_blocking_call_and_tells_the_peers(tmp_path):
 def test_ctrl_c_ends_a_wait_and_tells_the_peers(tmp_path):
     with interrupted_world(tmp_path, "wait_for(kirsh.allreduce(x, async_op=True))") as world:
         check_interrupted(world)
+
+
+def test_ctrl_c_ends_the_wait_for_other_ranks_to_join(tmp_path):
+    script = (
+        WHEN_BLOCKED
+        + """
+import kirsh
+if os.environ["RANK"] == "0":
+    when_blocked(lambda: print("blocked", flush=True))
+    try:
+        kirsh.init()
+    except KeyboardInterrupt:
+        print("interrupted")
+    # Nothing is left of the attempt: another one can be made.
+    kirsh.init(rank=0, world_size=1)
+    print(kirsh.allreduce(5))
+"""
+    )
+    with World(tmp_path, script, 2, join=False) as world:
+        world.ranks[0].await_line("blocked")
+        world.ranks[0].process.send_signal(signal.SIGINT)
+        ranks = world.finish()
+    assert ranks[0].lines == ["blocked", "interrupted", "5"]
 
 
 def test_a_handler_that_does_not_raise_lets_the_call_go_on(tmp_path):

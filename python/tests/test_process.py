@@ -1,5 +1,7 @@
 """The library within a Python process: the GIL, fork, exit, logging, pickling, init."""
 
+import logging
+
 import pytest
 
 import kirsh
@@ -187,6 +189,24 @@ def test_the_end_of_the_process_does_not_wait_for_a_frozen_peer(tmp_path):
     assert float(ranks[0].lines[0]) < 1.1
 
 
+def test_closing_over_a_running_operation_aborts_it_and_says_so(tmp_path):
+    script = """
+    if rank == 0:
+        x = np.zeros(10)
+        work = kirsh.allreduce(x, async_op=True)
+        try:
+            kirsh.finalize()
+        except kirsh.AbortedError:
+            print("closed")
+        assert work.done
+        meet("closed")
+        kirsh.finalize()
+    else:
+        await_meeting("closed")
+    """
+    assert run_ranks(tmp_path, script, 2)[0].lines == ["closed"]
+
+
 def test_a_rank_that_ends_early_breaks_nobody(tmp_path):
     script = """
     x = np.full(100_000, rank)
@@ -198,26 +218,51 @@ def test_a_rank_that_ends_early_breaks_nobody(tmp_path):
     run_ranks(tmp_path, script, 3)
 
 
-def test_the_log_reaches_logging(tmp_path):
-    script = """
+@pytest.mark.parametrize("late", ["init", "allreduce"])
+def test_a_warning_reaches_logging_while_the_caller_still_waits(tmp_path, late):
+    # The late rank comes only when the other one's log handler has seen it named.
+    script = f"""
     import logging
-    records = []
-    class Keep(logging.Handler):
-        def emit(self, record): records.append(record)
-    logger = logging.getLogger("kirsh")
-    logger.addHandler(Keep())
-    logger.setLevel(logging.DEBUG)
-    with kirsh.Communicator(rank=0, world_size=1) as other:
-        other.allreduce(1)
-    deadline = time.monotonic() + 30
-    while not records and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert records, "nothing was logged"
-    assert all(record.name == "kirsh" and record.getMessage() for record in records)
-    print(records[0].levelname)
+    class Meet(logging.Handler):
+        def emit(self, record):
+            assert record.name == "kirsh" and record.levelno == logging.WARNING
+            text = record.getMessage()
+            print(text, flush=True)
+            if "rank 1" in text:
+                meet("warned")
+    logging.getLogger("kirsh").addHandler(Meet())
+    import kirsh
+    is_late = os.environ["RANK"] == "1"
+    if is_late and "{late}" == "init":
+        await_meeting("warned")
+    kirsh.init()
+    if is_late and "{late}" == "allreduce":
+        await_meeting("warned")
+    assert kirsh.allreduce(1) == 2
     """
-    (rank,) = run_ranks(tmp_path, script, 1)
-    assert rank.output in ("DEBUG", "INFO", "Level 5")
+    environment = {"KIRSH_WARN_AFTER": "0.2"}
+    ranks = run_ranks(tmp_path, script, 2, join=False, environment=environment)
+    assert "rank 1" in ranks[0].output
+
+
+@pytest.mark.parametrize(
+    ("level", "number"),
+    [
+        (logging.CRITICAL + 1, 0),
+        (logging.ERROR, 1),
+        (logging.WARNING, 2),
+        (logging.INFO, 3),
+        (logging.DEBUG, 4),
+        (1, 5),
+    ],
+)
+def test_only_what_the_logger_lets_through_is_queued(monkeypatch, level, number):
+    told = []
+    monkeypatch.setattr(kirsh._kirsh, "log_level", told.append)
+    logger = logging.getLogger("kirsh")
+    monkeypatch.setattr(logger, "level", level)
+    kirsh._logging._tell_level()
+    assert told == [number]
 
 
 def test_a_broken_log_handler_stops_nobody(tmp_path):

@@ -191,7 +191,7 @@ def test_many_works_in_flight_end_in_any_order_of_waiting(tmp_path):
 
 def test_threads_may_use_communicators_of_their_own(tmp_path):
     script = """
-    others = [kirsh.Communicator(job_id=f"thread-{i}") for i in range(3)]
+    others = [kirsh.Communicator() for _ in range(3)]
     failures = []
     def work(other, seed):
         try:

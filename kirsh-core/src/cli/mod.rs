@@ -1,9 +1,11 @@
 //! The `kirsh` command, written once and reached from the Python wheel and from the program alike.
 //!
-//! A subcommand is one variant of [`Command`] and one module with its `Args` and its
-//! `run(args) -> i32`, the exit code. Nothing in here ends the process, so that an interpreter
+//! A subcommand is one variant of [`Command`] and one module with its `Args` and its `run`, which
+//! returns the exit code. Nothing in here ends the process, so that an interpreter
 //! that calls [`main`] can still clean up.
 
+mod info;
+mod perf;
 mod run;
 mod token;
 
@@ -13,6 +15,9 @@ use clap::{Parser, Subcommand};
 
 /// Exit code of a command that could not do what it was asked.
 const FAILED: i32 = 1;
+
+/// Exit code for arguments that make no sense, as clap has it.
+const MISUSED: i32 = 2;
 
 /// Collectives between ordinary Linux machines.
 #[derive(Parser)]
@@ -26,6 +31,10 @@ struct Cli {
 enum Command {
     /// Start a program as the ranks of a world on this host.
     Run(run::Args),
+    /// Show what Kirsh would do here, and why: driver, addresses, identity, settings.
+    Info(info::Args),
+    /// Time a collective, in the columns of nccl-tests.
+    Perf(perf::Args),
     /// Draw a token for starting ranks by hand across hosts.
     Token(token::Args),
 }
@@ -36,7 +45,7 @@ enum Command {
 /// Blocks until the subcommand is done. `run` changes the signal mask and the child subreaper
 /// setting of the calling thread and process while it works, and puts them back.
 pub fn main(args: Vec<OsString>) -> i32 {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(answer) => {
             // Help and version arrive here too, with code 0. A closed output is no reason to fail.
@@ -45,7 +54,9 @@ pub fn main(args: Vec<OsString>) -> i32 {
         }
     };
     match cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Token(args) => token::run(args),
+        Command::Run(options) => run::run(options),
+        Command::Info(options) => info::run(options),
+        Command::Perf(options) => perf::run(options, &args),
+        Command::Token(options) => token::run(options),
     }
 }

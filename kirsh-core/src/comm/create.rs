@@ -14,7 +14,7 @@ use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
 use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
-use crate::driver::socket::{self, LinkOptions, PortRange};
+use crate::driver::socket::{self, PortRange};
 use crate::driver::{Facts, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits;
@@ -47,7 +47,7 @@ const REACH_STEP: Duration = Duration::from_millis(100);
 const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
-    crate::log::install();
+    crate::log::install()?;
     let env: Env<'_> = &process_env;
     let arguments = Arguments {
         rank: config.rank,
@@ -57,6 +57,19 @@ pub(super) fn create(config: &Config) -> Result<Inner> {
     };
     let identity = identity::identity(&arguments, env)?;
     Creation::prepare(config, arguments, identity, env)?.run()
+}
+
+/// The driver that a communicator of this process gets, and why.
+///
+/// # Errors
+/// `Configuration` where `KIRSH_DRIVER` is malformed; `Unsupported` where it names io_uring and
+/// that cannot be had.
+pub fn driver_in_force(env: Env<'_>) -> Result<Choice> {
+    choose::choose(match settings::driver(env)? {
+        DriverChoice::Auto => None,
+        DriverChoice::Uring => Some(DriverKind::Uring),
+        DriverChoice::Poll => Some(DriverKind::Poll),
+    })
 }
 
 /// Everything known before the ranks meet.
@@ -87,11 +100,6 @@ impl<'a> Creation<'a> {
             Some(job) => job.clone(),
             None => settings::job_id(env)?,
         };
-        let forced = match settings::driver(env)? {
-            DriverChoice::Auto => None,
-            DriverChoice::Uring => Some(DriverKind::Uring),
-            DriverChoice::Poll => Some(DriverKind::Poll),
-        };
         let limit = config.join_timeout.or(settings::join_timeout(env)?);
         // Ten years is as good as for ever, and can be added to a clock.
         let limit = limit.unwrap_or(Duration::from_secs(10 * 365 * 86_400));
@@ -100,7 +108,7 @@ impl<'a> Creation<'a> {
             config,
             arguments,
             token: token::find(env)?,
-            driver: choose::choose(forced)?,
+            driver: driver_in_force(env)?,
             deadline: Instant::now() + limit,
             identity,
             job,
@@ -197,6 +205,7 @@ impl<'a> Creation<'a> {
         let handout = Handout {
             checksum: settings::checksum(self.env)?,
             slice: settings::slice(self.env)?.map(|bytes| bytes as u32),
+            liveness_ns: nanoseconds(settings::liveness_timeout(self.env)?),
             selection: selection.clone().with_forced(&forced)?,
         };
         Ok(Joiner {
@@ -227,25 +236,24 @@ impl<'a> Creation<'a> {
             Checksum::Off => false,
             Checksum::Auto => !layout.one_host(),
         };
-        let local = table.local(rank).ok_or_else(|| {
+        let placed = table.local(rank).ok_or_else(|| {
             Error::new(ErrorKind::Internal, "this rank is missing from the table of its world")
         })?;
-        let liveness = settings::liveness_timeout(self.env)?;
+        let local = match (self.identity.local_rank, self.identity.local_size) {
+            (Some(rank), Some(size)) => (rank, size),
+            _ => placed,
+        };
         let facts = Facts {
             rank,
             job: self.job.clone(),
             secret: table.secret.clone(),
             members: table.ranks,
             checksums,
-            liveness_ns: nanoseconds(liveness),
-            link_options: LinkOptions {
-                user_timeout_ms: liveness
-                    .and_then(|limit| u32::try_from(limit.as_millis()).ok())
-                    .unwrap_or(0),
-                ..LinkOptions::default()
-            },
+            liveness_ns: handout.liveness_ns,
+            user_timeout_ms: u32::try_from(handout.liveness_ns / 1_000_000).unwrap_or(0),
             roll: Roll::new(world),
         };
+        tracing::info!(rank, "the driver is {}: {}", self.driver.kind.name(), self.driver.why);
         let process = Process::start(facts, listeners, self.driver.clone())?;
         let settings = Settings {
             rank,
@@ -259,7 +267,7 @@ impl<'a> Creation<'a> {
         };
         let slabs_max = world as usize * usize::from(SLABS_PER_LINK);
         let pool = Pool::new(limits::SLICE_BYTES_MAX, slabs_max);
-        let lane = process.open_lane(settings, pool, self.spin_ns(local.1)?)?;
+        let lane = process.open_lane(settings, pool, self.spin_ns(placed.1)?)?;
         Ok(Inner {
             rank,
             size: world,
@@ -332,6 +340,8 @@ impl<'a> Creation<'a> {
 struct Handout {
     checksum: Checksum,
     slice: Option<u32>,
+    /// Heartbeats must come more often than anybody's patience ends, so it is one for all.
+    liveness_ns: u64,
     selection: Selection,
 }
 
@@ -344,6 +354,7 @@ impl Handout {
         };
         let mut bytes = vec![checksum];
         bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
+        bytes.extend(self.liveness_ns.to_le_bytes());
         bytes.extend(self.selection.to_bytes());
         bytes
     }
@@ -351,8 +362,7 @@ impl Handout {
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let malformed =
             || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
-        let (&[checksum, a, b, c, d], selection) =
-            bytes.split_first_chunk().ok_or_else(malformed)?;
+        let (&[checksum, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
         let checksum = match checksum {
             0 => Checksum::Auto,
             1 => Checksum::On,
@@ -360,7 +370,9 @@ impl Handout {
             _ => return Err(malformed()),
         };
         let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);
-        Ok(Handout { checksum, slice, selection: Selection::from_bytes(selection)? })
+        let (liveness, selection) = rest.split_first_chunk().ok_or_else(malformed)?;
+        let liveness_ns = u64::from_le_bytes(*liveness);
+        Ok(Handout { checksum, slice, liveness_ns, selection: Selection::from_bytes(selection)? })
     }
 }
 
@@ -375,7 +387,8 @@ fn layout_of(members: &[Member]) -> Layout {
 
 /// How many communicators this process has created before as this rank of this job.
 fn next_generation(job: &str, rank: Rank, world: u32) -> u64 {
-    static MADE: Mutex<Option<HashMap<(String, Rank, u32), u64>>> = Mutex::new(None);
+    type Made = HashMap<(String, Rank, u32), u64>;
+    static MADE: Mutex<Option<Made>> = Mutex::new(None);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let count = made.get_or_insert_default().entry((job.to_owned(), rank, world)).or_default();
     *count += 1;

@@ -24,8 +24,9 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// The environment of so many ranks on this host that meet at this store.
-    pub(super) fn new(world_size: u32, store: &Store) -> io::Result<Self> {
+    /// The environment of so many ranks on this host that meet at this store. Their threads are
+    /// limited where `limit_threads` says so and the user does not.
+    pub(super) fn new(world_size: u32, store: &Store, limit_threads: bool) -> io::Result<Self> {
         let mut shared = vec![
             ("WORLD_SIZE", world_size.to_string()),
             ("LOCAL_WORLD_SIZE", world_size.to_string()),
@@ -43,9 +44,14 @@ impl Environment {
             ("KIRSH_TOKEN", store.token_text()),
         ];
         // Ranks that each start a thread per core get in each other's way; torchrun does the same.
-        let threads_limited = world_size > 1 && std::env::var_os("OMP_NUM_THREADS").is_none();
+        let threads_limited =
+            limit_threads && world_size > 1 && std::env::var_os("OMP_NUM_THREADS").is_none();
         if threads_limited {
             shared.push(("OMP_NUM_THREADS", "1".into()));
+        }
+        // The ranks are all here, so nobody from elsewhere has to reach them.
+        if std::env::var_os("KIRSH_BIND").is_none() {
+            shared.push(("KIRSH_BIND", Ipv4Addr::LOCALHOST.to_string()));
         }
         // Into a pipe Python writes only when 8 KiB have come together, and loses them in a crash.
         if std::env::var_os("PYTHONUNBUFFERED").is_none() {

@@ -33,6 +33,9 @@ use super::FAILED;
 use crate::error::Error;
 use crate::limits::{JOB_ID_MAX, WORLD_SIZE_MAX};
 
+/// How long ranks that are told to stop may take, where nobody says: the default of `--kill-after`.
+const KILL_AFTER: Duration = Duration::from_secs(5);
+
 /// What the options do not say.
 const AFTER_HELP: &str = "\
 Exit code:
@@ -96,23 +99,6 @@ enum Color {
 
 /// Starts the ranks, waits for them, and returns the exit code.
 pub(super) fn run(args: Args) -> i32 {
-    match launch(args) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("kirsh run: {error}");
-            FAILED
-        }
-    }
-}
-
-fn launch(args: Args) -> Result<i32, Error> {
-    // Before any thread exists, so that all of them leave the signals to this one.
-    let signals = Signals::take_over().map_err(|cause| Error::system("taking signals", &cause))?;
-    let _subreaper =
-        Subreaper::turn_on().map_err(|cause| Error::system("becoming a subreaper", &cause))?;
-    let store = Store::serve(args.job_id)?;
-    let environment = Environment::new(args.ranks, &store)
-        .map_err(|cause| Error::system("looking for a free port", &cause))?;
     let [stdout_color, stderr_color] =
         [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()].map(|is_terminal| {
             match args.color {
@@ -130,7 +116,41 @@ fn launch(args: Args) -> Result<i32, Error> {
         timeout: args.timeout,
         kill_after: args.kill_after,
     };
-    supervise(&options, &environment, signals)
+    exit_code(launch(&options, args.job_id, true))
+}
+
+/// Starts a command of Kirsh's own as so many ranks, whose output is shown as it is, waits for them,
+/// and returns the exit code.
+pub(super) fn start(ranks: u32, command: Vec<OsString>) -> i32 {
+    let options = Options {
+        ranks,
+        command,
+        prefix: false,
+        stdout_color: false,
+        stderr_color: false,
+        timeout: None,
+        kill_after: KILL_AFTER,
+    };
+    // It has no threads for OpenMP to limit.
+    exit_code(launch(&options, None, false))
+}
+
+fn exit_code(launched: Result<i32, Error>) -> i32 {
+    launched.unwrap_or_else(|error| {
+        eprintln!("kirsh run: {error}");
+        FAILED
+    })
+}
+
+fn launch(options: &Options, job_id: Option<String>, limit_threads: bool) -> Result<i32, Error> {
+    // Before any thread exists, so that all of them leave the signals to this one.
+    let signals = Signals::take_over().map_err(|cause| Error::system("taking signals", &cause))?;
+    let _subreaper =
+        Subreaper::turn_on().map_err(|cause| Error::system("becoming a subreaper", &cause))?;
+    let store = Store::serve(job_id)?;
+    let environment = Environment::new(options.ranks, &store, limit_threads)
+        .map_err(|cause| Error::system("looking for a free port", &cause))?;
+    supervise(options, &environment, signals)
         .map_err(|cause| Error::system("watching the ranks", &cause))
 }
 

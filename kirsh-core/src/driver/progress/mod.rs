@@ -42,6 +42,15 @@ use crate::wire::handshake::{self, Established, Hello, Local};
 /// How long a goodbye may take before the process leaves without an answer.
 const LEAVE_NS: u64 = 1_000_000_000;
 
+/// Congestion control between ranks of one host, where there is no congestion to control: the
+/// plainest, which every kernel has and every user may choose. Where the system's default is bbr,
+/// whose pacing holds loopback back, two ranks moved 1.3 to 1.5 times as much with it from 16 MiB
+/// on.
+const NEAR_CONGESTION: &str = "reno";
+
+/// How long a listener is left alone when no more connections can be taken.
+const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+
 /// How long the side that is to be dialled waits before it looks whether the other is there.
 const PROBE_NS: u64 = 1_000_000_000;
 
@@ -96,7 +105,8 @@ pub(crate) struct Facts {
     pub(crate) checksums: bool,
     /// Silence on a control link after which a peer counts as lost; `u64::MAX` is never.
     pub(crate) liveness_ns: u64,
-    pub(crate) link_options: LinkOptions,
+    /// How long sent bytes may stay unacknowledged on a link; 0 leaves it to the system.
+    pub(crate) user_timeout_ms: u32,
     pub(crate) roll: Roll,
 }
 
@@ -110,10 +120,24 @@ impl Facts {
         self.me().process_id < self.members[peer as usize].process_id
     }
 
+    /// Whether a peer is on this host.
+    fn near(&self, peer: Rank) -> bool {
+        self.members[peer as usize].host_id == self.me().host_id
+    }
+
+    /// How the sockets to a peer are set up.
+    fn link_options(&self, peer: Rank) -> LinkOptions {
+        LinkOptions {
+            user_timeout_ms: self.user_timeout_ms,
+            congestion: self.near(peer).then(|| NEAR_CONGESTION.to_owned()),
+            ..LinkOptions::default()
+        }
+    }
+
     /// A peer's addresses that may lead to it from here, best first.
     fn addresses(&self, peer: Rank) -> Vec<SocketAddr> {
+        let near = self.near(peer);
         let peer = &self.members[peer as usize];
-        let near = peer.host_id == self.me().host_id;
         let (mut loopback, others): (Vec<_>, Vec<_>) =
             peer.addresses.iter().copied().partition(|address| address.ip().is_loopback());
         if !near {
@@ -146,6 +170,8 @@ pub(crate) struct Progress {
     /// Peers that have said goodbye and closed, and when to believe that nothing more of theirs
     /// comes.
     departed: Vec<(u64, Rank, Error)>,
+    /// Listeners that are left alone for now, and when to look again.
+    paused: Vec<(u64, u32)>,
     /// Peers that are gone, and why.
     gone: HashMap<Rank, Error>,
     /// Links and messages for communicators that this process has not registered yet.
@@ -213,6 +239,7 @@ impl Progress {
             next_id: 0,
             probes: Vec::new(),
             departed: Vec::new(),
+            paused: Vec::new(),
             gone: HashMap::new(),
             early_links: VecDeque::new(),
             early_messages: VecDeque::new(),
@@ -433,7 +460,10 @@ impl Progress {
         // None once this process is leaving.
         let Some(listener) = self.listeners.get(index as usize) else { return };
         let descriptor = listener.as_raw_fd();
-        while self.inbound.len() < HANDSHAKES_PENDING_MAX {
+        loop {
+            if self.inbound.len() >= HANDSHAKES_PENDING_MAX {
+                return self.pause_listener(index);
+            }
             let Some(listener) = self.listeners.get(index as usize) else { return };
             match socket::accept(listener.as_fd()) {
                 Ok(Some((fd, from))) => {
@@ -450,11 +480,16 @@ impl Progress {
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(rank = self.facts.rank, %error, "cannot accept a connection");
-                    break;
+                    return self.pause_listener(index);
                 }
             }
         }
         self.watch(descriptor, token::of(token::LISTENER, index), Needs::Readable);
+    }
+
+    /// Lets connections wait in the kernel for a while: there are too many, or no descriptors.
+    fn pause_listener(&mut self, index: u32) {
+        self.paused.push((now_ns().saturating_add(ACCEPT_PAUSE_NS), index));
     }
 
     fn advance_inbound(&mut self, id: u32) {
@@ -477,7 +512,7 @@ impl Progress {
     /// Both sides know each other: the connection becomes a link.
     fn established(&mut self, fd: Fd, established: &Established) {
         let peer = established.peer_rank;
-        if let Err(error) = socket::set_up_link(fd.as_fd(), &self.facts.link_options) {
+        if let Err(error) = socket::set_up_link(fd.as_fd(), &self.facts.link_options(peer)) {
             // It broke at once; whoever uses it will hear so.
             tracing::debug!(rank = self.facts.rank, %error, "setting up a link");
         }
@@ -661,6 +696,7 @@ impl Progress {
         let inbound = self.inbound.values().map(|inbound| inbound.deadline_ns);
         let probes = self.probes.iter().map(|(when_ns, _)| *when_ns);
         let departed = self.departed.iter().map(|(when_ns, ..)| *when_ns);
+        let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
         let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
         let all = controls
             .chain(lanes)
@@ -668,6 +704,7 @@ impl Progress {
             .chain(inbound)
             .chain(probes)
             .chain(departed)
+            .chain(paused)
             .chain(leaving);
         all.min().unwrap_or(u64::MAX)
     }
@@ -713,6 +750,12 @@ impl Progress {
             self.departed.extract_if(.., |(when, ..)| *when <= now).collect::<Vec<_>>()
         {
             self.lose(peer, cause);
+        }
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.paused.drain(..).partition(|(when, _)| *when <= now);
+        self.paused = later;
+        for (_, index) in due {
+            self.accept(index);
         }
         self.look_at_controls(now);
     }

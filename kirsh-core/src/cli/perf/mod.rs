@@ -1,0 +1,292 @@
+//! `kirsh perf`: times a collective over a range of sizes, in the columns of nccl-tests.
+//!
+//! [`sizes`] says which arrays, [`pattern`] what they hold and what must come out, [`measure`] how
+//! long it takes, and [`report`] shows it. With `-n` and no launcher around it the command starts
+//! its ranks itself, by way of `kirsh run` ([`again`] says with which command line).
+
+mod again;
+mod measure;
+mod pattern;
+mod report;
+mod sizes;
+
+use std::ffi::OsString;
+
+use clap::ValueEnum;
+
+use self::measure::{Mode, Request};
+use self::report::{Format, Heading, Report};
+use super::{FAILED, MISUSED, run};
+use crate::comm::{Communicator, Config};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::WORLD_SIZE_MAX;
+use crate::rendezvous::identity::{Arguments, Source, identity, process_env};
+use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
+
+/// What the options do not say.
+const AFTER_HELP: &str = "\
+Columns, as in nccl-tests:
+  size    bytes of the array
+  time    of one call in microseconds: the slowest rank's, the median of several batches
+  algbw   size / time, in GB/s (1 GB = 1e9 bytes)
+  busbw   algbw x 2(n-1)/n for allreduce, algbw for broadcast: what a link carries, so
+          that it compares with the hardware whatever the number of ranks
+  wrong   elements, over all ranks, that differ from the exact result
+
+Started by any launcher (RANK and WORLD_SIZE, or KIRSH_*) this process is one rank of that
+world. Otherwise -n starts so many ranks on this host. Rank 0 prints.
+
+Exit code: 0, or 1 where a call failed or an element was wrong.";
+
+/// What `kirsh perf` is told.
+#[derive(clap::Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// What to time. A barrier has no array: one line, of size 0.
+    #[arg(value_enum)]
+    collective: Timed,
+
+    /// How many ranks to start on this host, unless a launcher has started this one.
+    #[arg(short = 'n', long, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=WORLD_SIZE_MAX as i64))]
+    ranks: Option<u32>,
+
+    /// The smallest array, in bytes or with K, M or G (powers of 1024).
+    #[arg(short = 'b', long, value_name = "SIZE", default_value = "4",
+          value_parser = sizes::parse)]
+    minbytes: u64,
+
+    /// The largest array.
+    #[arg(short = 'e', long, value_name = "SIZE", default_value = "64M",
+          value_parser = sizes::parse)]
+    maxbytes: u64,
+
+    /// How many times as large each array is as the one before.
+    #[arg(short = 'f', long, value_name = "FACTOR", default_value_t = 2,
+          value_parser = clap::value_parser!(u64).range(2..))]
+    stepfactor: u64,
+
+    /// How many calls of each size are timed; auto: as many as take some 0.2 s.
+    #[arg(short = 'i', long, value_name = "COUNT", default_value = "auto",
+          value_parser = parse_iterations)]
+    iters: Iterations,
+
+    /// How many calls of each size go before the timed ones.
+    #[arg(short = 'w', long, value_name = "COUNT", default_value_t = 5)]
+    warmup: u32,
+
+    /// The type of the elements.
+    #[arg(long, value_name = "TYPE", default_value = "float32", value_parser = parse_dtype)]
+    dtype: DataType,
+
+    /// How allreduce makes one element of two.
+    #[arg(long, value_name = "OP", default_value = "sum", value_parser = parse_op)]
+    op: ReduceOp,
+
+    /// The rank that broadcast sends from.
+    #[arg(long, value_name = "RANK", default_value_t = 0)]
+    root: Rank,
+
+    /// Forces an algorithm; the library chooses if not given.
+    #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
+    algorithm: Option<Algorithm>,
+
+    /// The result takes the input's place (the default).
+    #[arg(long, overrides_with = "out_of_place")]
+    in_place: bool,
+
+    /// The result of allreduce goes to an array of its own.
+    #[arg(long, overrides_with = "in_place", conflicts_with = "started")]
+    out_of_place: bool,
+
+    /// Starts each call and waits for it, so that the progress thread drives it.
+    #[arg(long)]
+    started: bool,
+
+    /// Checks the result of one more call of each size (the default).
+    #[arg(long, overrides_with = "no_check")]
+    check: bool,
+
+    /// Checks nothing.
+    #[arg(long, overrides_with = "check")]
+    no_check: bool,
+
+    /// Prints comma-separated values.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+
+    /// Prints one JSON object, at the end.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Timed {
+    Allreduce,
+    Broadcast,
+    Barrier,
+}
+
+/// How many calls are timed for each size.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Iterations {
+    Auto,
+    Count(u32),
+}
+
+/// Runs the measurement as `invocation`, the command line as [`super::main`] got it, asks for it,
+/// and returns the exit code.
+pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
+    if let Err(problem) = args.sensible() {
+        eprintln!("kirsh perf: {problem}");
+        return MISUSED;
+    }
+    let failed = |error: Error| {
+        eprintln!("kirsh perf: {error}");
+        FAILED
+    };
+    match start_ranks(&args, invocation) {
+        Ok(Some(code)) => code,
+        Ok(None) => measure_as_a_rank(&args).unwrap_or_else(failed),
+        Err(error) => failed(error),
+    }
+}
+
+/// Starts the ranks where that is for this process to do, and gives their exit code; `None` where
+/// this process is a rank itself.
+fn start_ranks(args: &Args, invocation: &[OsString]) -> Result<Option<i32>> {
+    let me = identity(&Arguments::default(), &process_env)?;
+    match args.ranks {
+        None => Ok(None),
+        Some(ranks) if me.source == Source::Alone => {
+            Ok(Some(run::start(ranks, again::command(invocation)?)))
+        }
+        Some(ranks) if ranks == me.world_size => Ok(None),
+        Some(ranks) => Err(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "-n {ranks} was given, but this process is rank {} of {} already (from {}); leave \
+                 -n out to take part in that world",
+                me.rank, me.world_size, me.source
+            ),
+        )),
+    }
+}
+
+fn measure_as_a_rank(args: &Args) -> Result<i32> {
+    let comm = Communicator::create(&Config::default())?;
+    let request = args.request();
+    let heading = Heading {
+        collective: request.collective,
+        ranks: comm.size(),
+        ranks_here: comm.local_size(),
+        driver: comm.driver(),
+        mode: request.mode,
+        algorithm: request.algorithm,
+    };
+    let mut report = (comm.rank() == 0).then(|| Report::new(args.format(), heading));
+    let mut wrong = 0;
+    measure::measure(&comm, &request, &mut |row| {
+        wrong += row.wrong.unwrap_or(0);
+        report.as_mut().map_or(Ok(()), |report| report.add(row))
+    })?;
+    report.map_or(Ok(()), Report::end)?;
+    comm.close()?;
+    Ok(if wrong == 0 { 0 } else { FAILED })
+}
+
+impl Args {
+    /// Says what in the arguments cannot be meant.
+    fn sensible(&self) -> Result<(), String> {
+        let collective = self.collective();
+        if self.maxbytes < self.minbytes {
+            return Err(format!(
+                "-e {} is smaller than -b {}: there is no size to time",
+                self.maxbytes, self.minbytes
+            ));
+        }
+        if self.out_of_place && collective != Collective::Allreduce {
+            return Err(format!("--out-of-place is for allreduce: a {collective} has one array"));
+        }
+        if collective == Collective::Allreduce && !self.op.supports(self.dtype) {
+            return Err(format!("{} is not defined on {}", self.op, self.dtype));
+        }
+        Ok(())
+    }
+
+    fn collective(&self) -> Collective {
+        match self.collective {
+            Timed::Allreduce => Collective::Allreduce,
+            Timed::Broadcast => Collective::Broadcast,
+            Timed::Barrier => Collective::Barrier,
+        }
+    }
+
+    fn request(&self) -> Request {
+        let collective = self.collective();
+        let counts = match collective {
+            Collective::Barrier => vec![0],
+            _ => sizes::counts(self.minbytes, self.maxbytes, self.stepfactor, self.dtype.size()),
+        };
+        let mode = match (self.started, self.out_of_place) {
+            (true, _) => Mode::Started,
+            (_, true) => Mode::OutOfPlace,
+            _ => Mode::InPlace,
+        };
+        Request {
+            collective,
+            // A barrier has neither elements nor root.
+            dtype: if collective == Collective::Barrier { DataType::Uint8 } else { self.dtype },
+            op: self.op,
+            root: if collective == Collective::Broadcast { self.root } else { 0 },
+            algorithm: self.algorithm,
+            mode,
+            counts,
+            iterations: self.iters,
+            warmup: self.warmup,
+            check: !self.no_check,
+        }
+    }
+
+    fn format(&self) -> Format {
+        match (self.csv, self.json) {
+            (true, _) => Format::Csv,
+            (_, true) => Format::Json,
+            _ => Format::Table,
+        }
+    }
+}
+
+fn parse_iterations(text: &str) -> Result<Iterations, String> {
+    match text.parse() {
+        Ok(count @ 1..) => Ok(Iterations::Count(count)),
+        _ if text == "auto" => Ok(Iterations::Auto),
+        _ => Err("give a number from 1 on, or auto".to_owned()),
+    }
+}
+
+fn parse_dtype(text: &str) -> Result<DataType, String> {
+    let offered = DataType::ALL.iter().filter(|dtype| measure::has_numbers(**dtype));
+    named(text, offered.copied(), DataType::name)
+}
+
+fn parse_op(text: &str) -> Result<ReduceOp, String> {
+    named(text, ReduceOp::ALL.iter().copied(), ReduceOp::name)
+}
+
+fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
+    named(text, Algorithm::ALL.iter().copied(), Algorithm::name)
+}
+
+/// The one of these that has this name.
+fn named<T: Copy>(
+    text: &str,
+    all: impl Iterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
+    let all: Vec<T> = all.collect();
+    all.iter().copied().find(|value| name(*value) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
+        format!("what it may be: {}", names.join(", "))
+    })
+}
