@@ -38,6 +38,7 @@ pub fn set_level(level: u8) {
 }
 
 /// Makes the lines come, unless the program has a subscriber of its own. Later calls do nothing.
+/// A malformed `KIRSH_LOG` is reported where a communicator is created.
 pub(crate) fn install() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {

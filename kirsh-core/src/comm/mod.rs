@@ -10,6 +10,8 @@ mod config;
 mod create;
 mod plans;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::fmt;
@@ -30,6 +32,7 @@ pub use crate::driver::interrupt::set_interrupt_check;
 use crate::driver::lane::Lane;
 use crate::driver::process::Process;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::QUEUE_MAX;
 use crate::types::{Call, Collective, DataType, Rank, ReduceOp};
 
 /// How long closing waits for operations that still run before it aborts them.
@@ -301,14 +304,18 @@ impl Communicator {
 
     /// Ends the communicator on every rank: calls that run, and later ones, fail with
     /// `ErrorKind::Aborted` and this reason. Any thread may call it at any time; it does not block.
+    /// In a forked child nothing happens.
     pub fn abort(&self, reason: &str) {
+        if fork::check(self.0.process.made_in()).is_err() {
+            return;
+        }
         let text = format!("rank {} aborted the communicator: {reason}", self.0.rank);
         self.0.lane.abort(Error::new(ErrorKind::Aborted, text).with_peer(self.0.rank));
     }
 
     /// Leaves the communicator. Not collective: the others go on, and only an operation that needs
     /// this rank fails. What still runs here is given half a second, then aborted. Blocks for
-    /// little more than a second at most; later calls fail with `ErrorKind::Closed`. Closing again
+    /// at most some two seconds; later calls fail with `ErrorKind::Closed`. Closing again
     /// does nothing.
     ///
     /// # Errors
@@ -323,6 +330,11 @@ impl Communicator {
     }
 
     fn start(&self, call: Call, arrays: Arrays, options: &Options<'_>) -> Result<RawWork> {
+        let waiting = self.0.lane.waiting();
+        if waiting >= QUEUE_MAX {
+            let text = format!("{waiting} started operations are waiting; wait for some first");
+            return Err(self.refuse_call(call, Error::new(ErrorKind::InvalidArgument, text)));
+        }
         let (operation, job) = self.prepare(call, arrays, options)?;
         let (sequence, completion): (_, Arc<Completion>) = self.0.lane.start(operation, job);
         Ok(RawWork::new(Arc::clone(&self.0), sequence, completion, call))

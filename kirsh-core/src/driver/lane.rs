@@ -1,8 +1,8 @@
 //! A communicator's collective links, one operation after the other, driven by whoever holds the
 //! baton: a blocking caller, or the progress thread for started operations.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::baton::{Baton, Posted};
@@ -39,8 +39,12 @@ pub struct Lane {
     baton: Baton<Doorbell>,
     mailbox: Mutex<Mailbox>,
     core: Mutex<Core>,
+    /// Operations enqueued and not yet over.
+    waiting: Arc<AtomicUsize>,
     /// The progress thread has been asked to drive and has not come yet.
     wanted: AtomicBool,
+    /// Why there is no progress thread any more.
+    orphaned: OnceLock<Error>,
     progress: Handle,
     driver: Arc<Choice>,
     spin_ns: u64,
@@ -62,7 +66,9 @@ impl Lane {
             baton: Baton::new(),
             mailbox: Mutex::new(Mailbox::new()),
             core: Mutex::new(Core::new(Session::new(settings), pool)),
+            waiting: Arc::new(AtomicUsize::new(0)),
             wanted: AtomicBool::new(false),
+            orphaned: OnceLock::new(),
             progress,
             driver,
             spin_ns,
@@ -72,18 +78,29 @@ impl Lane {
     /// Runs an operation to its end. Drives it from this thread if nobody else drives the lane,
     /// else waits. When this returns, nobody touches the operation's memory any more.
     pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
-        thread::with(&self.driver, |own| {
-            if self.baton.try_take(&own.bell) {
-                self.drive(own, operation, job)
-            } else {
+        let mut call = Some((operation, job));
+        let driven = thread::with(&self.driver, |own| {
+            let (operation, job) = call.take_if(|_| self.baton.try_take(&own.bell))?;
+            Some(self.drive(own, operation, job))
+        });
+        match (driven, call) {
+            (Ok(Some(result)), _) => result,
+            (driven, Some((operation, job))) => {
+                if let Err(error) = driven {
+                    // The progress thread has all it needs since the communicator was made.
+                    tracing::debug!("this thread cannot drive, and leaves it to another: {error}");
+                }
                 self.wait_behind(operation, job)
             }
-        })?
+            (_, None) => {
+                Err(Error::new(ErrorKind::Internal, "a call that was neither run nor left"))
+            }
+        }
     }
 
     /// Enqueues an operation for the progress thread, or for whoever drives now.
     pub(crate) fn start(&self, operation: Operation, mut job: Job) -> (Sequence, Arc<Completion>) {
-        let completion = Arc::new(Completion::default());
+        let completion = Arc::new(Completion::counted(&self.waiting));
         job.completion = Some(Arc::clone(&completion));
         let mut mailbox = self.mailbox();
         let sequence = mailbox.take_sequence();
@@ -91,6 +108,11 @@ impl Lane {
         drop(mailbox);
         self.announce();
         (sequence, completion)
+    }
+
+    /// Started operations that are not over.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Takes a sequence number for a call that this rank refuses, and has the peers told.
@@ -181,7 +203,42 @@ impl Lane {
         }
     }
 
+    /// The progress thread is gone for good. `held`: it had the baton, and nothing of the lane is
+    /// in flight any more.
+    pub(crate) fn orphan(&self, held: bool, cause: &Error) {
+        // Before the baton is tried: who posts after this sees it.
+        let _ = self.orphaned.set(cause.clone());
+        if held {
+            self.settle(cause);
+        } else {
+            // Whoever drives, or else this thread, reads it.
+            self.post(Mail::Abort(cause.clone()));
+        }
+    }
+
+    /// For the holder of an orphaned lane with nothing in flight: ends all there is, and lets go.
+    fn settle(&self, cause: &Error) {
+        loop {
+            let mut core = self.core();
+            self.baton.take_mark();
+            while let Some(mail) = self.next_mail() {
+                core.read(mail);
+            }
+            core.collapse(cause, &self.counters);
+            drop(core);
+            if self.baton.release() {
+                return;
+            }
+        }
+    }
+
     fn call_progress(&self) {
+        if let Some(cause) = self.orphaned.get() {
+            if self.baton.try_take(self.progress.bell()) {
+                self.settle(cause);
+            }
+            return;
+        }
         if !self.wanted.swap(true, Ordering::AcqRel) {
             self.progress.ask(Request::Drive { lane: self.number });
         }
@@ -196,7 +253,7 @@ impl Lane {
         debug_assert_eq!(core.in_flight(), 0, "a lane is let go with nothing in flight");
         loop {
             self.read_mail(&mut core);
-            let busy = !core.session.is_idle();
+            let busy = core.needs_driver();
             drop(core);
             if self.baton.release() {
                 if busy {

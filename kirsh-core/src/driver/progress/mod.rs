@@ -12,6 +12,7 @@ mod roll;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use connect::{Dial, Inbound, Needs, Step, Wish, class};
@@ -29,7 +30,7 @@ use super::lane::{Key, Lane};
 use super::mail::Mail;
 use super::socket::{self, LinkOptions};
 use super::thread::ThreadIo;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits::{CALL_HISTORY, HANDSHAKES_PENDING_MAX};
 use crate::rendezvous::Member;
 use crate::session::Audience;
@@ -46,6 +47,9 @@ const LEAVE_NS: u64 = 1_000_000_000;
 /// whose pacing holds loopback back, two ranks moved 1.3 to 1.5 times as much with it from 16 MiB
 /// on.
 const NEAR_CONGESTION: &str = "reno";
+
+/// How long a listener is left alone when no more connections can be taken.
+const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
 /// How long the side that is to be dialled waits before it looks whether the other is there.
 const PROBE_NS: u64 = 1_000_000_000;
@@ -64,6 +68,9 @@ pub(crate) enum Request {
     Retire { lane: u32 },
     /// Say goodbye and end.
     Leave { finished: Vec<(u64, u32, u64)>, done: Sender<()> },
+    /// Panic, to see what becomes of the callers.
+    #[cfg(test)]
+    Panic,
 }
 
 /// How others reach the progress thread.
@@ -74,6 +81,10 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    pub(crate) fn bell(&self) -> &Arc<Doorbell> {
+        &self.bell
+    }
+
     pub(crate) fn ask(&self, request: Request) {
         // A progress thread that is gone has said goodbye: nobody listens any more.
         let _ = self.requests.send(request);
@@ -152,6 +163,8 @@ pub(crate) struct Progress {
     next_id: u32,
     /// Peers that are to dial, and when to look whether they are there at all.
     probes: Vec<(u64, Rank)>,
+    /// Listeners that are left alone for now, and when to look again.
+    paused: Vec<(u64, u32)>,
     /// Peers that are gone, and why.
     gone: HashMap<Rank, Error>,
     /// Links and messages for communicators that this process has not registered yet.
@@ -187,7 +200,7 @@ pub(crate) fn start(facts: Arc<Facts>, listeners: Vec<Fd>, driver: Arc<Choice>) 
             match ThreadIo::new(&driver) {
                 Ok(own) => {
                     let _ = born.send(Ok(Arc::clone(&own.bell)));
-                    Progress::new(own, queue, facts, listeners).run();
+                    Progress::new(own, queue, facts, listeners).run_or_fail();
                 }
                 Err(error) => drop(born.send(Err(error))),
             }
@@ -218,6 +231,7 @@ impl Progress {
             inbound: HashMap::new(),
             next_id: 0,
             probes: Vec::new(),
+            paused: Vec::new(),
             gone: HashMap::new(),
             early_links: VecDeque::new(),
             early_messages: VecDeque::new(),
@@ -227,7 +241,35 @@ impl Progress {
         }
     }
 
-    fn run(mut self) {
+    /// Runs to the end. Should it panic, everybody who waits gets an error instead of silence.
+    fn run_or_fail(mut self) {
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.run()));
+        let Err(panic) = ran else { return };
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let error = Error::new(
+            ErrorKind::Internal,
+            format!("the progress thread has failed, which is a defect of Kirsh: {text}"),
+        )
+        .with_scope(Scope::Communicator)
+        .with_rank(self.facts.rank);
+        tracing::error!(rank = self.facts.rank, "{error}");
+        // Ends what is in flight and waits for it: the callers get their memory back below. With
+        // the queue goes whatever was asked for, and with the links the peers' patience.
+        let Progress { own, requests, facts, mut lanes, controls, listeners, .. } = self;
+        drop((own, controls, listeners));
+        facts.roll.fail(error.clone());
+        for request in requests.try_iter() {
+            if let Request::Register { lane } = request {
+                lanes.insert(lane.number, Tracked { lane, held: false, deadline_ns: u64::MAX });
+            }
+        }
+        for tracked in lanes.values() {
+            tracked.lane.orphan(tracked.held, &error);
+        }
+    }
+
+    fn run(&mut self) {
         for index in 0..self.listeners.len() {
             self.watch(
                 self.listeners[index].as_raw_fd(),
@@ -292,6 +334,8 @@ impl Progress {
                     }
                 }
                 Request::Leave { finished, done } => self.leave(finished, done),
+                #[cfg(test)]
+                Request::Panic => panic!("asked to"),
             }
         }
     }
@@ -408,7 +452,10 @@ impl Progress {
         // None once this process is leaving.
         let Some(listener) = self.listeners.get(index as usize) else { return };
         let descriptor = listener.as_raw_fd();
-        while self.inbound.len() < HANDSHAKES_PENDING_MAX {
+        loop {
+            if self.inbound.len() >= HANDSHAKES_PENDING_MAX {
+                return self.pause_listener(index);
+            }
             let Some(listener) = self.listeners.get(index as usize) else { return };
             match socket::accept(listener.as_fd()) {
                 Ok(Some((fd, from))) => {
@@ -425,11 +472,16 @@ impl Progress {
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(rank = self.facts.rank, %error, "cannot accept a connection");
-                    break;
+                    return self.pause_listener(index);
                 }
             }
         }
         self.watch(descriptor, token::of(token::LISTENER, index), Needs::Readable);
+    }
+
+    /// Lets connections wait in the kernel for a while: there are too many, or no descriptors.
+    fn pause_listener(&mut self, index: u32) {
+        self.paused.push((now_ns().saturating_add(ACCEPT_PAUSE_NS), index));
     }
 
     fn advance_inbound(&mut self, id: u32) {
@@ -636,8 +688,15 @@ impl Progress {
         let dials = self.dials.values().map(|dial| dial.deadline_ns);
         let inbound = self.inbound.values().map(|inbound| inbound.deadline_ns);
         let probes = self.probes.iter().map(|(when_ns, _)| *when_ns);
+        let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
         let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
-        let all = controls.chain(lanes).chain(dials).chain(inbound).chain(probes).chain(leaving);
+        let all = controls
+            .chain(lanes)
+            .chain(dials)
+            .chain(inbound)
+            .chain(probes)
+            .chain(paused)
+            .chain(leaving);
         all.min().unwrap_or(u64::MAX)
     }
 
@@ -677,6 +736,12 @@ impl Progress {
             if !self.controls.contains_key(&peer) {
                 self.dial(Wish { peer, lane: None });
             }
+        }
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.paused.drain(..).partition(|(when, _)| *when <= now);
+        self.paused = later;
+        for (_, index) in due {
+            self.accept(index);
         }
         self.look_at_controls(now);
     }
