@@ -22,7 +22,8 @@
  *            root. Where they differ, every rank gets KIRSH_MISMATCH and hears who called what.
  *
  * Blocking   A collective whose work_out is NULL blocks until it is over. With a work_out it starts,
- *            returns at once, and the handle written there says when it is over.
+ *            returns at once, and the handle written there says when it is over and how. Only what
+ *            this process refuses fails right away, without a handle.
  *
  * Buffers    belong to the library from the call until it is over: when a blocking call has returned,
  *            whatever it returned, or when kirsh_work_wait() or kirsh_work_test() has returned anything
@@ -39,7 +40,7 @@
  * Errors     Functions return a status, and write their outputs only where it is KIRSH_OK. What went
  *            wrong is kept for each thread: kirsh_last_error() is the text, kirsh_error_info() the
  *            parts. Its scope says what is left: the communicator goes on (KIRSH_SCOPE_CALL), or it is
- *            over on all ranks and every later call returns the first cause
+ *            over on all ranks and every later call ends with the first cause
  *            (KIRSH_SCOPE_COMMUNICATOR). No Rust panic and no C++ exception comes out of the library.
  *
  * Refusals   A collective that this process cannot even start (an unknown dtype, overlapping buffers)
@@ -56,7 +57,7 @@
  *
  * C++ has kirsh.hpp, on top of this: RAII, spans, exceptions.
  *
- * Made by cbindgen from kirsh-ffi/src: change it there, then KIRSH_BLESS=1 cargo test -p kirsh-ffi.
+ * Made by cbindgen from kirsh-ffi/src: change it there, then `make bless`.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -72,7 +73,7 @@
 #define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0}
 #define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL}
 #define KIRSH_STORE_INIT {sizeof(kirsh_store_t), NULL, NULL, NULL, NULL, NULL, NULL}
-#define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0}
+#define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0, 0, 0}
 #define KIRSH_ERROR_INFO_INIT \
     {sizeof(kirsh_error_info_t), KIRSH_OK, KIRSH_SCOPE_CALL, -1, -1, -1, NULL, NULL}
 
@@ -94,7 +95,7 @@
 // UNSUPPORTED and CONFIGURATION leave the communicator usable where every rank refuses alike; where
 // others went ahead they are told, get REFUSED, and the communicator is over. TIMEOUT, PEER_LOST,
 // MISMATCH, REFUSED, CORRUPT, PROTOCOL, ABORTED, INTERRUPTED and INTERNAL end the communicator: later
-// calls return the first cause, and the contents of the buffers are undefined. RENDEZVOUS and
+// calls end with the first cause, and the contents of the buffers are undefined. RENDEZVOUS and
 // AUTHENTICATION come from kirsh_comm_create() alone, which then has made nothing. FORKED and CLOSED
 // say that this handle cannot be used here any more.
 enum kirsh_status_t
@@ -400,7 +401,7 @@ typedef struct kirsh_config_t {
 typedef struct kirsh_stats_t {
     // sizeof(kirsh_stats_t).
     size_t size;
-    // Operations that have ended well.
+    // Operations that are over, well or not.
     uint64_t operations;
     // Bytes of payload that were sent.
     uint64_t bytes_sent;
@@ -408,8 +409,12 @@ typedef struct kirsh_stats_t {
     uint64_t bytes_received;
     // Those among them that the kernel put straight into the caller's buffer.
     uint64_t bytes_received_direct;
-    // Bytes that the library copied from memory to memory.
+    // Bytes of payload that the library copied from memory to memory.
     uint64_t bytes_copied;
+    // Frames that were sent, each a header and a slice of payload.
+    uint64_t frames_sent;
+    // Frames that were received.
+    uint64_t frames_received;
 } kirsh_stats_t;
 
 // What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire_format must be the
@@ -420,8 +425,8 @@ typedef struct kirsh_options_t {
     // How long the operation may take; when it runs out, the communicator is over. 0: as the
     // communicator was configured.
     int64_t timeout_ns;
-    // This rank's factor for KIRSH_PREMUL_SUM; an error with any other operator. 0: not set, so a
-    // factor of zero is spelled by zeroing the input.
+    // This rank's factor for KIRSH_PREMUL_SUM; an error with any other operator. 0: not set, which is
+    // a factor of 1 (for a factor of zero, sum zeros).
     double scale;
     // KIRSH_ALGORITHM_AUTO lets the library choose.
     kirsh_algorithm_t algorithm;
@@ -450,21 +455,24 @@ const char *kirsh_last_error(void);
 // Fills in what is known about the last failure on this thread. `out->size` must be set.
 kirsh_status_t kirsh_error_info(struct kirsh_error_info_t *out);
 
-// Sends the log of all communicators of this process to a callback, up to this level. NULL or
-// KIRSH_LOG_OFF silences it. When the call returns, the previous callback is not running and will
+// Sends the log of all communicators of this process to a callback, up to this level, instead of to
+// standard error at the level of KIRSH_LOG. NULL or KIRSH_LOG_OFF silences it. When the call returns, the previous callback is not running and will
 // not be called again, so that its `user` may be freed.
-kirsh_status_t kirsh_set_log(kirsh_log_fn callback, void *user, kirsh_log_level_t level);
+kirsh_status_t kirsh_set_log(kirsh_log_fn callback,
+                             void *user,
+                             kirsh_log_level_t level);
 
-// Creates a communicator. Collective: every rank calls it, and it blocks until all are connected or
-// the join timeout has passed. NULL as config takes everything from the environment. A process may
+// Creates a communicator. Collective: every rank calls it, and it blocks until all have come or the
+// join timeout has passed. NULL as config takes everything from the environment. A process may
 // hold several communicators, and make a new one after destroying another.
 kirsh_status_t kirsh_comm_create(const struct kirsh_config_t *config,
                                  struct kirsh_comm_t **comm_out);
 
-// Leaves the communicator and frees the handle; NULL is allowed. The peers are told goodbye, which
-// takes 1 s at most. Wait for started operations first: one that still runs fails, with KIRSH_CLOSED
-// here and as a lost peer elsewhere. Their kirsh_work_t handles stay valid and are destroyed on their
-// own. The handle is gone whatever is returned, so no other call on it may be under way.
+// Leaves the communicator and frees the handle; NULL is allowed. Not collective: the others go on, and
+// only an operation that needs this rank fails. What still runs here is given half a second, then
+// aborted, which is what KIRSH_ABORTED says; blocks for little more than a second at most. Handles of
+// started operations stay valid and are destroyed on their own. The handle is gone whatever is
+// returned, so no other call on it may be under way.
 kirsh_status_t kirsh_comm_destroy(struct kirsh_comm_t *comm);
 
 // This process's rank, from 0; -1 where comm is NULL.

@@ -360,7 +360,7 @@ struct Config {
 struct Options {
     /// How long the operation may take; when it runs out, the communicator is over.
     std::chrono::nanoseconds timeout{0};
-    /// This rank's factor for Op::premul_sum; 0 is not set.
+    /// This rank's factor for Op::premul_sum; 0 is not set, which is a factor of 1.
     double scale = 0.0;
     Algorithm algorithm = Algorithm::automatic;
     /// What to call the operation in this rank's log. Only read during the call.

@@ -4,7 +4,7 @@
 #     kirsh-ffi/install.sh PREFIX [DESTDIR]
 #
 # PREFIX is where the files will live (/usr/local), DESTDIR a directory to put in front of it while
-# packaging. From the environment: LIBDIR (default PREFIX/lib; below PREFIX) and KIRSH_BUILD, the
+# packaging; without it DESTDIR of the environment counts. From the environment also: LIBDIR (default PREFIX/lib; below PREFIX) and KIRSH_BUILD, the
 # directory with what cargo built (default target/release of this repository).
 set -eu
 
@@ -16,7 +16,7 @@ case $1 in
     /*) prefix=$1 ;;
     *) echo "$0: PREFIX must be absolute, and is $1" >&2; exit 2 ;;
 esac
-destdir=${2:-}
+destdir=${2:-${DESTDIR:-}}
 libdir=${LIBDIR:-$prefix/lib}
 case $libdir in
     "$prefix"/*) ;;

@@ -81,7 +81,7 @@ pub const PLAN_CACHE_MAX: usize = 256;
 /// Calls that a session remembers after they are over, to compare with what a late peer says.
 pub const CALL_HISTORY: usize = 64;
 
-/// Operations that wait in one communicator.
+/// Started operations that are not over, in one communicator.
 pub const QUEUE_MAX: usize = 65_536;
 
 /// Bytes that `kirsh run` holds of a rank's line before it shows the part that it has: a pipe's

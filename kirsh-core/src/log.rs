@@ -14,7 +14,6 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::error::Result;
 use crate::rendezvous::identity::process_env;
 use crate::rendezvous::settings;
 
@@ -30,38 +29,35 @@ static SINK: RwLock<Sink> = RwLock::new(to_stderr);
 /// Sends messages to this sink from now on, instead of to standard error or to an earlier sink.
 pub fn set_sink(sink: Sink) {
     *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
-    // A malformed setting is told to whoever creates a communicator.
-    let _ = install();
+    install();
 }
 
 /// Leaves out messages less important than this: 0 is silence, 1 errors only, 5 everything. What is
 /// left out costs its caller one comparison. Until somebody calls this, `KIRSH_LOG` decides.
 pub fn set_level(level: u8) {
     // Before, so that the environment does not overrule the program later.
-    let _ = read_environment();
+    read_environment();
     LEVEL.store(level, Ordering::Relaxed);
     tracing::callsite::rebuild_interest_cache();
 }
 
-/// Makes the lines come, unless the program has a subscriber of its own. Later calls only check the
-/// setting.
-///
-/// # Errors
-/// `Configuration` where `KIRSH_LOG` is malformed; the lines come all the same.
-pub(crate) fn install() -> Result<()> {
+/// Makes the lines come, unless the program has a subscriber of its own. Later calls do nothing.
+pub(crate) fn install() {
     static ONCE: Once = Once::new();
-    let environment = read_environment();
+    read_environment();
     // Where somebody else's subscriber was first, it gets the events.
     ONCE.call_once(|| drop(tracing::subscriber::set_global_default(Lines)));
-    environment
 }
 
-/// Takes the level from the environment, the first time.
-fn read_environment() -> Result<()> {
+/// Takes the level from the environment, the first time. A malformed `KIRSH_LOG` is reported where a
+/// communicator is created.
+fn read_environment() {
     static ONCE: Once = Once::new();
-    let level = settings::log_level(&process_env)?;
-    ONCE.call_once(|| LEVEL.store(number(level), Ordering::Relaxed));
-    Ok(())
+    ONCE.call_once(|| {
+        if let Ok(level) = settings::log_level(&process_env) {
+            LEVEL.store(number(level), Ordering::Relaxed);
+        }
+    });
 }
 
 fn number(level: Level) -> u8 {

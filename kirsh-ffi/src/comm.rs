@@ -22,7 +22,7 @@ pub struct kirsh_comm_t {
 pub struct kirsh_stats_t {
     /// sizeof(kirsh_stats_t).
     pub size: usize,
-    /// Operations that have ended well.
+    /// Operations that are over, well or not.
     pub operations: u64,
     /// Bytes of payload that were sent.
     pub bytes_sent: u64,
@@ -30,8 +30,12 @@ pub struct kirsh_stats_t {
     pub bytes_received: u64,
     /// Those among them that the kernel put straight into the caller's buffer.
     pub bytes_received_direct: u64,
-    /// Bytes that the library copied from memory to memory.
+    /// Bytes of payload that the library copied from memory to memory.
     pub bytes_copied: u64,
+    /// Frames that were sent, each a header and a slice of payload.
+    pub frames_sent: u64,
+    /// Frames that were received.
+    pub frames_received: u64,
 }
 
 // SAFETY: repr(C); a usize and 8-byte integers, no padding.
@@ -43,11 +47,13 @@ unsafe impl SizedStruct for kirsh_stats_t {
         bytes_received: 0,
         bytes_received_direct: 0,
         bytes_copied: 0,
+        frames_sent: 0,
+        frames_received: 0,
     };
 }
 
-/// Creates a communicator. Collective: every rank calls it, and it blocks until all are connected or
-/// the join timeout has passed. NULL as config takes everything from the environment. A process may
+/// Creates a communicator. Collective: every rank calls it, and it blocks until all have come or the
+/// join timeout has passed. NULL as config takes everything from the environment. A process may
 /// hold several communicators, and make a new one after destroying another.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kirsh_comm_create(
@@ -66,10 +72,11 @@ pub unsafe extern "C" fn kirsh_comm_create(
     }
 }
 
-/// Leaves the communicator and frees the handle; NULL is allowed. The peers are told goodbye, which
-/// takes 1 s at most. Wait for started operations first: one that still runs fails, with KIRSH_CLOSED
-/// here and as a lost peer elsewhere. Their kirsh_work_t handles stay valid and are destroyed on their
-/// own. The handle is gone whatever is returned, so no other call on it may be under way.
+/// Leaves the communicator and frees the handle; NULL is allowed. Not collective: the others go on, and
+/// only an operation that needs this rank fails. What still runs here is given half a second, then
+/// aborted, which is what KIRSH_ABORTED says; blocks for little more than a second at most. Handles of
+/// started operations stay valid and are destroyed on their own. The handle is gone whatever is
+/// returned, so no other call on it may be under way.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kirsh_comm_destroy(comm: *mut kirsh_comm_t) -> kirsh_status_t {
     boundary! {
@@ -167,6 +174,8 @@ pub unsafe extern "C" fn kirsh_comm_stats(
             bytes_received: stats.bytes_received,
             bytes_received_direct: stats.bytes_received_direct,
             bytes_copied: stats.bytes_copied,
+            frames_sent: stats.frames_sent,
+            frames_received: stats.frames_received,
             ..kirsh_stats_t::INIT
         };
         // SAFETY: the header asks for null or a struct that begins with its size.

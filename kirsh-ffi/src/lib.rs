@@ -6,7 +6,7 @@
 //! refuses, is decided in `kirsh_core::comm`, so that every language hears the same words.
 //!
 //! The names are those of C, and the comments on exported items are the text of the header, which
-//! cbindgen makes of this crate (`cbindgen.toml`; `KIRSH_BLESS=1 cargo test -p kirsh-ffi header`).
+//! cbindgen makes of this crate (`cbindgen.toml`; `make bless`).
 
 #![allow(non_camel_case_types)]
 // What callers of an exported function must uphold stands once, in the rules at the top of

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
-use std::sync::{Once, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use kirsh_core::Result;
 
@@ -57,8 +57,8 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Sends the log of all communicators of this process to a callback, up to this level. NULL or
-/// KIRSH_LOG_OFF silences it. When the call returns, the previous callback is not running and will
+/// Sends the log of all communicators of this process to a callback, up to this level, instead of to
+/// standard error at the level of KIRSH_LOG. NULL or KIRSH_LOG_OFF silences it. When the call returns, the previous callback is not running and will
 /// not be called again, so that its `user` may be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kirsh_set_log(
@@ -82,8 +82,9 @@ fn set(callback: kirsh_log_fn, user: *mut c_void, level: LogLevelNumber) -> Resu
     }
     let target = callback.map(|callback| Target { callback, user, level });
     *TARGET.write().unwrap_or_else(PoisonError::into_inner) = target;
-    static INSTALL: Once = Once::new();
-    INSTALL.call_once(|| kirsh_core::log::set_sink(deliver));
+    kirsh_core::log::set_sink(deliver);
+    // What nobody takes need not be put into words either.
+    kirsh_core::log::set_level(target.map_or(0, |target| target.level as u8));
     Ok(())
 }
 
@@ -95,6 +96,7 @@ fn deliver(level: u8, text: &str) {
     let target = TARGET.read().unwrap_or_else(PoisonError::into_inner);
     let Some(Target { callback, user, level: limit }) = *target else { return };
     let level = LogLevelNumber::from(level);
+    // The core filters too, but not together with the change of the target.
     if level > limit {
         return;
     }

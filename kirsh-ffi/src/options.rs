@@ -20,8 +20,8 @@ pub struct kirsh_options_t {
     /// How long the operation may take; when it runs out, the communicator is over. 0: as the
     /// communicator was configured.
     pub timeout_ns: i64,
-    /// This rank's factor for KIRSH_PREMUL_SUM; an error with any other operator. 0: not set, so a
-    /// factor of zero is spelled by zeroing the input.
+    /// This rank's factor for KIRSH_PREMUL_SUM; an error with any other operator. 0: not set, which is
+    /// a factor of 1 (for a factor of zero, sum zeros).
     pub scale: f64,
     /// KIRSH_ALGORITHM_AUTO lets the library choose.
     pub algorithm: AlgorithmNumber,

@@ -16,7 +16,7 @@ pub type ScopeNumber = i32;
 /// UNSUPPORTED and CONFIGURATION leave the communicator usable where every rank refuses alike; where
 /// others went ahead they are told, get REFUSED, and the communicator is over. TIMEOUT, PEER_LOST,
 /// MISMATCH, REFUSED, CORRUPT, PROTOCOL, ABORTED, INTERRUPTED and INTERNAL end the communicator: later
-/// calls return the first cause, and the contents of the buffers are undefined. RENDEZVOUS and
+/// calls end with the first cause, and the contents of the buffers are undefined. RENDEZVOUS and
 /// AUTHENTICATION come from kirsh_comm_create() alone, which then has made nothing. FORKED and CLOSED
 /// say that this handle cannot be used here any more.
 #[repr(i32)]

@@ -147,16 +147,21 @@ impl Communicator {
         job_id: Option<String>,
     ) -> PyResult<Self> {
         let refused = |refusal| refused(py, refusal);
-        let mut config = Config::default();
-        config.rank = rank;
-        config.world_size = world_size;
-        config.rendezvous = rendezvous;
-        config.job_id = job_id;
-        config.timeout = arguments::timeout(timeout).map_err(refused)?;
-        config.join_timeout = arguments::timeout(join_timeout).map_err(refused)?;
-        if let Some(store) = store {
-            config.store = Some(Arc::new(PythonStore::new(store)?));
-        }
+        let store = match store {
+            Some(store) => {
+                Some(Arc::new(PythonStore::new(store)?) as Arc<dyn kirsh_core::rendezvous::Store>)
+            }
+            None => None,
+        };
+        let config = Config {
+            rank,
+            world_size,
+            rendezvous,
+            store,
+            job_id,
+            timeout: arguments::timeout(timeout).map_err(refused)?,
+            join_timeout: arguments::timeout(join_timeout).map_err(refused)?,
+        };
         graveyard::sweep(py);
         interrupt::remember_main_thread(py)?;
         // Before the ranks meet: late ones are warned about from then on.
@@ -223,7 +228,6 @@ impl Communicator {
     /// Copy ``x`` of rank ``root`` over ``x`` of all other ranks, in place, and return it.
     #[pyo3(signature = (x, *, root=None, async_op=None, timeout=None, algorithm=None),
            text_signature = "($self, x, *, root=0, async_op=False, timeout=None, algorithm=None)")]
-    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn broadcast(
         &self,
         py: Python<'_>,

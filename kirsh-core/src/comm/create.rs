@@ -47,8 +47,9 @@ const REACH_STEP: Duration = Duration::from_millis(100);
 const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
-    crate::log::install()?;
     let env: Env<'_> = &process_env;
+    settings::log_level(env)?;
+    crate::log::install();
     let arguments = Arguments {
         rank: config.rank,
         world_size: config.world_size,
@@ -188,6 +189,7 @@ impl<'a> Creation<'a> {
         let handout = Handout {
             checksum: settings::checksum(self.env)?,
             slice: settings::slice(self.env)?.map(|bytes| bytes as u32),
+            liveness_ns: nanoseconds(settings::liveness_timeout(self.env)?),
             selection: selection.clone().with_forced(&forced)?,
         };
         Ok(Joiner {
@@ -218,22 +220,24 @@ impl<'a> Creation<'a> {
             Checksum::Off => false,
             Checksum::Auto => !layout.one_host(),
         };
-        let local = table.local(rank).ok_or_else(|| {
+        let placed = table.local(rank).ok_or_else(|| {
             Error::new(ErrorKind::Internal, "this rank is missing from the table of its world")
         })?;
-        let liveness = settings::liveness_timeout(self.env)?;
+        let local = match (self.identity.local_rank, self.identity.local_size) {
+            (Some(rank), Some(size)) => (rank, size),
+            _ => placed,
+        };
         let facts = Facts {
             rank,
             job: self.job.clone(),
             secret: table.secret.clone(),
             members: table.ranks,
             checksums,
-            liveness_ns: nanoseconds(liveness),
-            user_timeout_ms: liveness
-                .and_then(|limit| u32::try_from(limit.as_millis()).ok())
-                .unwrap_or(0),
+            liveness_ns: handout.liveness_ns,
+            user_timeout_ms: u32::try_from(handout.liveness_ns / 1_000_000).unwrap_or(0),
             roll: Roll::new(world),
         };
+        tracing::info!(rank, "the driver is {}: {}", self.driver.kind.name(), self.driver.why);
         let process = Process::start(facts, listeners, self.driver.clone())?;
         let settings = Settings {
             rank,
@@ -247,7 +251,7 @@ impl<'a> Creation<'a> {
         };
         let slabs_max = world as usize * usize::from(SLABS_PER_LINK);
         let pool = Pool::new(limits::SLICE_BYTES_MAX, slabs_max);
-        let lane = process.open_lane(settings, pool, self.spin_ns(local.1)?)?;
+        let lane = process.open_lane(settings, pool, self.spin_ns(placed.1)?)?;
         Ok(Inner {
             rank,
             size: world,
@@ -320,6 +324,8 @@ impl<'a> Creation<'a> {
 struct Handout {
     checksum: Checksum,
     slice: Option<u32>,
+    /// Heartbeats must come more often than anybody's patience ends, so it is one for all.
+    liveness_ns: u64,
     selection: Selection,
 }
 
@@ -332,6 +338,7 @@ impl Handout {
         };
         let mut bytes = vec![checksum];
         bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
+        bytes.extend(self.liveness_ns.to_le_bytes());
         bytes.extend(self.selection.to_bytes());
         bytes
     }
@@ -339,8 +346,7 @@ impl Handout {
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let malformed =
             || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
-        let (&[checksum, a, b, c, d], selection) =
-            bytes.split_first_chunk().ok_or_else(malformed)?;
+        let (&[checksum, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
         let checksum = match checksum {
             0 => Checksum::Auto,
             1 => Checksum::On,
@@ -348,7 +354,9 @@ impl Handout {
             _ => return Err(malformed()),
         };
         let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);
-        Ok(Handout { checksum, slice, selection: Selection::from_bytes(selection)? })
+        let (liveness, selection) = rest.split_first_chunk().ok_or_else(malformed)?;
+        let liveness_ns = u64::from_le_bytes(*liveness);
+        Ok(Handout { checksum, slice, liveness_ns, selection: Selection::from_bytes(selection)? })
     }
 }
 

@@ -31,6 +31,7 @@ pub use crate::driver::interrupt::set_interrupt_check;
 use crate::driver::lane::Lane;
 use crate::driver::process::Process;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::QUEUE_MAX;
 use crate::types::{Call, Collective, DataType, Rank, ReduceOp};
 
 /// How long closing waits for operations that still run before it aborts them.
@@ -309,7 +310,7 @@ impl Communicator {
 
     /// Leaves the communicator. Not collective: the others go on, and only an operation that needs
     /// this rank fails. What still runs here is given half a second, then aborted. Blocks for
-    /// little more than a second at most; later calls fail with `ErrorKind::Closed`. Closing again
+    /// at most some two seconds; later calls fail with `ErrorKind::Closed`. Closing again
     /// does nothing.
     ///
     /// # Errors
@@ -324,6 +325,11 @@ impl Communicator {
     }
 
     fn start(&self, call: Call, arrays: Arrays, options: &Options<'_>) -> Result<RawWork> {
+        let waiting = self.0.lane.waiting();
+        if waiting >= QUEUE_MAX {
+            let text = format!("{waiting} started operations are waiting; wait for some first");
+            return Err(self.refuse_call(call, Error::new(ErrorKind::InvalidArgument, text)));
+        }
         let (operation, job) = self.prepare(call, arrays, options)?;
         let (sequence, completion): (_, Arc<Completion>) = self.0.lane.start(operation, job);
         Ok(RawWork::new(Arc::clone(&self.0), sequence, completion, call))

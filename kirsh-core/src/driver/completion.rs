@@ -1,6 +1,7 @@
 //! Where a started operation's outcome appears, for those who wait on a `Work`.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::interrupt;
@@ -14,9 +15,17 @@ const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 pub struct Completion {
     outcome: Mutex<Option<Result<()>>>,
     changed: Condvar,
+    /// How many operations are not over, this one among them until it is.
+    waiting: Option<Arc<AtomicUsize>>,
 }
 
 impl Completion {
+    /// One that counts as waiting until its outcome is set.
+    pub(crate) fn counted(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Completion { waiting: Some(Arc::clone(waiting)), ..Completion::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Result<()>>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -25,6 +34,9 @@ impl Completion {
         let mut slot = self.lock();
         if slot.is_none() {
             *slot = Some(outcome);
+            if let Some(waiting) = &self.waiting {
+                waiting.fetch_sub(1, Ordering::Relaxed);
+            }
             self.changed.notify_all();
         }
     }

@@ -260,7 +260,7 @@ impl Core {
                 }
                 Err(cause) => {
                     let cause = Error::new(
-                        ErrorKind::Protocol,
+                        cause.kind(),
                         format!("rank {peer} sent a frame that cannot be: {cause}"),
                     );
                     return self.session.handle_link_down(peer, cause.with_peer(peer));

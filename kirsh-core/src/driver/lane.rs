@@ -1,7 +1,7 @@
 //! A communicator's collective links, one operation after the other, driven by whoever holds the
 //! baton: a blocking caller, or the progress thread for started operations.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Lane {
     baton: Baton<Doorbell>,
     mailbox: Mutex<Mailbox>,
     core: Mutex<Core>,
+    /// Operations enqueued and not yet over.
+    waiting: Arc<AtomicUsize>,
     /// The progress thread has been asked to drive and has not come yet.
     wanted: AtomicBool,
     progress: Handle,
@@ -62,6 +64,7 @@ impl Lane {
             baton: Baton::new(),
             mailbox: Mutex::new(Mailbox::new()),
             core: Mutex::new(Core::new(Session::new(settings), pool)),
+            waiting: Arc::new(AtomicUsize::new(0)),
             wanted: AtomicBool::new(false),
             progress,
             driver,
@@ -83,7 +86,7 @@ impl Lane {
 
     /// Enqueues an operation for the progress thread, or for whoever drives now.
     pub(crate) fn start(&self, operation: Operation, mut job: Job) -> (Sequence, Arc<Completion>) {
-        let completion = Arc::new(Completion::default());
+        let completion = Arc::new(Completion::counted(&self.waiting));
         job.completion = Some(Arc::clone(&completion));
         let mut mailbox = self.mailbox();
         let sequence = mailbox.take_sequence();
@@ -91,6 +94,11 @@ impl Lane {
         drop(mailbox);
         self.announce();
         (sequence, completion)
+    }
+
+    /// Started operations that are not over.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Takes a sequence number for a call that this rank refuses, and has the peers told.

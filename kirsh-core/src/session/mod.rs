@@ -125,12 +125,6 @@ impl Session {
     /// The first cause, when the communicator has failed before.
     pub fn enqueue(&mut self, operation: Operation) -> Result<Sequence> {
         self.usable()?;
-        if self.queue.len() >= limits::QUEUE_MAX {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!("{} operations are already waiting; wait for some first", self.queue.len()),
-            ));
-        }
         let sequence = self.take_sequence();
         self.watch.note_deadline(operation.deadline_ns);
         self.queue.push_back((sequence, operation));
@@ -511,7 +505,7 @@ impl Session {
             key: current.operation.key,
             length: length as u32,
             call: Some(current.operation.call),
-            checksummed: self.settings.checksums && length != 0,
+            checksummed: self.settings.checksums,
         }
     }
 
@@ -597,7 +591,7 @@ impl Session {
         } else if got.call != expected.call || got.key != expected.key {
             self.describe_difference(peer, got.call, expected.call)
         } else if got.checksummed != expected.checksummed {
-            "payload checksums are on for one rank and off for another; KIRSH_CHECKSUM must be equal on every rank".to_owned()
+            format!("rank {peer} and this rank do not agree whether payloads carry checksums")
         } else {
             let text = format!(
                 "rank {peer} sent frame {} of {} bytes where frame {} of {} bytes was due",
@@ -611,6 +605,15 @@ impl Session {
     /// Who called what, where a peer's call of the same number is not this rank's.
     fn describe_difference(&self, peer: Rank, theirs: Option<Call>, own: Option<Call>) -> String {
         let rank = self.settings.rank;
+        if let (Some(theirs), Some(own)) = (theirs, own)
+            && (Call { algorithm: own.algorithm, ..theirs }) == own
+            && theirs.algorithm != own.algorithm
+        {
+            return format!(
+                "ranks called {own} with different algorithms: rank {peer} by {}, rank {rank} by {}",
+                theirs.algorithm, own.algorithm
+            );
+        }
         if theirs != own {
             return format!(
                 "ranks called different things: rank {peer} called {}, rank {rank} called {}",
@@ -619,7 +622,7 @@ impl Session {
             );
         }
         format!(
-            "rank {peer} and rank {rank} both called {}, but with different settings; KIRSH_SLICE and KIRSH_ALGORITHM must be equal on every rank",
+            "rank {peer} and rank {rank} both called {}, but would cut it differently: their builds of Kirsh differ",
             named(own)
         )
     }

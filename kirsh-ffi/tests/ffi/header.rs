@@ -2,32 +2,19 @@
 
 use std::process::Command;
 
-use crate::support::{package, scratch, succeed};
+use crate::support::{header, package, scratch, succeed};
 
-/// Makes `include/kirsh.h` anew when `KIRSH_BLESS` is set, and else compares.
 #[test]
 fn the_header_is_the_one_that_cbindgen_makes_of_the_sources() {
-    let committed = package().join("../include/kirsh.h");
-    let config = cbindgen::Config::from_file(package().join("cbindgen.toml")).unwrap();
-    let bindings =
-        cbindgen::Builder::new().with_crate(package()).with_config(config).generate().unwrap();
-    let mut made = Vec::new();
-    bindings.write(&mut made);
-    if std::env::var_os("KIRSH_BLESS").is_some() {
-        std::fs::write(&committed, &made).unwrap();
-        return;
-    }
-    let found = std::fs::read(&committed).unwrap_or_default();
-    assert!(
-        found == made,
-        "include/kirsh.h differs from the sources: KIRSH_BLESS=1 cargo test -p kirsh-ffi header"
-    );
+    let (made, committed) = header();
+    assert!(made == committed, "include/kirsh.h differs from the sources: make bless");
 }
 
 /// Compiles a file that includes one header, twice, and nothing else.
-fn compiles(compiler: &str, standard: &str, header: &str, suffix: &str) {
-    let source = scratch("headers").join(format!("alone-{standard}-{header}.{suffix}"));
-    std::fs::write(&source, format!("#include <{header}>\n#include <{header}>\n")).unwrap();
+fn compiles(compiler: &str, standard: &str, name: &str, suffix: &str) {
+    header();
+    let source = scratch("headers").join(format!("alone-{standard}-{name}.{suffix}"));
+    std::fs::write(&source, format!("#include <{name}>\n#include <{name}>\n")).unwrap();
     let mut command = Command::new(compiler);
     command.arg(format!("-std={standard}")).arg("-pedantic-errors");
     command.args(["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-fsyntax-only"]);

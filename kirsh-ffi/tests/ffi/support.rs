@@ -50,10 +50,34 @@ pub(crate) fn built() -> &'static Path {
     })
 }
 
+/// `include/kirsh.h` as cbindgen makes it, and as it is committed. Where `KIRSH_BLESS` is set the two
+/// are made the same first, before any other test looks at the file.
+pub(crate) fn header() -> &'static (String, String) {
+    static HEADER: OnceLock<(String, String)> = OnceLock::new();
+    HEADER.get_or_init(|| {
+        let path = package().join("../include/kirsh.h");
+        let config = cbindgen::Config::from_file(package().join("cbindgen.toml")).unwrap();
+        let bindings =
+            cbindgen::Builder::new().with_crate(package()).with_config(config).generate().unwrap();
+        let mut made = Vec::new();
+        bindings.write(&mut made);
+        if blessing() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        (String::from_utf8(made).unwrap(), std::fs::read_to_string(&path).unwrap_or_default())
+    })
+}
+
+/// Whether generated files are to be remade instead of compared.
+pub(crate) fn blessing() -> bool {
+    std::env::var_os("KIRSH_BLESS").is_some()
+}
+
 /// The prefix of an installation made by install.sh.
 pub(crate) fn installed() -> &'static Path {
     static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
     INSTALLED.get_or_init(|| {
+        header();
         let prefix = scratch("prefix");
         std::fs::remove_dir_all(&prefix).unwrap();
         install(&prefix, None, &[]);
@@ -65,7 +89,11 @@ pub(crate) fn installed() -> &'static Path {
 pub(crate) fn install(prefix: &Path, destdir: Option<&Path>, environment: &[(&str, &str)]) {
     let mut script = Command::new("sh");
     script.arg(package().join("install.sh")).arg(prefix).args(destdir);
-    script.env("KIRSH_BUILD", built()).env_remove("LIBDIR").envs(environment.iter().copied());
+    script
+        .env("KIRSH_BUILD", built())
+        .env_remove("LIBDIR")
+        .env_remove("DESTDIR")
+        .envs(environment.iter().copied());
     succeed(&mut script);
 }
 

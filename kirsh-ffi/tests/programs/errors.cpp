@@ -63,7 +63,10 @@ int main() {
     const auto mismatch = fails<kirsh::MismatchError>([&] { comm.allreduce(mine); });
     CHECK(mismatch.kind() == KIRSH_MISMATCH && mismatch.scope() == kirsh::Scope::communicator);
     CHECK(mismatch.peer() == 1 - rank && mismatch.sequence() == 3);
-    (void)fails<kirsh::MismatchError>([&] { (void)comm.start_barrier(); });
+    (void)fails<kirsh::MismatchError>([&] { comm.barrier(); });
+    auto late = comm.start_barrier();
+    (void)fails<kirsh::MismatchError>([&] { late.wait(); });
+    CHECK(late.valid());
 
     // An empty communicator is an error, not a crash.
     const kirsh::Communicator taken = std::move(comm);

@@ -16,8 +16,12 @@ int main(void)
     CHECK(strcmp(info.operation, "allreduce") == 0);
     CHECK(strchr(info.message, '3') != NULL && strchr(info.message, '4') != NULL);
     kirsh_work_t *work = NULL;
-    CHECK(kirsh_barrier(comm, NULL, &work) == KIRSH_MISMATCH);
-    CHECK(work == NULL);
+    CHECK(kirsh_barrier(comm, NULL, NULL) == KIRSH_MISMATCH);
+    /* A started call learns it from its handle. */
+    CHECK_OK(kirsh_barrier(comm, NULL, &work));
+    CHECK(kirsh_work_wait(work, KIRSH_FOREVER) == KIRSH_MISMATCH);
+    CHECK(kirsh_work_test(work) == KIRSH_MISMATCH);
+    kirsh_work_destroy(work);
     (void)kirsh_comm_destroy(comm);
     return 0;
 }

@@ -27,6 +27,7 @@ int main() {
     // write into it ends the program.
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     kirsh::Communicator comm;
+    comm.barrier();
     kirsh::Communicator gate;
     const bool early = comm.rank() == 0;
     const float mine = static_cast<float>(comm.rank() + 1);

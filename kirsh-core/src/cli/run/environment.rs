@@ -49,6 +49,10 @@ impl Environment {
         if threads_limited {
             shared.push(("OMP_NUM_THREADS", "1".into()));
         }
+        // The ranks are all here, so nobody from elsewhere has to reach them.
+        if std::env::var_os("KIRSH_BIND").is_none() {
+            shared.push(("KIRSH_BIND", Ipv4Addr::LOCALHOST.to_string()));
+        }
         // Into a pipe Python writes only when 8 KiB have come together, and loses them in a crash.
         if std::env::var_os("PYTHONUNBUFFERED").is_none() {
             shared.push(("PYTHONUNBUFFERED", "1".into()));

@@ -73,7 +73,7 @@ impl ControlLink {
                                     "rank {} sent a control message that cannot be: {cause}",
                                     self.peer
                                 );
-                                let error = Error::new(ErrorKind::Protocol, text);
+                                let error = Error::new(cause.kind(), text);
                                 return Reading::Ended(error.with_peer(self.peer));
                             }
                         }

@@ -47,6 +47,9 @@ const LEAVE_NS: u64 = 1_000_000_000;
 /// on.
 const NEAR_CONGESTION: &str = "reno";
 
+/// How long a listener is left alone when no more connections can be taken.
+const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+
 /// How long the side that is to be dialled waits before it looks whether the other is there.
 const PROBE_NS: u64 = 1_000_000_000;
 
@@ -152,6 +155,8 @@ pub(crate) struct Progress {
     next_id: u32,
     /// Peers that are to dial, and when to look whether they are there at all.
     probes: Vec<(u64, Rank)>,
+    /// Listeners that are left alone for now, and when to look again.
+    paused: Vec<(u64, u32)>,
     /// Peers that are gone, and why.
     gone: HashMap<Rank, Error>,
     /// Links and messages for communicators that this process has not registered yet.
@@ -218,6 +223,7 @@ impl Progress {
             inbound: HashMap::new(),
             next_id: 0,
             probes: Vec::new(),
+            paused: Vec::new(),
             gone: HashMap::new(),
             early_links: VecDeque::new(),
             early_messages: VecDeque::new(),
@@ -408,7 +414,10 @@ impl Progress {
         // None once this process is leaving.
         let Some(listener) = self.listeners.get(index as usize) else { return };
         let descriptor = listener.as_raw_fd();
-        while self.inbound.len() < HANDSHAKES_PENDING_MAX {
+        loop {
+            if self.inbound.len() >= HANDSHAKES_PENDING_MAX {
+                return self.pause_listener(index);
+            }
             let Some(listener) = self.listeners.get(index as usize) else { return };
             match socket::accept(listener.as_fd()) {
                 Ok(Some((fd, from))) => {
@@ -425,11 +434,16 @@ impl Progress {
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(rank = self.facts.rank, %error, "cannot accept a connection");
-                    break;
+                    return self.pause_listener(index);
                 }
             }
         }
         self.watch(descriptor, token::of(token::LISTENER, index), Needs::Readable);
+    }
+
+    /// Lets connections wait in the kernel for a while: there are too many, or no descriptors.
+    fn pause_listener(&mut self, index: u32) {
+        self.paused.push((now_ns().saturating_add(ACCEPT_PAUSE_NS), index));
     }
 
     fn advance_inbound(&mut self, id: u32) {
@@ -636,8 +650,15 @@ impl Progress {
         let dials = self.dials.values().map(|dial| dial.deadline_ns);
         let inbound = self.inbound.values().map(|inbound| inbound.deadline_ns);
         let probes = self.probes.iter().map(|(when_ns, _)| *when_ns);
+        let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
         let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
-        let all = controls.chain(lanes).chain(dials).chain(inbound).chain(probes).chain(leaving);
+        let all = controls
+            .chain(lanes)
+            .chain(dials)
+            .chain(inbound)
+            .chain(probes)
+            .chain(paused)
+            .chain(leaving);
         all.min().unwrap_or(u64::MAX)
     }
 
@@ -677,6 +698,12 @@ impl Progress {
             if !self.controls.contains_key(&peer) {
                 self.dial(Wish { peer, lane: None });
             }
+        }
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.paused.drain(..).partition(|(when, _)| *when <= now);
+        self.paused = later;
+        for (_, index) in due {
+            self.accept(index);
         }
         self.look_at_controls(now);
     }
