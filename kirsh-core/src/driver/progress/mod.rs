@@ -6,18 +6,20 @@
 
 mod connect;
 mod control;
+mod facts;
+mod failing;
 mod now;
 mod roll;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use connect::{Dial, Inbound, Needs, Step, Wish, class};
 use control::{ControlLink, Reading};
 use crossbeam_channel::{Receiver, Sender};
+pub(crate) use facts::Facts;
+use facts::judge;
 pub(crate) use roll::Roll;
 
 use super::baton::Bell;
@@ -28,25 +30,18 @@ use super::fork::{self, Fd};
 use super::io::{Completion, Io, Op, Wait};
 use super::lane::{Key, Lane};
 use super::mail::Mail;
-use super::socket::{self, LinkOptions};
+use super::socket;
 use super::thread::ThreadIo;
-use crate::error::{Error, ErrorKind, Result, Scope};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CALL_HISTORY, HANDSHAKES_PENDING_MAX};
-use crate::rendezvous::Member;
 use crate::session::Audience;
 use crate::types::Rank;
-use crate::wire::auth::{Nonce, Token};
+use crate::wire::auth::Nonce;
 use crate::wire::control::Message;
-use crate::wire::handshake::{self, Established, Hello, Local};
+use crate::wire::handshake::{self, Established, Hello};
 
 /// How long a goodbye may take before the process leaves without an answer.
 const LEAVE_NS: u64 = 1_000_000_000;
-
-/// Congestion control between ranks of one host, where there is no congestion to control: the
-/// plainest, which every kernel has and every user may choose. Where the system's default is bbr,
-/// whose pacing holds loopback back, two ranks moved 1.3 to 1.5 times as much with it from 16 MiB
-/// on.
-const NEAR_CONGESTION: &str = "reno";
 
 /// How long a listener is left alone when no more connections can be taken.
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
@@ -93,58 +88,6 @@ impl Handle {
         // A progress thread that is gone has said goodbye: nobody listens any more.
         let _ = self.requests.send(request);
         Bell::ring(&*self.bell);
-    }
-}
-
-/// What the progress thread knows of its process and its peers.
-pub(crate) struct Facts {
-    pub(crate) rank: Rank,
-    pub(crate) job: String,
-    pub(crate) secret: Token,
-    pub(crate) members: Vec<Member>,
-    pub(crate) checksums: bool,
-    /// Silence on a control link after which a peer counts as lost; `u64::MAX` is never.
-    pub(crate) liveness_ns: u64,
-    /// How long sent bytes may stay unacknowledged on a link; 0 leaves it to the system.
-    pub(crate) user_timeout_ms: u32,
-    pub(crate) roll: Roll,
-}
-
-impl Facts {
-    fn me(&self) -> &Member {
-        &self.members[self.rank as usize]
-    }
-
-    /// Of two processes the one with the lower number dials.
-    fn dials(&self, peer: Rank) -> bool {
-        self.me().process_id < self.members[peer as usize].process_id
-    }
-
-    /// Whether a peer is on this host.
-    fn near(&self, peer: Rank) -> bool {
-        self.members[peer as usize].host_id == self.me().host_id
-    }
-
-    /// How the sockets to a peer are set up.
-    fn link_options(&self, peer: Rank) -> LinkOptions {
-        LinkOptions {
-            user_timeout_ms: self.user_timeout_ms,
-            congestion: self.near(peer).then(|| NEAR_CONGESTION.to_owned()),
-            ..LinkOptions::default()
-        }
-    }
-
-    /// A peer's addresses that may lead to it from here, best first.
-    fn addresses(&self, peer: Rank) -> Vec<SocketAddr> {
-        let near = self.near(peer);
-        let peer = &self.members[peer as usize];
-        let (mut loopback, others): (Vec<_>, Vec<_>) =
-            peer.addresses.iter().copied().partition(|address| address.ip().is_loopback());
-        if !near {
-            return others;
-        }
-        loopback.extend(others);
-        loopback
     }
 }
 
@@ -246,34 +189,6 @@ impl Progress {
             events: Vec::with_capacity(256),
             frame: Vec::with_capacity(1024),
             leaving: None,
-        }
-    }
-
-    /// Runs to the end. Should it panic, everybody who waits gets an error instead of silence.
-    fn run_or_fail(mut self) {
-        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.run()));
-        let Err(panic) = ran else { return };
-        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        let error = Error::new(
-            ErrorKind::Internal,
-            format!("the progress thread has failed, which is a defect of Kirsh: {text}"),
-        )
-        .with_scope(Scope::Communicator)
-        .with_rank(self.facts.rank);
-        tracing::error!(rank = self.facts.rank, "{error}");
-        // Ends what is in flight and waits for it: the callers get their memory back below. With
-        // the queue goes whatever was asked for, and with the links the peers' patience.
-        let Progress { own, requests, facts, mut lanes, controls, listeners, .. } = self;
-        drop((own, controls, listeners));
-        facts.roll.fail(error.clone());
-        for request in requests.try_iter() {
-            if let Request::Register { lane } = request {
-                lanes.insert(lane.number, Tracked { lane, held: false, deadline_ns: u64::MAX });
-            }
-        }
-        for tracked in lanes.values() {
-            tracked.lane.orphan(tracked.held, &error);
         }
     }
 
@@ -830,30 +745,6 @@ impl Progress {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
-}
-
-/// Whether somebody who dials is who should, and what we say of ourselves.
-fn judge(facts: &Facts, hello: &Hello) -> Result<(Local, Token)> {
-    let known = facts.members.get(hello.rank as usize);
-    if known.is_none_or(|member| member.process_id != hello.process) {
-        return Err(Error::new(
-            ErrorKind::Protocol,
-            format!(
-                "rank {} of job {} does not know the process that calls itself rank {}: it is not the one that joined",
-                facts.rank, facts.job, hello.rank
-            ),
-        )
-        .with_peer(hello.rank));
-    }
-    let local = Local {
-        job: facts.job.clone(),
-        world: facts.members.len() as u32,
-        process: facts.me().process_id,
-        rank: facts.rank,
-        byte_position: 0,
-        checksums: facts.checksums,
-    };
-    Ok((local, facts.secret.clone()))
 }
 
 fn fresh_nonce() -> Result<Nonce> {

@@ -1,0 +1,36 @@
+//! What becomes of everybody who relies on the progress thread when it fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Progress, Request, Tracked};
+use crate::error::{Error, ErrorKind, Scope};
+
+impl Progress {
+    /// Runs to the end. Should it panic, everybody who waits gets an error instead of silence.
+    pub(super) fn run_or_fail(mut self) {
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run()));
+        let Err(panic) = ran else { return };
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let error = Error::new(
+            ErrorKind::Internal,
+            format!("the progress thread has failed, which is a defect of Kirsh: {text}"),
+        )
+        .with_scope(Scope::Communicator)
+        .with_rank(self.facts.rank);
+        tracing::error!(rank = self.facts.rank, "{error}");
+        // Ends what is in flight and waits for it: the callers get their memory back below. With
+        // the queue goes whatever was asked for, and with the links the peers' patience.
+        let Progress { own, requests, facts, mut lanes, controls, listeners, .. } = self;
+        drop((own, controls, listeners));
+        facts.roll.fail(error.clone());
+        for request in requests.try_iter() {
+            if let Request::Register { lane } = request {
+                lanes.insert(lane.number, Tracked { lane, held: false, deadline_ns: u64::MAX });
+            }
+        }
+        for tracked in lanes.values() {
+            tracked.lane.orphan(tracked.held, &error);
+        }
+    }
+}
