@@ -4,14 +4,17 @@
 //! A program that has a `tracing` subscriber of its own gets the events there instead.
 
 use std::fmt::{self, Write as _};
-use std::sync::RwLock;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Once, PoisonError, RwLock};
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::error::Result;
 use crate::rendezvous::identity::process_env;
 use crate::rendezvous::settings;
 
@@ -26,28 +29,39 @@ static SINK: RwLock<Sink> = RwLock::new(to_stderr);
 
 /// Sends messages to this sink from now on, instead of to standard error or to an earlier sink.
 pub fn set_sink(sink: Sink) {
-    *SINK.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = sink;
-    install();
+    *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
+    // A malformed setting is told to whoever creates a communicator.
+    let _ = install();
 }
 
-/// Leaves out messages less important than this: 0 is silence, 1 errors only, 5 everything.
-/// `KIRSH_LOG` sets it at the start.
+/// Leaves out messages less important than this: 0 is silence, 1 errors only, 5 everything. What is
+/// left out costs its caller one comparison. Until somebody calls this, `KIRSH_LOG` decides.
 pub fn set_level(level: u8) {
+    // Before, so that the environment does not overrule the program later.
+    let _ = read_environment();
     LEVEL.store(level, Ordering::Relaxed);
     tracing::callsite::rebuild_interest_cache();
 }
 
-/// Makes the lines come, unless the program has a subscriber of its own. Later calls do nothing.
-/// A malformed `KIRSH_LOG` is reported where a communicator is created.
-pub(crate) fn install() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        if let Ok(level) = settings::log_level(&process_env) {
-            LEVEL.store(number(level), Ordering::Relaxed);
-        }
-        // Somebody else's subscriber was first: it gets the events.
-        let _ = tracing::subscriber::set_global_default(Lines);
-    });
+/// Makes the lines come, unless the program has a subscriber of its own. Later calls only check the
+/// setting.
+///
+/// # Errors
+/// `Configuration` where `KIRSH_LOG` is malformed; the lines come all the same.
+pub(crate) fn install() -> Result<()> {
+    static ONCE: Once = Once::new();
+    let environment = read_environment();
+    // Where somebody else's subscriber was first, it gets the events.
+    ONCE.call_once(|| drop(tracing::subscriber::set_global_default(Lines)));
+    environment
+}
+
+/// Takes the level from the environment, the first time.
+fn read_environment() -> Result<()> {
+    static ONCE: Once = Once::new();
+    let level = settings::log_level(&process_env)?;
+    ONCE.call_once(|| LEVEL.store(number(level), Ordering::Relaxed));
+    Ok(())
 }
 
 fn number(level: Level) -> u8 {
@@ -62,7 +76,9 @@ fn number(level: Level) -> u8 {
 
 fn to_stderr(level: u8, text: &str) {
     let name = ["", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"][usize::from(level.min(5))];
-    eprintln!("kirsh {name} {text}");
+    // In one piece, so that lines of several ranks on one terminal do not mix. Where nobody listens
+    // any more, that is no reason to panic in the middle of a call.
+    let _ = std::io::stderr().write_all(format!("kirsh {name} {text}\n").as_bytes());
 }
 
 /// Makes a line of each event. Spans are not used in this crate and are ignored.
@@ -74,15 +90,26 @@ impl Subscriber for Lines {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("kirsh")
+        metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
             && metadata.is_event()
             && number(*metadata.level()) <= LEVEL.load(Ordering::Relaxed)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(match LEVEL.load(Ordering::Relaxed) {
+            0 => LevelFilter::OFF,
+            1 => LevelFilter::ERROR,
+            WARN => LevelFilter::WARN,
+            3 => LevelFilter::INFO,
+            4 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        })
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let sink = *SINK.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let sink = *SINK.read().unwrap_or_else(PoisonError::into_inner);
         sink(number(*event.metadata().level()), &line.finish());
     }
 
@@ -109,10 +136,12 @@ struct Line {
 
 impl Line {
     fn finish(self) -> String {
-        match self.rank {
+        let line = match self.rank {
             Some(rank) => format!("rank {rank}: {}{}", self.message, self.rest),
             None => format!("{}{}", self.message, self.rest),
-        }
+        };
+        // One event is one line, also where a peer's words are in it.
+        line.replace(char::is_control, " ")
     }
 }
 

@@ -4,6 +4,7 @@
 //! returns the exit code. Nothing in here ends the process, so that an interpreter
 //! that calls [`main`] can still clean up.
 
+mod info;
 mod perf;
 mod run;
 mod token;
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Start a program as the ranks of a world on this host.
     Run(run::Args),
+    /// Show what Kirsh would do here, and why: driver, addresses, identity, settings.
+    Info(info::Args),
     /// Time a collective, in the columns of nccl-tests.
     Perf(perf::Args),
     /// Draw a token for starting ranks by hand across hosts.
@@ -52,6 +55,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
     };
     match cli.command {
         Command::Run(options) => run::run(options),
+        Command::Info(options) => info::run(options),
         Command::Perf(options) => perf::run(options, &args),
         Command::Token(options) => token::run(options),
     }

@@ -47,9 +47,8 @@ const REACH_STEP: Duration = Duration::from_millis(100);
 const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
+    crate::log::install()?;
     let env: Env<'_> = &process_env;
-    settings::log_level(env)?;
-    crate::log::install();
     let arguments = Arguments {
         rank: config.rank,
         world_size: config.world_size,
@@ -58,6 +57,19 @@ pub(super) fn create(config: &Config) -> Result<Inner> {
     };
     let identity = identity::identity(&arguments, env)?;
     Creation::prepare(config, arguments, identity, env)?.run()
+}
+
+/// The driver that a communicator of this process gets, and why.
+///
+/// # Errors
+/// `Configuration` where `KIRSH_DRIVER` is malformed; `Unsupported` where it names io_uring and
+/// that cannot be had.
+pub fn driver_in_force(env: Env<'_>) -> Result<Choice> {
+    choose::choose(match settings::driver(env)? {
+        DriverChoice::Auto => None,
+        DriverChoice::Uring => Some(DriverKind::Uring),
+        DriverChoice::Poll => Some(DriverKind::Poll),
+    })
 }
 
 /// Everything known before the ranks meet.
@@ -88,11 +100,6 @@ impl<'a> Creation<'a> {
             Some(job) => job.clone(),
             None => settings::job_id(env)?,
         };
-        let forced = match settings::driver(env)? {
-            DriverChoice::Auto => None,
-            DriverChoice::Uring => Some(DriverKind::Uring),
-            DriverChoice::Poll => Some(DriverKind::Poll),
-        };
         let limit = config.join_timeout.or(settings::join_timeout(env)?);
         // Ten years is as good as for ever, and can be added to a clock.
         let limit = limit.unwrap_or(Duration::from_secs(10 * 365 * 86_400));
@@ -101,7 +108,7 @@ impl<'a> Creation<'a> {
             config,
             arguments,
             token: token::find(env)?,
-            driver: choose::choose(forced)?,
+            driver: driver_in_force(env)?,
             deadline: Instant::now() + limit,
             identity,
             job,

@@ -22,6 +22,7 @@ use std::time::Duration;
 pub use buffer::{Buffer, Element};
 use call::Arrays;
 pub use config::{Config, Options, Timeout};
+pub use create::driver_in_force;
 use plans::Plans;
 pub use stats::Stats;
 pub use work::{RawWork, Work};

@@ -133,11 +133,30 @@ pub fn published(listening: &Listening<'_>) -> Result<Vec<SocketAddr>> {
     choose(listening, &host)
 }
 
-/// The addresses of this host, best first, as the filter admits them: for `kirsh info`.
-pub fn usable(filter: &InterfaceFilter) -> Result<Vec<(String, IpAddr)>> {
+/// One address of this host, as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub interface: String,
+    pub ip: IpAddr,
+    /// Why it is not used; `None` where it is.
+    pub left_out: Option<&'static str>,
+}
+
+/// The addresses of this host, best first, with those that are left out at the end: for
+/// `kirsh info`.
+///
+/// # Errors
+/// `System` where the kernel does not say.
+pub fn survey(filter: &InterfaceFilter) -> Result<Vec<Seen>> {
     let host = sys::interfaces()
         .map_err(|cause| Error::system("asking for this host's interfaces", &cause))?;
-    Ok(ordered(filter, &host).into_iter().map(|found| (found.name.clone(), found.ip)).collect())
+    let seen = |interface: &Interface| Seen {
+        interface: interface.name.clone(),
+        ip: interface.ip,
+        left_out: why_not(filter, interface),
+    };
+    let left_out = host.iter().map(seen).filter(|address| address.left_out.is_some());
+    Ok(ordered(filter, &host).into_iter().map(seen).chain(left_out).collect())
 }
 
 /// Whether an address is one of this host's own.

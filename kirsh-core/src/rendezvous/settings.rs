@@ -30,7 +30,7 @@ pub struct Setting {
     pub allowed: &'static str,
     /// Its value must not be shown.
     pub secret: bool,
-    check: fn(&str) -> bool,
+    is_allowed: fn(&str) -> bool,
 }
 
 impl Setting {
@@ -41,7 +41,18 @@ impl Setting {
 
     /// Whether a text is one of those allowed.
     pub fn allows(&self, text: &str) -> bool {
-        (self.check)(text)
+        (self.is_allowed)(text)
+    }
+
+    /// Whether the variable is well-formed or unset.
+    ///
+    /// # Errors
+    /// `Configuration`, as whoever needs the setting would raise it.
+    pub fn check(&self, env: Env<'_>) -> Result<()> {
+        match self.set(env) {
+            Some(text) if !self.allows(&text) => Err(self.refuse(&text)),
+            _ => Ok(()),
+        }
     }
 
     /// The value in force, parsed; the default where the variable is unset.
@@ -83,7 +94,7 @@ macro_rules! settings {
             meaning: $meaning,
             allowed: $allowed,
             secret: false $(|| $secret)?,
-            check: |text| $parse(text).is_some(),
+            is_allowed: |text| $parse(text).is_some(),
         };)+
 
         static ALL: &[&Setting] = &[$(&$constant),+];

@@ -10,7 +10,7 @@ use super::settings;
 use super::table::fill_random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::wire::auth::Token;
+pub use crate::wire::auth::Token;
 
 /// Random bytes in a drawn token: as many as the key that HMAC-SHA-256 is meant for.
 const RANDOM_BYTES: usize = 32;

@@ -216,7 +216,7 @@ impl Session {
         let link = self.links.of(peer);
         if self.window.uses_link(link) {
             self.links[link].state = LinkState::Broken;
-            self.suspect(cause);
+            self.suspect(self.while_in_current(cause, None));
         } else {
             self.links[link].state = LinkState::Down;
         }

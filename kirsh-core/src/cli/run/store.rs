@@ -4,8 +4,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::error::{Error, Result};
-use crate::rendezvous::{TcpServer, token};
-use crate::wire::auth::Token;
+use crate::rendezvous::TcpServer;
+use crate::rendezvous::token::{self, Token};
 
 /// Random bytes in a drawn job id. It only tells runs apart; the token is the secret.
 const JOB_ID_BYTES: usize = 4;

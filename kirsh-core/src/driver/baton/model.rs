@@ -129,7 +129,9 @@ fn no_post_is_lost_and_nobody_holds_twice_where_three_meet() {
         if lane.take(&bell()) {
             lane.let_go();
         }
-        threads.map(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(lane.read.load(Ordering::Acquire), 2);
     });
 }

@@ -54,6 +54,10 @@ const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 /// How long the side that is to be dialled waits before it looks whether the other is there.
 const PROBE_NS: u64 = 1_000_000_000;
 
+/// How long after a peer's goodbye what it sent before may still be on its way: over a link that
+/// it opened, used and closed, and that has not even been accepted here.
+const DEPART_NS: u64 = 300_000_000;
+
 /// Something asked of the progress thread.
 pub(crate) enum Request {
     /// A lane to drive and to deliver to.
@@ -163,6 +167,9 @@ pub(crate) struct Progress {
     next_id: u32,
     /// Peers that are to dial, and when to look whether they are there at all.
     probes: Vec<(u64, Rank)>,
+    /// Peers that have said goodbye and closed, and when to believe that nothing more of theirs
+    /// comes.
+    departed: Vec<(u64, Rank, Error)>,
     /// Listeners that are left alone for now, and when to look again.
     paused: Vec<(u64, u32)>,
     /// Peers that are gone, and why.
@@ -231,6 +238,7 @@ impl Progress {
             inbound: HashMap::new(),
             next_id: 0,
             probes: Vec::new(),
+            departed: Vec::new(),
             paused: Vec::new(),
             gone: HashMap::new(),
             early_links: VecDeque::new(),
@@ -550,14 +558,13 @@ impl Progress {
                 self.controls.insert(peer, link);
             }
             Reading::Ended(cause) => {
-                let cause = if link.goodbye.is_some() {
+                if link.goodbye.is_some() {
                     let text = format!("rank {peer} has left the job: its process said goodbye");
-                    Error::new(ErrorKind::PeerLost, text).with_peer(peer)
+                    let cause = Error::new(ErrorKind::PeerLost, text).with_peer(peer);
+                    self.departed.push((now_ns().saturating_add(DEPART_NS), peer, cause));
                 } else {
-                    cause
-                };
-                drop(link);
-                self.lose(peer, cause);
+                    self.lose(peer, cause);
+                }
             }
         }
     }
@@ -688,6 +695,7 @@ impl Progress {
         let dials = self.dials.values().map(|dial| dial.deadline_ns);
         let inbound = self.inbound.values().map(|inbound| inbound.deadline_ns);
         let probes = self.probes.iter().map(|(when_ns, _)| *when_ns);
+        let departed = self.departed.iter().map(|(when_ns, ..)| *when_ns);
         let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
         let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
         let all = controls
@@ -695,6 +703,7 @@ impl Progress {
             .chain(dials)
             .chain(inbound)
             .chain(probes)
+            .chain(departed)
             .chain(paused)
             .chain(leaving);
         all.min().unwrap_or(u64::MAX)
@@ -736,6 +745,11 @@ impl Progress {
             if !self.controls.contains_key(&peer) {
                 self.dial(Wish { peer, lane: None });
             }
+        }
+        for (_, peer, cause) in
+            self.departed.extract_if(.., |(when, ..)| *when <= now).collect::<Vec<_>>()
+        {
+            self.lose(peer, cause);
         }
         let (due, later): (Vec<_>, Vec<_>) =
             self.paused.drain(..).partition(|(when, _)| *when <= now);

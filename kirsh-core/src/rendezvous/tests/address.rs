@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::error::ErrorKind;
 use crate::limits;
-use crate::rendezvous::address::{InterfaceFilter, Listening, choose, host_id, published, usable};
+use crate::rendezvous::address::{InterfaceFilter, Listening, choose, host_id, published, survey};
 use crate::rendezvous::settings::Advertised;
 use crate::rendezvous::sys::Interface;
 
@@ -159,6 +159,9 @@ fn this_host_has_loopback_and_one_id() {
     let listening =
         Listening { port: 9, bind: None, advertise: &[], filter: &filter, loopback_only: true };
     assert!(published(&listening).unwrap().iter().all(|address| address.ip().is_loopback()));
-    assert!(usable(&filter).unwrap().iter().any(|(_, ip)| ip.is_loopback()));
+    let seen = survey(&filter).unwrap();
+    assert!(seen.iter().any(|address| address.ip.is_loopback() && address.left_out.is_none()));
+    let firsts_left_out = seen.iter().skip_while(|address| address.left_out.is_none());
+    assert!(firsts_left_out.clone().all(|address| address.left_out.is_some()), "they stand last");
     assert_eq!(host_id(), host_id());
 }

@@ -79,6 +79,18 @@ fn what_is_set_is_read() {
     assert_eq!(settings::log_level(&set).unwrap(), tracing::Level::TRACE);
 }
 
+#[test]
+fn a_check_says_what_reading_would() {
+    for setting in settings::all() {
+        assert!(setting.check(&env(&[])).is_ok(), "{} unset", setting.name);
+    }
+    let set = env(&[("KIRSH_DRIVER", "epoll"), ("KIRSH_TOKEN", "short")]);
+    let read = settings::driver(&set).unwrap_err();
+    assert_eq!(settings::DRIVER.check(&set).unwrap_err().message(), read.message());
+    let secret = settings::TOKEN.check(&set).unwrap_err();
+    assert!(!secret.message().contains("short"), "{secret}");
+}
+
 /// What a getter says of a text.
 fn refusal<T>(name: &str, text: &str, get: impl Fn(Env<'_>) -> Result<T>) -> Option<Error> {
     get(&env(&[(name, text)])).err()
