@@ -66,8 +66,8 @@ bless: ## remake generated files: C header, symbol list, golden vectors
 	$(PYTHON) fuzz/seeds.py
 	KIRSH_BLESS=1 $(CARGO) test -q -p kirsh-ffi
 
-bench: ## Kirsh beside Gloo, alternating in one run (installs torch into .venv, some 3 GB)
-	$(MAKE) wheel
+bench: wheel ## the parts by themselves, then Kirsh beside Gloo (installs torch into .venv, some 3 GB)
+	$(CARGO) bench -p kirsh-benches
 	$(BIN)/pip install --quiet -r benches/requirements.txt
 	$(BIN)/python benches/against_gloo.py
 

@@ -2,10 +2,10 @@
  *
  *     #include <kirsh.hpp>
  *
- *     kirsh::Communicator comm;                       // blocks until all ranks are connected
+ *     auto comm = kirsh::Communicator::create();      // blocks until all ranks have come
  *     std::vector<float> gradient(1000, 1.0f);
  *     comm.broadcast(gradient, 0);                    // rank 0's values, everywhere
- *     comm.allreduce(gradient, kirsh::Op::avg);       // in place
+ *     comm.allreduce(gradient, kirsh::ReduceOp::avg);       // in place
  *
  *     auto work = comm.start_allreduce(std::move(gradient));    // owned by the work ...
  *     ...
@@ -60,7 +60,7 @@ namespace kirsh {
 inline constexpr std::chrono::nanoseconds forever{KIRSH_FOREVER};
 
 /// How two elements become one; see kirsh_op_t for which types know which.
-enum class Op : std::int32_t {
+enum class ReduceOp : std::int32_t {
     sum = KIRSH_SUM,
     prod = KIRSH_PROD,
     min = KIRSH_MIN,
@@ -360,7 +360,7 @@ struct Config {
 struct Options {
     /// How long the operation may take; when it runs out, the communicator is over.
     std::chrono::nanoseconds timeout{0};
-    /// This rank's factor for Op::premul_sum; 0 is not set, which is a factor of 1.
+    /// This rank's factor for ReduceOp::premul_sum; 0 is not set, which is a factor of 1.
     double scale = 0.0;
     Algorithm algorithm = Algorithm::automatic;
     /// What to call the operation in this rank's log. Only read during the call.
@@ -543,8 +543,8 @@ private:
 /// takes 1 s at most.
 class Communicator {
 public:
-    /// Collective: blocks until all ranks are connected.
-    explicit Communicator(const Config &config = {}) {
+    /// Collective: every rank calls it, and it blocks until all have come.
+    [[nodiscard]] static Communicator create(const Config &config = {}) {
         kirsh_config_t c = KIRSH_CONFIG_INIT;
         c.rank = config.rank.value_or(-1);
         c.world_size = config.world_size.value_or(-1);
@@ -559,7 +559,7 @@ public:
         }
         kirsh_comm_t *comm = nullptr;
         detail::check(kirsh_comm_create(&c, &comm));
-        handle_.reset(comm);
+        return Communicator(comm);
     }
 
     [[nodiscard]] int rank() const { return number(kirsh_comm_rank(handle_.get())); }
@@ -571,7 +571,7 @@ public:
 
     /// Combines the buffers of all ranks, element by element, in place. Blocks.
     template <MutableBuffer R>
-    void allreduce(R &&data, Op op = Op::sum, const Options &options = {}) {
+    void allreduce(R &&data, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
         const std::span view(data);
         reduce(view.data(), view.data(), view.size(), dtype<element_t<R>>, op, options, nullptr);
     }
@@ -579,7 +579,7 @@ public:
     /// The same out of one buffer into another of the same size, which do not overlap. Blocks.
     template <Buffer In, MutableBuffer Out>
         requires std::same_as<element_t<In>, element_t<Out>>
-    void allreduce(In &&send, Out &&recv, Op op = Op::sum, const Options &options = {}) {
+    void allreduce(In &&send, Out &&recv, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
         const std::span from(send);
         const std::span into(recv);
         if (from.size() != into.size()) {
@@ -607,7 +607,7 @@ public:
     /// outlive it.
     template <Element T>
         requires(!std::is_const_v<T>)
-    Work<std::span<T>> start_allreduce(std::span<T> data, Op op = Op::sum,
+    Work<std::span<T>> start_allreduce(std::span<T> data, ReduceOp op = ReduceOp::sum,
                                        const Options &options = {}) {
         return start(data, [&](auto &b, kirsh_work_t **out) {
             reduce(b.data(), b.data(), b.size(), dtype<T>, op, options, out);
@@ -616,7 +616,7 @@ public:
 
     /// Starts an all-reduce in place of a vector that the Work owns and gives back.
     template <Element T>
-    Work<std::vector<T>> start_allreduce(std::vector<T> &&data, Op op = Op::sum,
+    Work<std::vector<T>> start_allreduce(std::vector<T> &&data, ReduceOp op = ReduceOp::sum,
                                          const Options &options = {}) {
         return start(std::move(data), [&](auto &b, kirsh_work_t **out) {
             reduce(b.data(), b.data(), b.size(), dtype<T>, op, options, out);
@@ -665,6 +665,8 @@ public:
     [[nodiscard]] kirsh_comm_t *get() const noexcept { return handle_.get(); }
 
 private:
+    explicit Communicator(kirsh_comm_t *handle) noexcept : handle_(handle) {}
+
     static int number(std::int32_t result) {
         if (result < 0) {
             detail::throw_last(KIRSH_INVALID_ARGUMENT);
@@ -672,7 +674,7 @@ private:
         return result;
     }
 
-    void reduce(const void *send, void *recv, std::size_t count, kirsh_dtype_t type, Op op,
+    void reduce(const void *send, void *recv, std::size_t count, kirsh_dtype_t type, ReduceOp op,
                 const Options &options, kirsh_work_t **out) {
         const kirsh_options_t c = detail::to_c(options);
         detail::check(kirsh_allreduce(handle_.get(), send, recv, count, type,

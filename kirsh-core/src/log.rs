@@ -14,6 +14,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::error::Result;
 use crate::rendezvous::identity::process_env;
 use crate::rendezvous::settings;
 
@@ -29,35 +30,38 @@ static SINK: RwLock<Sink> = RwLock::new(to_stderr);
 /// Sends messages to this sink from now on, instead of to standard error or to an earlier sink.
 pub fn set_sink(sink: Sink) {
     *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
-    install();
+    // A malformed setting is told to whoever creates a communicator.
+    let _ = install();
 }
 
 /// Leaves out messages less important than this: 0 is silence, 1 errors only, 5 everything. What is
 /// left out costs its caller one comparison. Until somebody calls this, `KIRSH_LOG` decides.
 pub fn set_level(level: u8) {
     // Before, so that the environment does not overrule the program later.
-    read_environment();
+    let _ = read_environment();
     LEVEL.store(level, Ordering::Relaxed);
     tracing::callsite::rebuild_interest_cache();
 }
 
-/// Makes the lines come, unless the program has a subscriber of its own. Later calls do nothing.
-pub(crate) fn install() {
+/// Makes the lines come, unless the program has a subscriber of its own. Later calls only check the
+/// setting.
+///
+/// # Errors
+/// `Configuration` where `KIRSH_LOG` is malformed; the lines come all the same.
+pub(crate) fn install() -> Result<()> {
     static ONCE: Once = Once::new();
-    read_environment();
+    let environment = read_environment();
     // Where somebody else's subscriber was first, it gets the events.
     ONCE.call_once(|| drop(tracing::subscriber::set_global_default(Lines)));
+    environment
 }
 
-/// Takes the level from the environment, the first time. A malformed `KIRSH_LOG` is reported where a
-/// communicator is created.
-fn read_environment() {
+/// Takes the level from the environment, the first time.
+fn read_environment() -> Result<()> {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if let Ok(level) = settings::log_level(&process_env) {
-            LEVEL.store(number(level), Ordering::Relaxed);
-        }
-    });
+    let level = settings::log_level(&process_env)?;
+    ONCE.call_once(|| LEVEL.store(number(level), Ordering::Relaxed));
+    Ok(())
 }
 
 fn number(level: Level) -> u8 {

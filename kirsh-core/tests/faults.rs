@@ -299,13 +299,15 @@ fn an_abort_from_another_thread_ends_a_blocked_call_on_every_rank() {
                 SECOND_NS,
                 "aborts",
                 group,
-                |_| true,
+                |rank| rank != 3,
                 |failure| {
                     assert_eq!(failure.kind, "aborted", "{driver}: {failure:?}");
                     assert_eq!(failure.peer, Some(who), "{driver}: {failure:?}");
                     assert!(failure.message.contains("the loss is not a number"), "{failure:?}");
                 },
             );
+            let idle = group().succeed()[3].failure();
+            assert_eq!((idle.kind.as_str(), idle.peer), ("aborted", Some(who)), "{idle:?}");
         }
     });
 }

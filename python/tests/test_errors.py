@@ -87,18 +87,24 @@ def test_a_call_refused_on_all_ranks_poisons_nothing(tmp_path):
 
 
 def test_a_killed_peer_is_named(tmp_path):
-    script = """
-    kirsh.barrier()
-    if rank == 1:
-        os.kill(os.getpid(), 9)
-    try:
-        kirsh.allreduce(np.zeros(1000))
-    except kirsh.PeerLostError as error:
-        assert error.kind == "peer lost" and error.scope == "communicator"
-        assert error.rank == rank and error.peer == 1, vars(error)
-        assert error.operation == "allreduce" and error.sequence == 1
-        print("lost")
-    """
+    script = (
+        WHEN_BLOCKED
+        + """
+kirsh.barrier()
+if rank == 1:
+    await_meeting("blocked-0")
+    await_meeting("blocked-2")
+    os.kill(os.getpid(), 9)
+when_blocked(lambda: meet(f"blocked-{rank}"))
+try:
+    kirsh.allreduce(np.zeros(1000))
+except kirsh.PeerLostError as error:
+    assert error.kind == "peer lost" and error.scope == "communicator"
+    assert error.rank == rank and error.peer == 1, vars(error)
+    assert error.operation == "allreduce" and error.sequence == 1, vars(error)
+    print("lost")
+"""
+    )
     with World(tmp_path, script, 3) as world:
         ranks = world.finish({1: -9})
     assert [rank.lines for rank in ranks] == [["lost"], [], ["lost"]]

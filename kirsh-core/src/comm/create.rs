@@ -16,7 +16,7 @@ use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
 use crate::driver::socket::{self, PortRange};
 use crate::driver::{Facts, Roll, interrupt};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits;
 use crate::memory::Pool;
 use crate::plan::choice::{Layout, Selection};
@@ -47,9 +47,8 @@ const REACH_STEP: Duration = Duration::from_millis(100);
 const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
+    crate::log::install()?;
     let env: Env<'_> = &process_env;
-    settings::log_level(env)?;
-    crate::log::install();
     let arguments = Arguments {
         rank: config.rank,
         world_size: config.world_size,
@@ -124,14 +123,19 @@ impl<'a> Creation<'a> {
         if alone {
             return self.connect(Table::alone(&joiner)?, listeners);
         }
-        let opened = self.config.store.is_none().then(|| self.meet()).transpose()?;
-        let store = match (&self.config.store, &opened) {
-            (Some(store), _) => Arc::clone(store),
-            (None, Some(opened)) => Arc::clone(&opened.store),
-            (None, None) => return Err(Error::new(ErrorKind::Internal, "no store to meet in")),
+        let (opened, store, outcome) = loop {
+            let opened = self.config.store.is_none().then(|| self.meet()).transpose()?;
+            let store = match (&self.config.store, &opened) {
+                (Some(store), _) => Arc::clone(store),
+                (None, Some(opened)) => Arc::clone(&opened.store),
+                (None, None) => return Err(Error::new(ErrorKind::Internal, "no store to meet in")),
+            };
+            let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
+            let outcome = join(&*store, &joiner, Patience::new(self.deadline, &check));
+            if !self.met_the_past(&outcome) {
+                break (opened, store, outcome);
+            }
         };
-        let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
-        let outcome = join(&*store, &joiner, Patience::new(self.deadline, &check));
         let joined = outcome.clone().and_then(|table| {
             let inner = self.connect(table, listeners)?;
             self.reach_all(&inner, &*store)?;
@@ -142,6 +146,18 @@ impl<'a> Creation<'a> {
             opened.linger(&joiner, &outcome);
         }
         joined
+    }
+
+    /// Whether this rank was so early that it met the store of the communicator before, which rank
+    /// 0 was about to take down. It then looks for the next one.
+    fn met_the_past(&self, outcome: &Result<Table>) -> bool {
+        let lost =
+            |error: &Error| error.kind() == ErrorKind::Rendezvous && error.scope() == Scope::Link;
+        self.config.store.is_none()
+            && self.identity.rank != 0
+            && self.generation > 0
+            && outcome.as_ref().is_err_and(lost)
+            && Instant::now() < self.deadline
     }
 
     /// Opens the store of the rendezvous.

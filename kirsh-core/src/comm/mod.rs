@@ -10,6 +10,8 @@ mod config;
 mod create;
 mod plans;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::fmt;
@@ -303,7 +305,11 @@ impl Communicator {
 
     /// Ends the communicator on every rank: calls that run, and later ones, fail with
     /// `ErrorKind::Aborted` and this reason. Any thread may call it at any time; it does not block.
+    /// In a forked child nothing happens.
     pub fn abort(&self, reason: &str) {
+        if fork::check(self.0.process.made_in()).is_err() {
+            return;
+        }
         let text = format!("rank {} aborted the communicator: {reason}", self.0.rank);
         self.0.lane.abort(Error::new(ErrorKind::Aborted, text).with_peer(self.0.rank));
     }

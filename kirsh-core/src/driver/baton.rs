@@ -27,6 +27,9 @@ pub(crate) enum Posted {
     Unheld,
 }
 
+#[cfg(all(loom, test))]
+mod model;
+
 const HELD: u32 = 1;
 const MARK: u32 = 2;
 

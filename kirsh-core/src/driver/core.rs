@@ -100,6 +100,33 @@ impl Core {
         self.links.iter().flatten().map(|link| link.in_flight()).sum()
     }
 
+    /// Whether somebody has to drive on.
+    pub(crate) fn needs_driver(&self) -> bool {
+        !self.session.is_idle() || self.closing.is_some()
+    }
+
+    /// Ends everything at once, for want of anybody who could drive. Nothing is in flight, and the
+    /// thread that drove may have left anything half done.
+    pub(crate) fn collapse(&mut self, cause: &Error, counters: &Counters) {
+        self.links.iter_mut().for_each(|link| *link = None);
+        self.draining = false;
+        self.session.abort(cause.clone());
+        self.session.handle_drained();
+        while let Some(action) = self.session.poll() {
+            if let Action::Finish { sequence, result } = action {
+                self.deliver(sequence, result, counters);
+            }
+        }
+        for job in self.jobs.drain(..) {
+            if let Some(completion) = job.completion {
+                completion.set(Err(cause.clone()));
+            }
+        }
+        if let Some(done) = self.closing.take() {
+            done.set(Ok(()));
+        }
+    }
+
     /// Does what there is to do. Ends early, with its outcome, when the operation `until` is over.
     pub(crate) fn pump(
         &mut self,

@@ -2,7 +2,7 @@
 //! baton: a blocking caller, or the progress thread for started operations.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::baton::{Baton, Posted};
@@ -43,6 +43,8 @@ pub struct Lane {
     waiting: Arc<AtomicUsize>,
     /// The progress thread has been asked to drive and has not come yet.
     wanted: AtomicBool,
+    /// Why there is no progress thread any more.
+    orphaned: OnceLock<Error>,
     progress: Handle,
     driver: Arc<Choice>,
     spin_ns: u64,
@@ -66,6 +68,7 @@ impl Lane {
             core: Mutex::new(Core::new(Session::new(settings), pool)),
             waiting: Arc::new(AtomicUsize::new(0)),
             wanted: AtomicBool::new(false),
+            orphaned: OnceLock::new(),
             progress,
             driver,
             spin_ns,
@@ -75,13 +78,24 @@ impl Lane {
     /// Runs an operation to its end. Drives it from this thread if nobody else drives the lane,
     /// else waits. When this returns, nobody touches the operation's memory any more.
     pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
-        thread::with(&self.driver, |own| {
-            if self.baton.try_take(&own.bell) {
-                self.drive(own, operation, job)
-            } else {
+        let mut call = Some((operation, job));
+        let driven = thread::with(&self.driver, |own| {
+            let (operation, job) = call.take_if(|_| self.baton.try_take(&own.bell))?;
+            Some(self.drive(own, operation, job))
+        });
+        match (driven, call) {
+            (Ok(Some(result)), _) => result,
+            (driven, Some((operation, job))) => {
+                if let Err(error) = driven {
+                    // The progress thread has all it needs since the communicator was made.
+                    tracing::debug!("this thread cannot drive, and leaves it to another: {error}");
+                }
                 self.wait_behind(operation, job)
             }
-        })?
+            (_, None) => {
+                Err(Error::new(ErrorKind::Internal, "a call that was neither run nor left"))
+            }
+        }
     }
 
     /// Enqueues an operation for the progress thread, or for whoever drives now.
@@ -189,7 +203,42 @@ impl Lane {
         }
     }
 
+    /// The progress thread is gone for good. `held`: it had the baton, and nothing of the lane is
+    /// in flight any more.
+    pub(crate) fn orphan(&self, held: bool, cause: &Error) {
+        // Before the baton is tried: who posts after this sees it.
+        let _ = self.orphaned.set(cause.clone());
+        if held {
+            self.settle(cause);
+        } else {
+            // Whoever drives, or else this thread, reads it.
+            self.post(Mail::Abort(cause.clone()));
+        }
+    }
+
+    /// For the holder of an orphaned lane with nothing in flight: ends all there is, and lets go.
+    fn settle(&self, cause: &Error) {
+        loop {
+            let mut core = self.core();
+            self.baton.take_mark();
+            while let Some(mail) = self.next_mail() {
+                core.read(mail);
+            }
+            core.collapse(cause, &self.counters);
+            drop(core);
+            if self.baton.release() {
+                return;
+            }
+        }
+    }
+
     fn call_progress(&self) {
+        if let Some(cause) = self.orphaned.get() {
+            if self.baton.try_take(self.progress.bell()) {
+                self.settle(cause);
+            }
+            return;
+        }
         if !self.wanted.swap(true, Ordering::AcqRel) {
             self.progress.ask(Request::Drive { lane: self.number });
         }
@@ -204,7 +253,7 @@ impl Lane {
         debug_assert_eq!(core.in_flight(), 0, "a lane is let go with nothing in flight");
         loop {
             self.read_mail(&mut core);
-            let busy = !core.session.is_idle();
+            let busy = core.needs_driver();
             drop(core);
             if self.baton.release() {
                 if busy {

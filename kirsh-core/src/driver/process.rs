@@ -85,6 +85,12 @@ impl Process {
         let _ = gone.recv_timeout(LEAVE_LIMIT);
     }
 
+    /// Lets the progress thread panic.
+    #[cfg(test)]
+    pub(crate) fn break_progress(&self) {
+        self.handle.ask(Request::Panic);
+    }
+
     pub(crate) fn driver(&self) -> DriverKind {
         self.driver.kind
     }

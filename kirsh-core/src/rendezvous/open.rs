@@ -121,7 +121,10 @@ fn serve(
             // Only a taken port is worth another look.
             Err(error) if error.kind() != ErrorKind::Configuration => return Err(error),
             Err(error) if !known => {
-                check_occupant(host, port, greeting, &patience, error)?;
+                if let Err(told) = check_occupant(host, port, greeting, &patience, error) {
+                    // A connection that the kernel gave this port to for a while is no occupant.
+                    return bind_first(&candidates, port, greeting).map(Some).map_err(|_| told);
+                }
                 known = true;
             }
             // Two processes believe to be rank 0: as a client this one finds out which is which.

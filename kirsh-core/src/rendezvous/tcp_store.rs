@@ -10,7 +10,7 @@ use super::store::Store;
 pub use super::tcp_dial::Greeting;
 use super::tcp_dial::{Dialer, Timed, left_or_zero};
 use super::tcp_wire::{HEADER_BYTES, ReplyHeader, Request, RequestHeader, Status};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits;
 
 /// The longest wait that is asked for at once; between two the client learns whether the server
@@ -84,6 +84,7 @@ impl TcpStore {
                     self.dialer.place()
                 ),
             )
+            .with_scope(Scope::Link)
         })?;
         // Only after a whole exchange: what is left of a broken one would answer the next.
         self.put_back(stream);

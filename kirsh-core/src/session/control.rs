@@ -77,7 +77,7 @@ impl Session {
         let link = self.links.of(peer);
         let waits_for_link = self.links[link].state != super::LinkState::Up;
         if waits_for_link && self.window.uses_link(link) {
-            self.fail(cause);
+            self.fail(self.while_in_current(cause, None));
         }
     }
 
@@ -85,7 +85,7 @@ impl Session {
     pub fn handle_peer_silent(&mut self, peer: Rank, cause: Error) {
         let link = self.links.of(peer);
         if self.window.uses_link(link) {
-            self.fail(cause);
+            self.fail(self.while_in_current(cause, None));
         }
     }
 

@@ -216,7 +216,7 @@ impl Session {
         let link = self.links.of(peer);
         if self.window.uses_link(link) {
             self.links[link].state = LinkState::Broken;
-            self.suspect(cause);
+            self.suspect(self.while_in_current(cause, None));
         } else {
             self.links[link].state = LinkState::Down;
         }
@@ -579,7 +579,11 @@ impl Session {
         if let Some(error) = self.own_refusal(got.sequence) {
             return error;
         }
-        let text = if got.sequence != expected.sequence {
+        let past = self.watch.recall(got.sequence).filter(|past| past.key != got.key);
+        let text = if let Some(past) = past {
+            // This rank is through with its own call of that number, which needed nobody else.
+            self.describe_difference(peer, got.call, Some(past.call))
+        } else if got.sequence != expected.sequence {
             format!(
                 "ranks are at different calls: rank {peer} is in its call #{} {}, rank {} in its call #{} {}; every rank must make the same calls in the same order",
                 got.sequence,

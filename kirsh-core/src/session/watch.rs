@@ -165,7 +165,8 @@ impl Session {
         }
     }
 
-    fn while_in_current(&self, error: Error, sequence: Option<Sequence>) -> Error {
+    /// The same error, about the operation that runs now.
+    pub(super) fn while_in_current(&self, error: Error, sequence: Option<Sequence>) -> Error {
         match &self.current {
             Some(current) => error
                 .with_operation(current.operation.call.collective.name(), Some(current.sequence)),

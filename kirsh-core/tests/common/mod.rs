@@ -162,10 +162,13 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
-/// A port of this host that nobody has just now.
+/// A port of this host that nobody has just now, from below those that the kernel gives to whoever
+/// asks for any: so no passing connection takes it before its rank does.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("its address").port()
+    let mut random = Random(now_ns() ^ u64::from(std::process::id()) << 40);
+    let ports = std::iter::repeat_with(|| 10_000 + random.below(20_000) as u16);
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    ports.take(1000).find(free).expect("a free port")
 }
 
 /// How to start a group.

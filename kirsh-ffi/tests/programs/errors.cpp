@@ -31,10 +31,10 @@ int main() {
     static_assert(std::is_base_of_v<std::runtime_error, kirsh::Error>);
 
     // Half a configuration.
-    (void)fails<kirsh::ConfigurationError>([] { kirsh::Communicator comm({.rank = 0}); });
+    (void)fails<kirsh::ConfigurationError>([] { (void)kirsh::Communicator::create({.rank = 0}); });
     // Nobody there: a deadline, within which nobody answers.
     const auto alone = fails<kirsh::Error>([] {
-        kirsh::Communicator comm({.rank = 1,
+        (void)kirsh::Communicator::create({.rank = 1,
                                   .world_size = 2,
                                   .rendezvous = "tcp://127.0.0.1:1",
                                   .job_id = "nobody",
@@ -43,7 +43,7 @@ int main() {
     CHECK(alone.kind() == KIRSH_RENDEZVOUS || alone.kind() == KIRSH_TIMEOUT);
     CHECK(says(alone, "127.0.0.1:1"));
 
-    kirsh::Communicator comm;
+    auto comm = kirsh::Communicator::create();
     const int rank = comm.rank();
     std::vector<float> x(3, 1.0f);
 

@@ -106,7 +106,7 @@ int main(int argc, char **argv) {
     {
         auto store = std::make_shared<FileStore>(argv[1]);
         watched = store;
-        kirsh::Communicator comm({.store = std::move(store)});
+        auto comm = kirsh::Communicator::create({.store = std::move(store)});
         std::vector<int> x{comm.rank() + 1};
         comm.allreduce(x);
         CHECK(x[0] == 3);
@@ -114,7 +114,7 @@ int main(int argc, char **argv) {
     CHECK(watched.expired());
 
     try {
-        kirsh::Communicator comm({.store = std::make_shared<BrokenStore>(argv[1])});
+        (void)kirsh::Communicator::create({.store = std::make_shared<BrokenStore>(argv[1])});
         CHECK(!"a communicator out of a broken store");
     } catch (const kirsh::RendezvousError &error) {
         CHECK(std::string_view(error.what()).find("the shelf is bare") != std::string_view::npos);

@@ -15,7 +15,7 @@ void sums(kirsh::Communicator &comm) {
     CHECK(x[0] == static_cast<T>(comm.size() * (comm.size() + 1) / 2));
     CHECK(x[1] == static_cast<T>(2 * comm.size()));
     std::array<T, 1> y{static_cast<T>(comm.rank())};
-    comm.allreduce(y, kirsh::Op::max);
+    comm.allreduce(y, kirsh::ReduceOp::max);
     CHECK(y[0] == static_cast<T>(comm.size() - 1));
 }
 
@@ -30,7 +30,7 @@ int main() {
     static_assert(!kirsh::Element<wchar_t> && !kirsh::Element<void *> && !kirsh::Element<long double>);
     static_assert(kirsh::dtype<long> == KIRSH_INT64 && kirsh::dtype<long long> == KIRSH_INT64);
 
-    kirsh::Communicator first;
+    auto first = kirsh::Communicator::create();
     kirsh::Communicator comm = std::move(first);
     CHECK(first.get() == nullptr && comm.get() != nullptr);
     CHECK(comm.local_rank() == comm.rank() && comm.local_size() == comm.size());
@@ -49,19 +49,19 @@ int main() {
 
     // 1.0 in both 16-bit formats; their maximum needs no arithmetic here.
     kirsh::float16 half[]{{comm.rank() == 0 ? std::uint16_t{0x3c00} : std::uint16_t{0}}};
-    comm.allreduce(half, kirsh::Op::max);
+    comm.allreduce(half, kirsh::ReduceOp::max);
     CHECK(half[0].bits == 0x3c00);
     kirsh::bfloat16 brain[]{{comm.rank() == 0 ? std::uint16_t{0x3f80} : std::uint16_t{0}}};
-    comm.allreduce(brain, kirsh::Op::max);
+    comm.allreduce(brain, kirsh::ReduceOp::max);
     CHECK(brain[0].bits == 0x3f80);
     bool flags[2] = {comm.rank() == 0, false};
-    comm.allreduce(flags, kirsh::Op::lor);
+    comm.allreduce(flags, kirsh::ReduceOp::lor);
     CHECK(flags[0] && !flags[1]);
 
     // Out of place, out of a const buffer into part of another.
     const std::vector<double> in{1.5, static_cast<double>(comm.rank())};
     std::vector<double> out(4, -1.0);
-    comm.allreduce(in, std::span(out).subspan(1, 2), kirsh::Op::avg, {.timeout = kirsh::forever});
+    comm.allreduce(in, std::span(out).subspan(1, 2), kirsh::ReduceOp::avg, {.timeout = kirsh::forever});
     CHECK(out[0] == -1.0 && out[1] == 1.5 && out[2] == (comm.size() - 1) / 2.0 && out[3] == -1.0);
 
     // Broadcast of numbers, of text, of bytes.

@@ -26,9 +26,9 @@ int main() {
     // A large vector that is freed while it is lent is then gone from the address space, and the late
     // write into it ends the program.
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
-    kirsh::Communicator comm;
+    auto comm = kirsh::Communicator::create();
     comm.barrier();
-    kirsh::Communicator gate;
+    auto gate = kirsh::Communicator::create();
     const bool early = comm.rank() == 0;
     const float mine = static_cast<float>(comm.rank() + 1);
 
@@ -72,7 +72,7 @@ int main() {
         gate.barrier();
     }
     auto reused = comm.start_allreduce(std::vector<float>(large, mine));
-    auto next = comm.start_allreduce(std::move(second), kirsh::Op::max);
+    auto next = comm.start_allreduce(std::move(second), kirsh::ReduceOp::max);
     if (early) {
         gate.barrier();
     }

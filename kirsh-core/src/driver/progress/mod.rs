@@ -12,6 +12,7 @@ mod roll;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use connect::{Dial, Inbound, Needs, Step, Wish, class};
@@ -29,7 +30,7 @@ use super::lane::{Key, Lane};
 use super::mail::Mail;
 use super::socket::{self, LinkOptions};
 use super::thread::ThreadIo;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits::{CALL_HISTORY, HANDSHAKES_PENDING_MAX};
 use crate::rendezvous::Member;
 use crate::session::Audience;
@@ -53,6 +54,10 @@ const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 /// How long the side that is to be dialled waits before it looks whether the other is there.
 const PROBE_NS: u64 = 1_000_000_000;
 
+/// How long after a peer's goodbye what it sent before may still be on its way: over a link that
+/// it opened, used and closed, and that has not even been accepted here.
+const DEPART_NS: u64 = 300_000_000;
+
 /// Something asked of the progress thread.
 pub(crate) enum Request {
     /// A lane to drive and to deliver to.
@@ -67,6 +72,9 @@ pub(crate) enum Request {
     Retire { lane: u32 },
     /// Say goodbye and end.
     Leave { finished: Vec<(u64, u32, u64)>, done: Sender<()> },
+    /// Panic, to see what becomes of the callers.
+    #[cfg(test)]
+    Panic,
 }
 
 /// How others reach the progress thread.
@@ -77,6 +85,10 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    pub(crate) fn bell(&self) -> &Arc<Doorbell> {
+        &self.bell
+    }
+
     pub(crate) fn ask(&self, request: Request) {
         // A progress thread that is gone has said goodbye: nobody listens any more.
         let _ = self.requests.send(request);
@@ -155,6 +167,9 @@ pub(crate) struct Progress {
     next_id: u32,
     /// Peers that are to dial, and when to look whether they are there at all.
     probes: Vec<(u64, Rank)>,
+    /// Peers that have said goodbye and closed, and when to believe that nothing more of theirs
+    /// comes.
+    departed: Vec<(u64, Rank, Error)>,
     /// Listeners that are left alone for now, and when to look again.
     paused: Vec<(u64, u32)>,
     /// Peers that are gone, and why.
@@ -192,7 +207,7 @@ pub(crate) fn start(facts: Arc<Facts>, listeners: Vec<Fd>, driver: Arc<Choice>) 
             match ThreadIo::new(&driver) {
                 Ok(own) => {
                     let _ = born.send(Ok(Arc::clone(&own.bell)));
-                    Progress::new(own, queue, facts, listeners).run();
+                    Progress::new(own, queue, facts, listeners).run_or_fail();
                 }
                 Err(error) => drop(born.send(Err(error))),
             }
@@ -223,6 +238,7 @@ impl Progress {
             inbound: HashMap::new(),
             next_id: 0,
             probes: Vec::new(),
+            departed: Vec::new(),
             paused: Vec::new(),
             gone: HashMap::new(),
             early_links: VecDeque::new(),
@@ -233,7 +249,35 @@ impl Progress {
         }
     }
 
-    fn run(mut self) {
+    /// Runs to the end. Should it panic, everybody who waits gets an error instead of silence.
+    fn run_or_fail(mut self) {
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.run()));
+        let Err(panic) = ran else { return };
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let error = Error::new(
+            ErrorKind::Internal,
+            format!("the progress thread has failed, which is a defect of Kirsh: {text}"),
+        )
+        .with_scope(Scope::Communicator)
+        .with_rank(self.facts.rank);
+        tracing::error!(rank = self.facts.rank, "{error}");
+        // Ends what is in flight and waits for it: the callers get their memory back below. With
+        // the queue goes whatever was asked for, and with the links the peers' patience.
+        let Progress { own, requests, facts, mut lanes, controls, listeners, .. } = self;
+        drop((own, controls, listeners));
+        facts.roll.fail(error.clone());
+        for request in requests.try_iter() {
+            if let Request::Register { lane } = request {
+                lanes.insert(lane.number, Tracked { lane, held: false, deadline_ns: u64::MAX });
+            }
+        }
+        for tracked in lanes.values() {
+            tracked.lane.orphan(tracked.held, &error);
+        }
+    }
+
+    fn run(&mut self) {
         for index in 0..self.listeners.len() {
             self.watch(
                 self.listeners[index].as_raw_fd(),
@@ -298,6 +342,8 @@ impl Progress {
                     }
                 }
                 Request::Leave { finished, done } => self.leave(finished, done),
+                #[cfg(test)]
+                Request::Panic => panic!("asked to"),
             }
         }
     }
@@ -512,14 +558,13 @@ impl Progress {
                 self.controls.insert(peer, link);
             }
             Reading::Ended(cause) => {
-                let cause = if link.goodbye.is_some() {
+                if link.goodbye.is_some() {
                     let text = format!("rank {peer} has left the job: its process said goodbye");
-                    Error::new(ErrorKind::PeerLost, text).with_peer(peer)
+                    let cause = Error::new(ErrorKind::PeerLost, text).with_peer(peer);
+                    self.departed.push((now_ns().saturating_add(DEPART_NS), peer, cause));
                 } else {
-                    cause
-                };
-                drop(link);
-                self.lose(peer, cause);
+                    self.lose(peer, cause);
+                }
             }
         }
     }
@@ -650,6 +695,7 @@ impl Progress {
         let dials = self.dials.values().map(|dial| dial.deadline_ns);
         let inbound = self.inbound.values().map(|inbound| inbound.deadline_ns);
         let probes = self.probes.iter().map(|(when_ns, _)| *when_ns);
+        let departed = self.departed.iter().map(|(when_ns, ..)| *when_ns);
         let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
         let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
         let all = controls
@@ -657,6 +703,7 @@ impl Progress {
             .chain(dials)
             .chain(inbound)
             .chain(probes)
+            .chain(departed)
             .chain(paused)
             .chain(leaving);
         all.min().unwrap_or(u64::MAX)
@@ -698,6 +745,11 @@ impl Progress {
             if !self.controls.contains_key(&peer) {
                 self.dial(Wish { peer, lane: None });
             }
+        }
+        for (_, peer, cause) in
+            self.departed.extract_if(.., |(when, ..)| *when <= now).collect::<Vec<_>>()
+        {
+            self.lose(peer, cause);
         }
         let (due, later): (Vec<_>, Vec<_>) =
             self.paused.drain(..).partition(|(when, _)| *when <= now);

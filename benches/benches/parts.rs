@@ -1,0 +1,97 @@
+//! The parts of an all-reduce, each by itself: frame headers, folds, plans, slabs.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use kirsh_core::memory::Pool;
+use kirsh_core::plan::choice::{Layout, Selection};
+use kirsh_core::plan::{Finish, Params, build};
+use kirsh_core::reduce::Kernel;
+use kirsh_core::wire::header::{FrameKind, Header};
+use kirsh_core::wire::plan_key;
+use kirsh_core::{Algorithm, Call, Collective, DataType, ReduceOp};
+
+const CALL: Call = Call {
+    collective: Collective::Allreduce,
+    algorithm: Algorithm::Ring,
+    dtype: DataType::Float32,
+    op: ReduceOp::Sum,
+    root: 0,
+    count: 1 << 20,
+};
+
+fn headers(criterion: &mut Criterion) {
+    let header = Header {
+        kind: FrameKind::Collective,
+        communicator: 7,
+        epoch: 1,
+        step: 3,
+        sequence: 99,
+        key: plan_key(&CALL, 4, 1 << 18, 1, 1),
+        length: 1 << 18,
+        call: Some(CALL),
+        checksummed: false,
+    };
+    let bytes = header.encode();
+    criterion.bench_function("header/encode", |bench| bench.iter(|| black_box(&header).encode()));
+    criterion.bench_function("header/decode", |bench| {
+        bench.iter(|| Header::decode(black_box(&bytes)));
+    });
+}
+
+/// A fold of a slab into an array, and a memcpy that moves as many bytes: a fold reads two and
+/// writes one, so its traffic is 3 times the length, and a copy's twice.
+fn folds(criterion: &mut Criterion) {
+    const LEN: usize = 1 << 18;
+    let mut group = criterion.benchmark_group("fold/256KiB");
+    group.throughput(Throughput::Bytes(LEN as u64));
+    let received = vec![1u8; LEN];
+    let mut into = vec![2u8; LEN];
+    for dtype in [DataType::Float32, DataType::Float64, DataType::Float16, DataType::Bfloat16] {
+        let Ok(kernel) = Kernel::choose(dtype, ReduceOp::Sum) else { continue };
+        group.bench_function(BenchmarkId::new(kernel.name(), dtype), |bench| {
+            bench.iter(|| {
+                let target = into.as_mut_ptr();
+                // SAFETY: both arrays are LEN bytes of whole elements and do not overlap; `with`
+                // is `into`, which is allowed.
+                unsafe {
+                    kernel.fold(target, black_box(received.as_ptr()), target, LEN, Finish::Keep, 2);
+                }
+            });
+        });
+    }
+    group.bench_function("memcpy", |bench| {
+        bench.iter(|| into.copy_from_slice(black_box(&received)));
+    });
+    group.finish();
+}
+
+fn plans(criterion: &mut Criterion) {
+    let layout = Layout { world: 256, ranks_per_host_max: 1 };
+    let selection = Selection::built_in();
+    criterion.bench_function("plan/choose and build, 256 ranks", |bench| {
+        bench.iter(|| {
+            let bytes = black_box(1 << 20);
+            let choice =
+                selection.choose(layout, Collective::Allreduce, bytes, DataType::Float32, None);
+            let call = Call { algorithm: choice.algorithm, ..CALL };
+            build(&Params::new(call, layout.world, choice.slice), 17).map(|plan| plan.len())
+        });
+    });
+    let plan = build(&Params::new(CALL, 256, 1 << 18), 17).expect("a ring of 256 ranks");
+    criterion.bench_function("plan/one step of a ring, 256 ranks", |bench| {
+        let mut index = 0;
+        bench.iter(|| {
+            index = (index + 1) % plan.len();
+            plan.step(index)
+        });
+    });
+}
+
+fn slabs(criterion: &mut Criterion) {
+    let pool = Pool::new(1 << 18, 4);
+    criterion.bench_function("pool/lease and return", |bench| bench.iter(|| pool.lease()));
+}
+
+criterion_group!(parts, headers, folds, plans, slabs);
+criterion_main!(parts);

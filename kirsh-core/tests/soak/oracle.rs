@@ -1,0 +1,121 @@
+//! An executor of plans that shares nothing with the library's own: the plans of all ranks, one
+//! step after the other as they stand, with unlimited room between the ranks.
+
+use std::collections::{HashMap, VecDeque};
+
+use kirsh_core::plan::{Finish, Map, Params, Step, build};
+use kirsh_core::reduce::{Kernel, scale};
+use kirsh_core::types::{Space, Span};
+use kirsh_core::{Collective, Rank};
+
+struct Place {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Place {
+    fn at(&self, span: Span) -> &[u8] {
+        let space = match span.space {
+            Space::Input => &self.input,
+            Space::Output => &self.output,
+            Space::Scratch => &self.scratch,
+        };
+        &space[span.offset as usize..span.end() as usize]
+    }
+
+    fn put(&mut self, span: Span, bytes: &[u8]) {
+        let space = match span.space {
+            Space::Input => panic!("a plan writes to its input"),
+            Space::Output => &mut self.output,
+            Space::Scratch => &mut self.scratch,
+        };
+        space[span.offset as usize..span.end() as usize].copy_from_slice(bytes);
+    }
+}
+
+/// What each rank has in the end. `inputs` by rank; of a broadcast only the root's counts.
+pub(crate) fn results(params: &Params, inputs: Vec<Vec<u8>>, factors: &[f64]) -> Vec<Vec<u8>> {
+    let call = params.call;
+    let world = params.world;
+    let kernel = (call.collective == Collective::Allreduce)
+        .then(|| Kernel::portable(call.dtype, call.op).expect("an operator of the type"));
+    let fold = |with: &[u8], received: &[u8], finish: Finish| {
+        let mut into = vec![0u8; with.len()];
+        assert_eq!(with.len(), received.len(), "a frame of another length than its step");
+        let kernel = kernel.as_ref().expect("only reductions fold");
+        // SAFETY: three arrays of one length, none of which overlap.
+        unsafe {
+            let (with, received) = (with.as_ptr(), received.as_ptr());
+            kernel.fold(with, received, into.as_mut_ptr(), into.len(), finish, world);
+        }
+        into
+    };
+    let plans: Vec<_> =
+        (0..world).map(|rank| build(params, rank).expect("a plan of valid parameters")).collect();
+    let mut places: Vec<Place> = inputs
+        .into_iter()
+        .zip(&plans)
+        .map(|(input, plan)| {
+            let output = match call.collective {
+                Collective::Broadcast => input.clone(),
+                _ => vec![0xa5; input.len()],
+            };
+            Place { input, output, scratch: vec![0; plan.scratch_len() as usize] }
+        })
+        .collect();
+    let mut wires: HashMap<(Rank, Rank), VecDeque<Vec<u8>>> = HashMap::new();
+    let mut next = vec![0u64; world as usize];
+    loop {
+        let mut moved = false;
+        for rank in 0..world {
+            let (plan, place) = (&plans[rank as usize], &mut places[rank as usize]);
+            let next = &mut next[rank as usize];
+            while *next < plan.len() {
+                let mut receive =
+                    |peer| wires.get_mut(&(peer, rank)).and_then(|wire| wire.pop_front());
+                match plan.step(*next) {
+                    None => {}
+                    Some(Step::Send { peer, source }) => {
+                        let frame = place.at(source).to_vec();
+                        wires.entry((rank, peer)).or_default().push_back(frame);
+                    }
+                    Some(Step::Recv { peer, target }) => {
+                        let Some(frame) = receive(peer) else { break };
+                        place.put(target, &frame);
+                    }
+                    Some(Step::RecvReduce { peer, with, into, finish }) => {
+                        let Some(frame) = receive(peer) else { break };
+                        let folded = fold(place.at(with), &frame, finish);
+                        place.put(into, &folded);
+                    }
+                    Some(Step::Reduce { with, into, finish }) => {
+                        let folded = fold(place.at(into), place.at(with), finish);
+                        place.put(into, &folded);
+                    }
+                    Some(Step::Map { source, target, map }) => {
+                        let mut bytes = place.at(source).to_vec();
+                        if map == Map::Scale {
+                            let start = bytes.as_mut_ptr();
+                            // SAFETY: whole elements, in place.
+                            unsafe {
+                                scale(call.dtype, start, start, bytes.len(), factors[rank as usize])
+                            }
+                            .expect("a float");
+                        }
+                        place.put(target, &bytes);
+                    }
+                }
+                *next += 1;
+                moved = true;
+            }
+        }
+        if !moved {
+            break;
+        }
+    }
+    let through = next.iter().zip(&plans).all(|(next, plan)| *next == plan.len());
+    assert!(through, "the plans wait for one another: {params:?}");
+    assert!(wires.values().all(VecDeque::is_empty), "frames that nobody receives: {params:?}");
+    places.into_iter().map(|place| place.output).collect()
+}
