@@ -50,7 +50,7 @@ const NEAR_CONGESTION: &str = "reno";
 /// How long a listener is left alone when no more connections can be taken.
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
-/// How long the side that is to be dialled waits before it looks whether the other is there.
+/// How long the side that is to be dialled waits before it looks whether the other is there. P-43
 const PROBE_NS: u64 = 1_000_000_000;
 
 /// Something asked of the progress thread.
@@ -91,7 +91,8 @@ pub(crate) struct Facts {
     pub(crate) secret: Token,
     pub(crate) members: Vec<Member>,
     pub(crate) checksums: bool,
-    /// Silence on a control link after which a peer counts as lost; `u64::MAX` is never.
+    /// Silence on a control link after which a peer counts as lost; `u64::MAX` is never. Rank 0's,
+    /// for all. P-28
     pub(crate) liveness_ns: u64,
     /// How long sent bytes may stay unacknowledged on a link; 0 leaves it to the system.
     pub(crate) user_timeout_ms: u32,
@@ -103,7 +104,7 @@ impl Facts {
         &self.members[self.rank as usize]
     }
 
-    /// Of two processes the one with the lower number dials.
+    /// Of two processes the one with the lower number dials. P-43
     fn dials(&self, peer: Rank) -> bool {
         self.me().process_id < self.members[peer as usize].process_id
     }
@@ -122,7 +123,7 @@ impl Facts {
         }
     }
 
-    /// A peer's addresses that may lead to it from here, best first.
+    /// A peer's addresses that may lead to it from here, best first. P-44
     fn addresses(&self, peer: Rank) -> Vec<SocketAddr> {
         let near = self.near(peer);
         let peer = &self.members[peer as usize];
@@ -263,7 +264,7 @@ impl Progress {
         }
     }
 
-    /// Rank 0 and every other rank keep a control link, over which news reaches everybody.
+    /// Rank 0 and every other rank keep a control link, over which news reaches everybody. P-43
     fn call_home(&mut self) {
         let peers = if self.facts.rank == 0 { 1..self.facts.members.len() as Rank } else { 0..1 };
         for peer in peers {
@@ -415,6 +416,7 @@ impl Progress {
         let Some(listener) = self.listeners.get(index as usize) else { return };
         let descriptor = listener.as_raw_fd();
         loop {
+            // P-41
             if self.inbound.len() >= HANDSHAKES_PENDING_MAX {
                 return self.pause_listener(index);
             }
@@ -500,6 +502,7 @@ impl Progress {
         let mut messages = Vec::new();
         let reading = link.read(now_ns(), &mut |message| messages.push(message));
         for message in messages {
+            // P-26: that it came counts, and nothing in it.
             if let Message::Goodbye { finished, .. } = message {
                 link.goodbye.get_or_insert_default().extend(finished);
             } else {
@@ -524,7 +527,7 @@ impl Progress {
         }
     }
 
-    /// A message for this process, or one to pass on.
+    /// A message for this process, or one to pass on. P-23
     fn hear(&mut self, message: Message) {
         let key = match &message {
             Message::Stalled { communicator, epoch, to, .. } => {
@@ -662,7 +665,7 @@ impl Progress {
         all.min().unwrap_or(u64::MAX)
     }
 
-    /// How long this process may be silent.
+    /// How long this process may be silent. P-28
     fn heartbeat_ns(&self) -> u64 {
         self.facts.liveness_ns / 4
     }
@@ -708,6 +711,7 @@ impl Progress {
         self.look_at_controls(now);
     }
 
+    /// P-28
     fn look_at_controls(&mut self, now: u64) {
         let heartbeat = self.heartbeat_ns();
         let liveness = self.facts.liveness_ns;
@@ -745,6 +749,7 @@ impl Progress {
 
     // Leaving.
 
+    /// P-26, P-29
     fn leave(&mut self, finished: Vec<(u64, u32, u64)>, done: Sender<()>) {
         let message = Message::Goodbye { origin: self.facts.rank, finished };
         self.tell(Audience::Everyone, &message);
@@ -780,7 +785,7 @@ impl Progress {
     }
 }
 
-/// Whether somebody who dials is who should, and what we say of ourselves.
+/// Whether somebody who dials is who should, and what we say of ourselves. P-39
 fn judge(facts: &Facts, hello: &Hello) -> Result<(Local, Token)> {
     let known = facts.members.get(hello.rank as usize);
     if known.is_none_or(|member| member.process_id != hello.process) {
