@@ -105,6 +105,8 @@ impl Pattern {
             }
             ReduceOp::Avg => 0,
             _ if rank >= self.contributors => 0,
+            // As many falsehoods as truths, or hardly any result would be false.
+            ReduceOp::Land | ReduceOp::Lor | ReduceOp::Lxor => any & 1,
             _ => any,
         }
     }
@@ -133,7 +135,7 @@ impl Pattern {
     fn average(&self, index: usize) -> i64 {
         // In a world so large that not even a sum of `world` would be exact, all is zero.
         let fits = self.world <= self.contributors;
-        if fits { mix(0, index) as i64 % (self.value_max + 1) } else { 0 }
+        if fits { mix(0, index) as i64 % self.value_max + 1 } else { 0 }
     }
 
     fn factor(&self, rank: Rank) -> i64 {
