@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::interrupt;
 use crate::error::Result;
 
-/// How often a waiting caller looks for an interrupt: a signal wakes no condition variable.
-const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
+/// How often a waiting caller looks for an interrupt: a signal wakes no condition variable, and
+/// interrupts no system call that has not begun yet.
+pub(crate) const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 
 /// The outcome of one operation, set once.
 #[derive(Default)]

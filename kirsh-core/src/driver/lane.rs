@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::baton::{Baton, Posted};
 use super::choose::Choice;
 use super::clock::now_ns;
-use super::completion::Completion;
+use super::completion::{Completion, INTERRUPT_EVERY};
 use super::core::Core;
 use super::counters::Counters;
 use super::doorbell::Doorbell;
@@ -283,11 +283,17 @@ impl Lane {
     }
 
     fn drive_until(&self, own: &mut ThreadIo, core: &mut Core, sequence: Sequence) -> Result<()> {
+        // A signal that comes just before the kernel is asked to wait interrupts nothing, so the
+        // wait is cut into pieces where somebody wants to hear of signals.
+        let every_ns =
+            if interrupt::is_set() { INTERRUPT_EVERY.as_nanos() as u64 } else { u64::MAX };
+        let mut look_ns = now_ns().saturating_add(every_ns);
         loop {
             if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
                 return result;
             }
-            let wait = Wait { until_ns: core.session.next_deadline(), spin_ns: self.spin_ns };
+            let until_ns = core.session.next_deadline().min(look_ns);
+            let wait = Wait { until_ns, spin_ns: self.spin_ns };
             let waited = own.wait(wait, |io, completion| core.complete(io, self, completion));
             match waited {
                 Ok(()) => {}
@@ -300,7 +306,14 @@ impl Lane {
                     core.session.abort(Error::system("waiting for the kernel failed", &cause));
                 }
             }
-            core.session.handle_tick(now_ns());
+            let now_ns = now_ns();
+            if now_ns >= look_ns {
+                look_ns = now_ns.saturating_add(every_ns);
+                if interrupt::check() {
+                    core.session.abort(interrupted());
+                }
+            }
+            core.session.handle_tick(now_ns);
             self.read_mail(core);
         }
     }

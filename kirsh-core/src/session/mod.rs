@@ -543,6 +543,12 @@ impl Session {
         if !matches!(self.state, State::Open) {
             return;
         }
+        // Whatever the cause, what it broke is what runs now.
+        let error = match (&self.current, error.operation()) {
+            (Some(current), None) => error
+                .with_operation(current.operation.call.collective.name(), Some(current.sequence)),
+            _ => error,
+        };
         let error = error.with_scope(Scope::Communicator).with_rank(self.settings.rank);
         self.outbox.push_back(Action::Control {
             to: Audience::Everyone,
