@@ -19,7 +19,7 @@ use super::published::{
 };
 use super::store::{Prefix, Store};
 use super::table::{Joiner, Member, Table};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::types::Rank;
 
 /// How long a wait lasts before a rank looks whether the meeting has failed elsewhere. Short enough
@@ -68,8 +68,15 @@ pub fn join<'p>(
     let outcome = meeting.attend();
     // Also after a failure: it has been read, which is all that counts here. Where the store itself
     // is what failed there is nobody left to tell.
-    let _ = meeting.keys.add("read", 1);
+    if !outcome.as_ref().is_err_and(is_lost) {
+        let _ = meeting.keys.add("read", 1);
+    }
     outcome.map_err(|error| error.with_rank(me.rank))
+}
+
+/// Whether the store went away, and the meeting with it.
+pub fn is_lost(error: &Error) -> bool {
+    error.kind() == ErrorKind::Rendezvous && error.scope() == Scope::Link
 }
 
 /// Waits until so many ranks have read how the meeting ended, at most for `bound`. Whoever serves
@@ -295,6 +302,10 @@ impl Meeting<'_> {
     /// Tells everyone why the meeting fails, and returns what they were told: this reason, or the
     /// one of somebody who was quicker.
     fn fail<T>(&self, error: Error) -> Result<T> {
+        if is_lost(&error) {
+            // Should another store be there by now, that is another meeting, and none of its fault.
+            return Err(error);
+        }
         match self.settle(&Verdict::failed(&error)) {
             Ok(Some(value)) => match self.read_verdict(&value) {
                 Ok((Verdict::Failed { kind, text }, _)) => Err(Error::new(kind, text)),
