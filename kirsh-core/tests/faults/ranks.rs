@@ -485,7 +485,7 @@ fn two() {
         let options = Options::default();
         let mut works = Vec::new();
         // Across communicators they may also start in whatever order.
-        let turned = (round + first.rank() as usize) % 2 == 0;
+        let turned = (round + first.rank() as usize).is_multiple_of(2);
         for comm in if turned { [&first, &second] } else { [&second, &first] } {
             works.push(comm.start_allreduce(value(comm, count), ReduceOp::Sum, &options).unwrap());
             works.push(comm.start_allreduce(value(comm, 3), ReduceOp::Sum, &options).unwrap());
