@@ -75,6 +75,7 @@ fn a_killed_rank_is_named(victim: u32, what: &str, child: &str) {
     });
 }
 
+// P-28
 #[test]
 fn a_killed_rank_is_named_by_every_other_within_a_second() {
     for what in ["small", "ring", "tree", "barrier", "started"] {
@@ -90,6 +91,7 @@ fn a_killed_rank_whose_child_lives_is_named_within_a_second() {
     a_killed_rank_is_named(1, "started", " child");
 }
 
+// P-23
 #[test]
 fn a_stopped_rank_is_named_by_every_other_when_time_is_up() {
     for_each_driver(|driver| {
@@ -117,6 +119,7 @@ fn a_stopped_rank_is_named_by_every_other_when_time_is_up() {
     });
 }
 
+// P-10
 #[test]
 fn calls_that_differ_are_an_error_on_every_rank_that_says_who_called_what() {
     let sum = "allreduce(1000 x float32, sum)";
@@ -155,6 +158,7 @@ fn calls_that_differ_are_an_error_on_every_rank_that_says_who_called_what() {
     });
 }
 
+// P-23
 #[test]
 fn two_ranks_that_wait_for_each_other_find_out() {
     // Each takes the other for the root.
@@ -174,6 +178,7 @@ fn two_ranks_that_wait_for_each_other_find_out() {
     });
 }
 
+// P-24
 #[test]
 fn a_refused_call_is_an_error_on_every_rank_with_its_reason() {
     for_each_driver(|driver| {
@@ -196,6 +201,7 @@ fn a_refused_call_is_an_error_on_every_rank_with_its_reason() {
     });
 }
 
+// P-24
 #[test]
 fn a_call_that_every_rank_refuses_harms_nobody() {
     for_each_driver(|driver| drop(Group::new("refused", 4).driver(driver).detail("all").succeed()));
@@ -216,6 +222,7 @@ fn nobody_writes_to_a_buffer_after_its_call_has_failed() {
     });
 }
 
+// P-29
 #[test]
 fn a_rank_that_is_through_and_leaves_breaks_nobody() {
     for_each_driver(|driver| {
@@ -292,6 +299,7 @@ fn forks_in_the_middle_of_a_loop_harm_neither_the_parent_nor_its_peers() {
     });
 }
 
+// P-25
 #[test]
 fn an_abort_from_another_thread_ends_a_blocked_call_on_every_rank() {
     for_each_driver(|driver| {

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 #: Seconds until a test that hangs is taken down.
-DEADLINE = 120.0
+DEADLINE = 240.0
 
 #: What every script begins with. `meet` lets one rank wait for another without the library.
 PREAMBLE = """

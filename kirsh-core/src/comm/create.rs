@@ -212,6 +212,7 @@ impl<'a> Creation<'a> {
             job_id: self.job.clone(),
             protocol: PROTOCOL,
             generation: self.generation,
+            // P-32: for now a process is what creates one communicator.
             process_id: random_u64()?,
             host_id: host_id(),
             pid: std::process::id(),

@@ -278,6 +278,7 @@ impl Core {
         let Some(link) = self.links[peer as usize].as_mut() else { return };
         let slot = link.receiving.slot;
         if !link.header_seen && link.receiving.has_header() {
+            // P-4: nothing of the payload is asked for before this.
             match Header::decode(link.receiving.header()) {
                 Ok(header) => {
                     if !self.session.handle_header(slot, &header) {

@@ -71,6 +71,7 @@ impl Transfer {
     }
 
     fn total(&self) -> usize {
+        // P-6: the trailer is there also behind an empty payload.
         HEADER_BYTES + self.payload_len + if self.trailed { TRAILER_BYTES } else { 0 }
     }
 
@@ -95,7 +96,7 @@ impl Transfer {
         debug_assert!(self.moved <= self.total());
     }
 
-    /// Whether the payload is the one that its trailer was made for.
+    /// Whether the payload is the one that its trailer was made for. P-6
     pub(crate) fn payload_fits(&self) -> bool {
         !self.trailed || self.payload_checksum() == u32::from_le_bytes(self.trailer)
     }

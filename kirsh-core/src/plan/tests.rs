@@ -90,6 +90,7 @@ fn spans_are_slices_of_whole_elements_within_the_array() {
                     span.len.is_multiple_of(4) && span.offset.is_multiple_of(4),
                     "{params:?} {span:?}"
                 );
+                // P-13
                 assert_eq!(span.len == 0, barrier, "{params:?} {span:?}");
             };
             for plan in plans(&params) {

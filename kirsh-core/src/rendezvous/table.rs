@@ -109,7 +109,7 @@ pub struct Table {
     /// One for each rank, in order.
     pub ranks: Vec<Member>,
     /// The secret under which links shake hands: the job's token, or, where the job has none and
-    /// stays on one host, one that rank 0 drew.
+    /// stays on one host, one that rank 0 drew. P-37
     pub secret: Token,
     /// Drawn by rank 0.
     pub communicator_id: u64,

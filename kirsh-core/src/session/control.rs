@@ -15,9 +15,9 @@ use crate::wire::control::Message;
 pub(super) struct News {
     /// Of operations that this rank has not begun.
     early: VecDeque<Early>,
-    /// This rank's own refusals, kept so that they can be told again.
+    /// This rank's own refusals, kept so that they can be told again. P-24
     refused: VecDeque<(Sequence, Call, Error)>,
-    /// Refusals of others, so that each is passed on once.
+    /// Refusals of others, so that each is passed on once. P-24
     heard: VecDeque<(Rank, Sequence)>,
 }
 
@@ -72,7 +72,7 @@ impl Session {
     }
 
     /// The process of a peer is gone. Whatever still waits for a link to it fails; what waits for
-    /// bytes on a link that is up reads on, since they may be there already.
+    /// bytes on a link that is up reads on, since they may be there already. P-28, P-29
     pub fn handle_peer_gone(&mut self, peer: Rank, cause: Error) {
         let link = self.links.of(peer);
         let waits_for_link = self.links[link].state != super::LinkState::Up;
@@ -81,7 +81,7 @@ impl Session {
         }
     }
 
-    /// The process of a peer has fallen silent. Whatever still waits for it fails.
+    /// The process of a peer has fallen silent. Whatever still waits for it fails. P-28
     pub fn handle_peer_silent(&mut self, peer: Rank, cause: Error) {
         let link = self.links.of(peer);
         if self.window.uses_link(link) {
@@ -95,7 +95,7 @@ impl Session {
         self.outbox.push_back(Action::Control { to: Audience::Everyone, message });
     }
 
-    /// Looks at what was said of the operation that begins now.
+    /// Looks at what was said of the operation that begins now. P-23, P-24
     pub(super) fn compare_with_early_news(&mut self) {
         if self.news.early.is_empty() {
             return;
@@ -129,6 +129,7 @@ impl Session {
             && origin != self.settings.rank
     }
 
+    /// P-23
     fn hear_stalled(
         &mut self,
         origin: Rank,
@@ -151,6 +152,7 @@ impl Session {
                 self.differ(origin, sequence, call, own_call);
             }
         } else if let Some((_, own_call, reason)) =
+            // P-24: whoever waits for a call that was refused here has missed the word of it.
             self.news.refused.iter().find(|(refused, ..)| *refused == sequence)
         {
             let message = self.refusal(sequence, *own_call, reason);
@@ -168,6 +170,7 @@ impl Session {
         }
     }
 
+    /// P-24
     fn hear_refused(
         &mut self,
         message: &Message,
@@ -182,6 +185,7 @@ impl Session {
         remember(&mut self.news.heard, (origin, sequence));
         self.outbox.push_back(Action::Control { to: Audience::Everyone, message: message.clone() });
         if self.news.refused.iter().any(|(refused, ..)| *refused == sequence) {
+            // P-24: where all refuse, nothing fails.
             return;
         }
         let running = self.current.as_ref().is_some_and(|current| current.sequence == sequence);
@@ -193,6 +197,7 @@ impl Session {
         }
     }
 
+    /// P-25
     fn hear_abort(
         &mut self,
         origin: Rank,
@@ -201,7 +206,7 @@ impl Session {
         kind: ErrorKind,
         reason: &str,
     ) {
-        // Interrupted is something that happens to a caller; to its peers it is an abort.
+        // P-25: interrupted is something that happens to a caller; to its peers it is an abort.
         let kind = if kind == ErrorKind::Interrupted { ErrorKind::Aborted } else { kind };
         // Each rank passes it on; who said it first is enough.
         let text = if reason.contains("(reported by rank ") {

@@ -131,7 +131,7 @@ impl Session {
         Ok(sequence)
     }
 
-    /// Takes a sequence number for a call that this rank refuses, and tells the others why.
+    /// Takes a sequence number for a call that this rank refuses, and tells the others why. P-24
     pub fn refuse(&mut self, call: Call, reason: &Error) -> Result<Sequence> {
         self.usable()?;
         let sequence = self.take_sequence();
@@ -223,7 +223,7 @@ impl Session {
     }
 
     /// The header of the frame that this slot receives has come. `false`: do not read on; the
-    /// operation fails, now or when it is clear why.
+    /// operation fails, now or when it is clear why. P-10, P-14
     pub fn handle_header(&mut self, slot: Slot, header: &Header) -> bool {
         if !matches!(self.state, State::Open) {
             return false;
@@ -235,8 +235,8 @@ impl Session {
         let peer = self.links[self.window[slot].link].peer;
         let error = self.describe_surprise(peer, header, &expected);
         if error.kind() == ErrorKind::Mismatch && header.sequence > expected.sequence {
-            // The peer is through with this call without this rank. If it refused the call, the
-            // reason is on its way, and says more than this.
+            // P-10: the peer is through with this call without this rank. If it refused the call,
+            // the reason is on its way, and says more than this.
             self.watch.suspect(error);
         } else {
             self.fail(error);
@@ -256,7 +256,7 @@ impl Session {
         self.progressed();
     }
 
-    /// The received payload is what was sent.
+    /// The received payload is what was sent; only now may it be folded or sent on. P-17
     pub fn handle_verified(&mut self, slot: Slot) {
         debug_assert!(self.window[slot].phase == Phase::Received);
         match self.window[slot].step {
@@ -268,7 +268,7 @@ impl Session {
         }
     }
 
-    /// The received payload is not what was sent.
+    /// The received payload is not what was sent. P-17
     pub fn handle_corrupt(&mut self, slot: Slot) {
         let peer = self.links[self.window[slot].link].peer;
         self.fail(
@@ -365,6 +365,7 @@ impl Session {
         self.failure().map_or(Ok(()), |error| Err(error.clone()))
     }
 
+    /// P-12: the next operation, once the one before it is through.
     fn begin_next(&mut self) -> bool {
         let Some((sequence, operation)) = self.queue.pop_front() else { return false };
         self.watch.begin(self.now_ns, self.settings.warn_after_ns, operation.deadline_ns);
@@ -380,6 +381,7 @@ impl Session {
         while current.cursor < current.plan_len && self.window.has_room() {
             let step = current.operation.plan.step(current.cursor);
             current.cursor += 1;
+            // P-13: an empty share is no step, and takes no number on its link.
             let Some(mut step) = step else { continue };
             if let Some(offset) = current.operation.input_in_output {
                 rewrite_input(&mut step, offset);
@@ -397,6 +399,7 @@ impl Session {
             };
             let slot = self.window.admit(step, link);
             if link != links::NONE {
+                // P-11
                 let frame = self.links.take_turn(link, current.sequence, slot, &step);
                 self.window.queue_behind(slot, frame.behind);
                 self.window[slot].frame = frame.number;
@@ -494,6 +497,7 @@ impl Session {
         Some(Action::Dial { peer })
     }
 
+    /// What is sent, and what must come: a peer's frame equals what this rank would write. P-14
     fn frame_header(&self, slot: Slot, length: u64) -> Header {
         let current = self.current.as_ref().expect("a live step belongs to an operation");
         Header {
@@ -505,6 +509,7 @@ impl Session {
             key: current.operation.key,
             length: length as u32,
             call: Some(current.operation.call),
+            // P-16: with or without payload.
             checksummed: self.settings.checksums,
         }
     }
@@ -533,7 +538,7 @@ impl Session {
 
     // Failing.
 
-    /// Poisons the session with its first cause and tells everybody.
+    /// Poisons the session with its first cause and tells everybody. P-25
     fn fail(&mut self, error: Error) {
         if !matches!(self.state, State::Open) {
             return;
@@ -565,7 +570,7 @@ impl Session {
         }
     }
 
-    /// Why a well-formed frame is not the one that the plan predicts.
+    /// Why a well-formed frame is not the one that the plan predicts. P-10
     fn describe_surprise(&self, peer: Rank, got: &Header, expected: &Header) -> Error {
         let foreign = (got.communicator, got.epoch) != (expected.communicator, expected.epoch);
         if foreign || got.kind != expected.kind {
@@ -660,3 +665,6 @@ fn rewrite_input(step: &mut Step, offset: u64) {
 fn named(call: Option<Call>) -> String {
     call.map_or_else(|| "nothing that has a name".to_owned(), |call| call.to_string())
 }
+
+#[cfg(test)]
+mod tests;

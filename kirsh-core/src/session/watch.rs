@@ -12,16 +12,16 @@ use crate::plan::Step;
 use crate::types::{Call, Rank, Sequence};
 use crate::wire::control::Message;
 
-/// How long an operation may stand still before the rank says what it is in. Long beside a round
+/// How long an operation may stand still before the rank says what it is in (P-23). Long beside a round
 /// trip and a scheduler's slice, short beside a second in which a mismatch should be known.
 const STALL_NS: u64 = 100_000_000;
-/// How often it says so again: the blame travels one rank further each time.
+/// How often it says so again (P-23): the blame travels one rank further each time.
 const STALL_AGAIN_NS: u64 = 500_000_000;
-/// How long to wait for the cause of what is seen, before the sight is taken for the cause. Long
+/// How long to wait for the cause of what is seen, before the sight is taken for the cause (P-10). Long
 /// beside the time in which a busy host gets round to a progress thread, short beside a second.
 const SUSPICION_NS: u64 = 300_000_000;
 /// How long a peer's word of being stuck is believed: it may have gone on since, or be what stands
-/// still now. Three times what it takes to say so again.
+/// still now. Three times what it takes to say so again. P-23
 const REPORT_VALID_NS: u64 = 3 * STALL_AGAIN_NS;
 
 /// A call gone by, or one that a peer is in and this rank is not.
@@ -139,6 +139,7 @@ impl Session {
 
     /// Others have failed, in this call of theirs where it is about one. A call that this rank is
     /// still in before that may yet end well: whoever is through with it has sent all of its part.
+    /// P-25
     pub(super) fn fail_with_others(&mut self, sequence: Option<Sequence>, cause: Error) {
         let current = self.current.as_ref().map(|current| current.sequence);
         match (sequence, current) {
@@ -217,7 +218,7 @@ impl Session {
     /// The rank at the end of the chain of waits, as far as the peers' reports show: the one that
     /// the earliest waiting step waits for, or whom that one blames if it is stuck itself.
     ///
-    /// The earliest, because the steps of a plan have one order over all ranks: such a chain leads
+    /// P-23. The earliest, because the steps of a plan have one order over all ranks: such a chain leads
     /// to ever earlier steps and cannot close on itself, as hearsay about any of the peers can.
     pub(super) fn blame(&self) -> Option<Rank> {
         let sequence = self.current.as_ref()?.sequence;
@@ -232,13 +233,14 @@ impl Session {
     }
 
     /// After news of a peer: if this rank has said whom it blames, and blames another now, it says
-    /// so again without waiting, so that the end of a long chain is known at once.
+    /// so again without waiting, so that the end of a long chain is known at once. P-23
     pub(super) fn tell_changed_blame(&mut self) {
         if self.watch.told.is_some() && self.watch.told != self.blame() {
             self.tell_stalled();
         }
     }
 
+    /// P-23
     fn tell_stalled(&mut self) {
         let (Some(current), Some(blame)) = (&self.current, self.blame()) else { return };
         self.watch.told = Some(blame);

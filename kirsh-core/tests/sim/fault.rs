@@ -42,6 +42,7 @@ fn simulate_with(test: &str, mut scenario: Scenario, fault: Fault) -> Report {
     simulate(test, &scenario)
 }
 
+// P-29
 #[test]
 fn a_broken_link_ends_calls_with_an_error_or_the_right_result() {
     let test = "a_broken_link_ends_calls_with_an_error_or_the_right_result";
@@ -59,6 +60,7 @@ fn a_broken_link_ends_calls_with_an_error_or_the_right_result() {
     assert!(failed > 0, "no cut hit anything");
 }
 
+// P-28
 #[test]
 fn a_crashed_rank_is_named_by_every_other() {
     let test = "a_crashed_rank_is_named_by_every_other";
@@ -78,6 +80,7 @@ fn a_crashed_rank_is_named_by_every_other() {
     assert!(failed > 0, "no crash hit anything");
 }
 
+// P-23
 #[test]
 fn a_frozen_rank_is_named_by_every_other_when_time_is_up() {
     let test = "a_frozen_rank_is_named_by_every_other_when_time_is_up";
@@ -98,6 +101,7 @@ fn a_frozen_rank_is_named_by_every_other_when_time_is_up() {
     assert!(failed > 0, "no frozen rank was missed");
 }
 
+// P-10, P-23
 #[test]
 fn different_calls_are_an_error_on_every_rank_within_a_second() {
     let test = "different_calls_are_an_error_on_every_rank_within_a_second";
@@ -145,6 +149,7 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
     }
 }
 
+// P-25
 #[test]
 fn an_abort_reaches_every_rank() {
     let test = "an_abort_reaches_every_rank";
@@ -172,6 +177,7 @@ fn simulate_refusal(test: &str, world: u32, seed: u64, refused: fn(Rank) -> bool
     simulate(test, &Scenario::new(world, calls, seed))
 }
 
+// P-24
 #[test]
 fn a_refused_call_fails_on_every_rank_with_the_reason() {
     let test = "a_refused_call_fails_on_every_rank_with_the_reason";
@@ -190,6 +196,7 @@ fn a_refused_call_fails_on_every_rank_with_the_reason() {
     }
 }
 
+// P-24
 #[test]
 fn a_call_that_every_rank_refuses_poisons_nothing() {
     let test = "a_call_that_every_rank_refuses_poisons_nothing";

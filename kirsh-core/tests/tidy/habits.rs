@@ -9,7 +9,7 @@ const LINES_MAX: usize = 500;
 const LONGER: &[(&str, usize, &str)] = &[
     (
         "kirsh-core/src/driver/progress/mod.rs",
-        800,
+        900,
         "one thread's whole turn: who may touch what when is argued across its events",
     ),
     (

@@ -9,7 +9,6 @@ int main(void)
     kirsh_comm_t *comm = NULL;
     kirsh_comm_t *gate = NULL;
     CHECK_OK(kirsh_comm_create(NULL, &comm));
-    CHECK_OK(kirsh_barrier(comm, NULL, NULL));
     CHECK_OK(kirsh_comm_create(NULL, &gate));
     const int rank = kirsh_comm_rank(comm);
     float *x = malloc(COUNT * sizeof *x);

@@ -15,6 +15,7 @@ use crate::types::Rank;
 use crate::wire::auth::{Nonce, Token};
 use crate::wire::handshake::{Acceptor, Dialer, Established, Hello, Lane, Local, State};
 
+/// P-41
 const HANDSHAKE_NS: u64 = HANDSHAKE_SECONDS * 1_000_000_000;
 
 /// What a dial is for.
@@ -75,7 +76,7 @@ impl Dial {
         self.fd.as_ref().map_or(-1, |fd| fd.as_raw_fd())
     }
 
-    /// Begins with the first address, or goes on to the next.
+    /// Begins with the first address, or goes on to the next. P-44
     pub(super) fn next_address(&mut self, now_ns: u64) -> Step {
         self.fd = None;
         self.shaking = None;
@@ -217,7 +218,7 @@ impl Inbound {
     }
 }
 
-/// Reads no more than the handshake wants, as long as there is something.
+/// Reads no more than the handshake wants, as long as there is something. P-40
 fn listen(
     descriptor: RawFd,
     mut wants: usize,

@@ -62,6 +62,7 @@ impl ControlLink {
             match now::receive(self.descriptor(), &mut buffer) {
                 Ok(0) => return Reading::Ended(self.ended("closed its control connection")),
                 Ok(bytes) => {
+                    // P-28: whatever it is that has come.
                     self.heard_ns = now_ns;
                     self.reader.feed(&buffer[..bytes]);
                     loop {

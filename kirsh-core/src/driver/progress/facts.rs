@@ -36,7 +36,7 @@ impl Facts {
         &self.members[self.rank as usize]
     }
 
-    /// Of two processes the one with the lower number dials.
+    /// Of two processes the one with the lower number dials. P-43
     pub(super) fn dials(&self, peer: Rank) -> bool {
         self.me().process_id < self.members[peer as usize].process_id
     }
@@ -55,7 +55,7 @@ impl Facts {
         }
     }
 
-    /// A peer's addresses that may lead to it from here, best first.
+    /// A peer's addresses that may lead to it from here, best first. P-44
     pub(super) fn addresses(&self, peer: Rank) -> Vec<SocketAddr> {
         let near = self.near(peer);
         let peer = &self.members[peer as usize];
@@ -69,7 +69,7 @@ impl Facts {
     }
 }
 
-/// Whether somebody who dials is who should, and what we say of ourselves.
+/// Whether somebody who dials is who should, and what we say of ourselves. P-39
 pub(super) fn judge(facts: &Facts, hello: &Hello) -> Result<(Local, Token)> {
     let known = facts.members.get(hello.rank as usize);
     if known.is_none_or(|member| member.process_id != hello.process) {

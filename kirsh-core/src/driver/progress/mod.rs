@@ -46,7 +46,7 @@ const LEAVE_NS: u64 = 1_000_000_000;
 /// How long a listener is left alone when no more connections can be taken.
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
-/// How long the side that is to be dialled waits before it looks whether the other is there.
+/// How long the side that is to be dialled waits before it looks whether the other is there. P-43
 const PROBE_NS: u64 = 1_000_000_000;
 
 /// How long after a peer's goodbye what it sent before may still be on its way: over a link that
@@ -222,7 +222,7 @@ impl Progress {
         }
     }
 
-    /// Rank 0 and every other rank keep a control link, over which news reaches everybody.
+    /// Rank 0 and every other rank keep a control link, over which news reaches everybody. P-43
     fn call_home(&mut self) {
         let peers = if self.facts.rank == 0 { 1..self.facts.members.len() as Rank } else { 0..1 };
         for peer in peers {
@@ -376,6 +376,7 @@ impl Progress {
         let Some(listener) = self.listeners.get(index as usize) else { return };
         let descriptor = listener.as_raw_fd();
         loop {
+            // P-41
             if self.inbound.len() >= HANDSHAKES_PENDING_MAX {
                 return self.pause_listener(index);
             }
@@ -461,6 +462,7 @@ impl Progress {
         let mut messages = Vec::new();
         let reading = link.read(now_ns(), &mut |message| messages.push(message));
         for message in messages {
+            // P-26: that it came counts, and nothing in it.
             if let Message::Goodbye { finished, .. } = message {
                 link.goodbye.get_or_insert_default().extend(finished);
             } else {
@@ -484,7 +486,7 @@ impl Progress {
         }
     }
 
-    /// A message for this process, or one to pass on.
+    /// A message for this process, or one to pass on. P-23
     fn hear(&mut self, message: Message) {
         let key = match &message {
             Message::Stalled { communicator, epoch, to, .. } => {
@@ -624,7 +626,7 @@ impl Progress {
         all.min().unwrap_or(u64::MAX)
     }
 
-    /// How long this process may be silent.
+    /// How long this process may be silent. P-28
     fn heartbeat_ns(&self) -> u64 {
         self.facts.liveness_ns / 4
     }
@@ -675,6 +677,7 @@ impl Progress {
         self.look_at_controls(now);
     }
 
+    /// P-28
     fn look_at_controls(&mut self, now: u64) {
         let heartbeat = self.heartbeat_ns();
         let liveness = self.facts.liveness_ns;
@@ -712,6 +715,7 @@ impl Progress {
 
     // Leaving.
 
+    /// P-26, P-29
     fn leave(&mut self, finished: Vec<(u64, u32, u64)>, done: Sender<()>) {
         let message = Message::Goodbye { origin: self.facts.rank, finished };
         self.tell(Audience::Everyone, &message);

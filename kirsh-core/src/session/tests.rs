@@ -1,0 +1,374 @@
+//! How a session behaves towards its peers, rule by rule of `docs/PROTOCOL.md`: what it takes,
+//! what it says and when. Whole worlds of sessions are the simulator's part.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::types::{Algorithm, Collective, DataType, ReduceOp};
+
+const MS: u64 = 1_000_000;
+const KEY: u64 = 0x1234;
+
+/// Steps written down one by one.
+struct Steps(Vec<Step>);
+
+impl Plan for Steps {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn step(&self, index: u64) -> Option<Step> {
+        self.0.get(index as usize).copied()
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        rank: 0,
+        world: 4,
+        communicator: 7,
+        epoch: 1,
+        look_ahead: 8,
+        slabs_per_link: 2,
+        checksums: true,
+        warn_after_ns: u64::MAX,
+    }
+}
+
+fn call() -> Call {
+    Call {
+        collective: Collective::Broadcast,
+        algorithm: Algorithm::Chain,
+        dtype: DataType::Byte,
+        op: ReduceOp::Sum,
+        root: 1,
+        count: 8,
+    }
+}
+
+fn operation(steps: Vec<Step>) -> Operation {
+    Operation {
+        call: call(),
+        plan: Arc::new(Steps(steps)),
+        key: KEY,
+        input_in_output: None,
+        deadline_ns: u64::MAX,
+    }
+}
+
+fn from_rank_1() -> Vec<Step> {
+    vec![Step::Recv { peer: 1, target: Span::output(0, 8) }]
+}
+
+/// Rank 0 of 4, with links to all.
+fn session() -> Session {
+    let mut session = Session::new(settings());
+    (1..4).for_each(|peer| session.handle_link_up(peer));
+    session
+}
+
+fn actions(session: &mut Session) -> Vec<Action> {
+    std::iter::from_fn(|| session.poll()).collect()
+}
+
+/// Begins an operation that waits for eight bytes from rank 1; gives the slot and the header due.
+fn receiving(session: &mut Session) -> (Slot, Header) {
+    session.enqueue(operation(from_rank_1())).unwrap();
+    match actions(session).pop() {
+        Some(Action::Receive { slot, expected, .. }) => (slot, expected),
+        other => panic!("{other:?} instead of a receive"),
+    }
+}
+
+fn receive(session: &mut Session, slot: Slot, header: &Header) {
+    assert!(session.handle_header(slot, header));
+    session.handle_received(slot);
+    session.handle_verified(slot);
+}
+
+fn stalled(origin: Rank, sequence: Sequence, key: u64, blame: Rank) -> Message {
+    let (communicator, epoch) = (7, 1);
+    Message::Stalled { communicator, epoch, origin, to: 0, sequence, key, call: call(), blame }
+}
+
+fn refused(origin: Rank, sequence: Sequence) -> Message {
+    Message::Refused {
+        communicator: 7,
+        epoch: 1,
+        origin,
+        sequence,
+        call: call(),
+        kind: ErrorKind::InvalidArgument,
+        reason: "a buffer too short".to_owned(),
+    }
+}
+
+fn abort(origin: Rank, sequence: Option<Sequence>, kind: ErrorKind) -> Message {
+    let reason = "enough".to_owned();
+    Message::Abort { communicator: 7, epoch: 1, origin, sequence, about: None, kind, reason }
+}
+
+/// Whom the session blames in what it now says of standing still, by addressee.
+fn blames(session: &mut Session) -> Vec<(Rank, Rank)> {
+    let said = actions(session).into_iter().filter_map(|action| match action {
+        Action::Control { message: Message::Stalled { to, blame, .. }, .. } => Some((to, blame)),
+        _ => None,
+    });
+    said.collect()
+}
+
+fn aborts(actions: &[Action]) -> usize {
+    let is_abort =
+        |action: &&Action| matches!(action, Action::Control { message: Message::Abort { .. }, .. });
+    actions.iter().filter(is_abort).count()
+}
+
+// P-10, P-14, P-16
+#[test]
+fn a_frame_that_differs_in_any_field_ends_the_communicator() {
+    let other_call = Some(Call { count: 9, ..call() });
+    let cases: [(fn(&mut Header), ErrorKind, &str); 9] = [
+        (|header| header.kind = FrameKind::Control, ErrorKind::Protocol, "another communicator"),
+        (|header| header.communicator += 1, ErrorKind::Protocol, "another communicator"),
+        (|header| header.epoch += 1, ErrorKind::Protocol, "another communicator"),
+        (|header| header.call = None, ErrorKind::Mismatch, "called different things"),
+        (|header| header.key += 1, ErrorKind::Mismatch, "would cut it differently"),
+        (|header| header.checksummed = false, ErrorKind::Mismatch, "carry checksums"),
+        (|header| header.step += 1, ErrorKind::Protocol, "frame 1 of 8 bytes where frame 0"),
+        (|header| header.length -= 1, ErrorKind::Protocol, "frame 0 of 7 bytes where"),
+        (|header| header.sequence = 0, ErrorKind::Mismatch, "ranks are at different calls"),
+    ];
+    for (change, kind, text) in cases {
+        let mut session = session();
+        let (slot, header) = receiving(&mut session);
+        receive(&mut session, slot, &header);
+        let (slot, mut header) = receiving(&mut session);
+        change(&mut header);
+        assert!(!session.handle_header(slot, &header));
+        let error = session.failure().unwrap_or_else(|| panic!("{text}: nothing failed")).clone();
+        assert_eq!((error.kind(), error.peer()), (kind, Some(1)), "{error}");
+        assert!(error.message().contains(text), "{text:?} is missing in {error}");
+    }
+    let mut session = session();
+    let (slot, header) = receiving(&mut session);
+    assert!(!session.handle_header(slot, &Header { call: other_call, ..header }));
+    assert_eq!(session.failure().unwrap().kind(), ErrorKind::Mismatch);
+}
+
+// P-10
+#[test]
+fn a_frame_of_a_later_call_gives_the_reason_for_it_time_to_come() {
+    let late = |told: bool| {
+        let mut session = session();
+        let (slot, header) = receiving(&mut session);
+        assert!(!session.handle_header(slot, &Header { sequence: 1, ..header }));
+        assert!(session.failure().is_none());
+        session.handle_tick(1);
+        session.handle_tick(299 * MS);
+        assert!(session.failure().is_none());
+        if told {
+            session.handle_message(&refused(1, 0));
+        }
+        session.handle_tick(301 * MS);
+        session.failure().unwrap().kind()
+    };
+    assert_eq!(late(false), ErrorKind::Mismatch);
+    assert_eq!(late(true), ErrorKind::Refused);
+}
+
+// P-17
+#[test]
+fn a_corrupt_payload_ends_the_communicator_unfolded() {
+    let mut session = session();
+    let span = Span::output(0, 8);
+    let finish = crate::plan::Finish::Keep;
+    let step = Step::RecvReduce { peer: 1, with: span, into: span, finish };
+    session.enqueue(operation(vec![step])).unwrap();
+    let Some(Action::Receive { slot, expected, .. }) = session.poll() else { panic!() };
+    assert!(session.handle_header(slot, &expected));
+    session.handle_received(slot);
+    session.handle_corrupt(slot);
+    let after = actions(&mut session);
+    assert!(!after.iter().any(|action| matches!(action, Action::Fold { .. })), "{after:?}");
+    assert_eq!(session.failure().unwrap().kind(), ErrorKind::Corrupt);
+}
+
+// P-23
+#[test]
+fn standing_still_is_told_after_100_ms_and_every_500_and_not_after_a_step_on() {
+    let mut session = session();
+    let (slot, header) = receiving(&mut session);
+    for (at_ms, told) in [(99, false), (100, true), (599, false), (600, true), (1100, true)] {
+        session.handle_tick(at_ms * MS);
+        let blames = blames(&mut session);
+        let all = [(1, 1), (2, 1), (3, 1)];
+        assert_eq!(blames, if told { &all[..] } else { &[] }, "at {at_ms} ms");
+    }
+    receive(&mut session, slot, &header);
+    receiving(&mut session);
+    session.handle_tick(1199 * MS);
+    assert!(blames(&mut session).is_empty());
+    session.handle_tick(1200 * MS);
+    assert!(!blames(&mut session).is_empty());
+}
+
+// P-23
+#[test]
+fn a_changed_blame_is_told_at_once_and_believed_for_a_while() {
+    let mut session = session();
+    receiving(&mut session);
+    session.handle_tick(100 * MS);
+    assert_eq!(blames(&mut session)[0], (1, 1));
+    // Rank 1 says that it waits for rank 3; said again it is no news, and hearsay of rank 2 none.
+    session.handle_tick(150 * MS);
+    session.handle_message(&stalled(1, 0, KEY, 3));
+    assert_eq!(blames(&mut session), [(1, 3), (2, 3), (3, 3)]);
+    session.handle_message(&stalled(1, 0, KEY, 3));
+    session.handle_message(&stalled(2, 0, KEY, 1));
+    assert!(blames(&mut session).is_empty());
+    // Told again in its turn; 1.5 s after the word it is no longer believed.
+    session.handle_tick(600 * MS);
+    assert_eq!(blames(&mut session)[0], (1, 3));
+    session.handle_tick(1651 * MS);
+    assert_eq!(blames(&mut session)[0], (1, 1));
+    // Somebody who waits for this very rank gives no better answer.
+    session.handle_message(&stalled(1, 0, KEY, 0));
+    assert!(blames(&mut session).is_empty());
+}
+
+// P-23
+#[test]
+fn a_stalled_peers_call_is_compared_with_the_one_of_its_number() {
+    // With the one that runs, one gone by, and one that comes later.
+    let mut running = session();
+    receiving(&mut running);
+    running.handle_message(&stalled(2, 0, KEY + 1, 3));
+    let mut past = session();
+    let (slot, header) = receiving(&mut past);
+    receive(&mut past, slot, &header);
+    actions(&mut past);
+    past.handle_message(&stalled(2, 0, KEY, 3));
+    assert!(past.failure().is_none());
+    past.handle_message(&stalled(2, 0, KEY + 1, 3));
+    let mut later = session();
+    later.handle_message(&stalled(2, 0, KEY + 1, 3));
+    assert!(later.failure().is_none());
+    later.enqueue(operation(from_rank_1())).unwrap();
+    actions(&mut later);
+    for session in [running, past, later] {
+        let error = session.failure().unwrap();
+        assert_eq!((error.kind(), error.peer()), (ErrorKind::Mismatch, Some(2)), "{error}");
+    }
+}
+
+// P-24
+#[test]
+fn a_refusal_is_passed_on_once_and_waits_for_its_call() {
+    let mut session = session();
+    session.handle_message(&refused(2, 0));
+    session.handle_message(&refused(2, 0));
+    let passed = actions(&mut session);
+    let [Action::Control { to: Audience::Everyone, message }] = &passed[..] else {
+        panic!("{passed:?}")
+    };
+    assert_eq!(*message, refused(2, 0));
+    assert!(session.failure().is_none());
+    session.enqueue(operation(from_rank_1())).unwrap();
+    actions(&mut session);
+    let error = session.failure().unwrap();
+    assert_eq!((error.kind(), error.peer()), (ErrorKind::Refused, Some(2)), "{error}");
+    assert!(error.message().contains("a buffer too short"), "{error}");
+}
+
+// P-24
+#[test]
+fn who_refused_a_call_tells_those_who_wait_in_it_and_fails_nothing_where_all_refuse() {
+    let mut session = session();
+    let reason = Error::new(ErrorKind::InvalidArgument, "no such root");
+    session.refuse(call(), &reason).unwrap();
+    let is_refusal = |action: &Action, audience| {
+        matches!(action, Action::Control { to, message: Message::Refused { origin: 0, .. } }
+            if *to == audience)
+    };
+    let said = actions(&mut session);
+    assert!(is_refusal(&said[0], Audience::Everyone), "{said:?}");
+    session.handle_message(&stalled(3, 0, KEY, 0));
+    let said = actions(&mut session);
+    assert!(is_refusal(&said[0], Audience::Rank(3)), "{said:?}");
+    (1..4).for_each(|origin| session.handle_message(&refused(origin, 0)));
+    assert_eq!(actions(&mut session).len(), 3, "each is passed on");
+    assert!(session.failure().is_none());
+    // Whoever sends a frame of that call meets the same reason.
+    let (slot, header) = receiving(&mut session);
+    assert!(!session.handle_header(slot, &Header { sequence: 0, ..header }));
+    let error = session.failure().unwrap();
+    assert_eq!((error.kind(), error.peer()), (ErrorKind::Refused, Some(0)), "{error}");
+}
+
+// P-25
+#[test]
+fn an_abort_is_relayed_once_and_one_callers_interrupt_is_an_abort_to_others() {
+    let mut session = session();
+    receiving(&mut session);
+    session.handle_message(&abort(2, None, ErrorKind::Interrupted));
+    session.handle_message(&abort(3, None, ErrorKind::Timeout));
+    let said = actions(&mut session);
+    assert_eq!(aborts(&said), 1, "{said:?}");
+    let Action::Control { to: Audience::Everyone, message } = &said[0] else { panic!("{said:?}") };
+    let Message::Abort { origin: 0, about, kind, reason, .. } = message else {
+        panic!("{message:?}")
+    };
+    assert_eq!((*about, *kind), (Some(2), ErrorKind::Aborted));
+    assert_eq!(reason, "enough (reported by rank 2)");
+    assert_eq!(session.failure().unwrap().kind(), ErrorKind::Aborted);
+}
+
+// P-25
+#[test]
+fn an_abort_of_a_later_call_waits_for_the_end_of_this_one() {
+    let mut session = session();
+    let (slot, header) = receiving(&mut session);
+    session.handle_message(&abort(1, Some(1), ErrorKind::Aborted));
+    assert!(session.failure().is_none());
+    receive(&mut session, slot, &header);
+    let said = actions(&mut session);
+    let well = |action: &Action| matches!(action, Action::Finish { sequence: 0, result: Ok(()) });
+    assert!(well(&said[0]), "{said:?}");
+    assert_eq!(session.failure().unwrap().kind(), ErrorKind::Aborted);
+
+    // An abort of this very call does not wait, and neither does the end of a link that is needed.
+    for (sequence, link_ends) in [(0, false), (1, true)] {
+        let mut session = self::session();
+        receiving(&mut session);
+        session.handle_message(&abort(1, Some(sequence), ErrorKind::Aborted));
+        if link_ends {
+            session.handle_link_down(1, Error::new(ErrorKind::PeerLost, "closed"));
+        }
+        assert_eq!(session.failure().unwrap().kind(), ErrorKind::Aborted);
+    }
+}
+
+// P-28, P-29
+#[test]
+fn a_peer_that_is_gone_may_have_sent_before_and_a_silent_one_has_not() {
+    let lost = || Error::new(ErrorKind::PeerLost, "lost").with_peer(1);
+    let mut gone = session();
+    let (slot, header) = receiving(&mut gone);
+    gone.handle_peer_gone(1, lost());
+    assert!(gone.failure().is_none());
+    receive(&mut gone, slot, &header);
+    assert!(matches!(actions(&mut gone)[..], [Action::Finish { result: Ok(()), .. }]));
+
+    let mut unlinked = Session::new(settings());
+    unlinked.enqueue(operation(from_rank_1())).unwrap();
+    actions(&mut unlinked);
+    unlinked.handle_peer_gone(1, lost());
+    let mut silent = session();
+    receiving(&mut silent);
+    silent.handle_peer_silent(2, lost());
+    assert!(silent.failure().is_none(), "nothing waits for rank 2");
+    silent.handle_peer_silent(1, lost());
+    for session in [unlinked, silent] {
+        assert_eq!(session.failure().unwrap().kind(), ErrorKind::PeerLost);
+    }
+}
