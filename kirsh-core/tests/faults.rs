@@ -210,9 +210,11 @@ fn a_call_that_every_rank_refuses_harms_nobody() {
 #[test]
 fn nobody_writes_to_a_buffer_after_its_call_has_failed() {
     for_each_driver(|driver| {
-        let outcomes = Group::new("lent", 2).driver(driver).succeed();
-        assert_eq!(outcomes[0].failure().kind, "timeout");
-        outcomes[0].must_have_said("unchanged");
+        for how in ["started", "blocking"] {
+            let outcomes = Group::new("lent", 2).driver(driver).detail(how).succeed();
+            assert_eq!(outcomes[0].failure().kind, "timeout");
+            outcomes[0].must_have_said("unchanged");
+        }
         for outcome in Group::new("overtaken", 4).driver(driver).succeed() {
             assert_eq!(outcome.failure().kind, "aborted", "{}", outcome.output);
             outcome.must_have_said("unchanged");

@@ -16,7 +16,7 @@ use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
 use crate::driver::socket::{self, PortRange};
 use crate::driver::{Facts, Roll, interrupt};
-use crate::error::{Error, ErrorKind, Result, Scope};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::memory::Pool;
 use crate::plan::choice::{Layout, Selection};
@@ -151,12 +151,10 @@ impl<'a> Creation<'a> {
     /// Whether this rank was so early that it met the store of the communicator before, which rank
     /// 0 was about to take down. It then looks for the next one.
     fn met_the_past(&self, outcome: &Result<Table>) -> bool {
-        let lost =
-            |error: &Error| error.kind() == ErrorKind::Rendezvous && error.scope() == Scope::Link;
         self.config.store.is_none()
             && self.identity.rank != 0
             && self.generation > 0
-            && outcome.as_ref().is_err_and(lost)
+            && outcome.as_ref().is_err_and(crate::rendezvous::join::is_lost)
             && Instant::now() < self.deadline
     }
 

@@ -68,15 +68,14 @@ pub fn join<'p>(
     let outcome = meeting.attend();
     // Also after a failure: it has been read, which is all that counts here. Where the store itself
     // is what failed there is nobody left to tell.
-    if !outcome.as_ref().is_err_and(lost) {
+    if !outcome.as_ref().is_err_and(is_lost) {
         let _ = meeting.keys.add("read", 1);
     }
     outcome.map_err(|error| error.with_rank(me.rank))
 }
 
-/// Whether an error means that the store went away. Whoever answers under its address by now may be the
-/// next one, where nothing must be said about this meeting.
-fn lost(error: &Error) -> bool {
+/// Whether the store went away, and the meeting with it.
+pub fn is_lost(error: &Error) -> bool {
     error.kind() == ErrorKind::Rendezvous && error.scope() == Scope::Link
 }
 
@@ -303,7 +302,8 @@ impl Meeting<'_> {
     /// Tells everyone why the meeting fails, and returns what they were told: this reason, or the
     /// one of somebody who was quicker.
     fn fail<T>(&self, error: Error) -> Result<T> {
-        if lost(&error) {
+        if is_lost(&error) {
+            // Should another store be there by now, that is another meeting, and none of its fault.
             return Err(error);
         }
         match self.settle(&Verdict::failed(&error)) {

@@ -18,7 +18,7 @@ pub(crate) fn play(scenario: &str, detail: &str) {
         "stopped" => stopped(detail),
         "mismatch" => mismatch(detail),
         "refused" => refused(detail),
-        "lent" => lent(),
+        "lent" => lent(detail),
         "overtaken" => overtaken(),
         "leaves" => leaves(detail),
         "joins" => joins(),
@@ -214,8 +214,8 @@ fn watch_over(data: &mut [f32]) {
 }
 
 /// The root is stopped in the middle of sending; the other gives up, takes its buffer back and
-/// lets the root go on.
-fn lent() {
+/// lets the root go on. Detail: `started` or `blocking`.
+fn lent(detail: &str) {
     let comm = comm();
     let mut pid = [std::process::id()];
     comm.broadcast(&mut pid, 1, &Options::default()).unwrap();
@@ -232,7 +232,16 @@ fn lent() {
         unsafe { libc::kill(pid, libc::SIGSTOP) };
     });
     let brief = Timeout::After(Duration::from_millis(300));
-    let outcome = comm.broadcast(&mut data, 1, &Options { timeout: brief, ..Options::default() });
+    let options = Options { timeout: brief, ..Options::default() };
+    let outcome = if detail == "started" {
+        // The progress thread goes on visiting the kernel, so what was left there would be done.
+        let work = comm.start_broadcast(data, 1, &options).unwrap();
+        let (error, buffer) = work.wait().expect_err("too little time");
+        data = buffer;
+        Err(error)
+    } else {
+        comm.broadcast(&mut data, 1, &options)
+    };
     sibling.join().unwrap();
     // SAFETY: as above.
     unsafe { libc::kill(pid, libc::SIGCONT) };
@@ -476,7 +485,7 @@ fn two() {
         let options = Options::default();
         let mut works = Vec::new();
         // Across communicators they may also start in whatever order.
-        let turned = (round + first.rank() as usize) % 2 == 0;
+        let turned = (round + first.rank() as usize).is_multiple_of(2);
         for comm in if turned { [&first, &second] } else { [&second, &first] } {
             works.push(comm.start_allreduce(value(comm, count), ReduceOp::Sum, &options).unwrap());
             works.push(comm.start_allreduce(value(comm, 3), ReduceOp::Sum, &options).unwrap());
