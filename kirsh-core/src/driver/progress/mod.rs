@@ -123,17 +123,20 @@ impl Facts {
         }
     }
 
-    /// A peer's addresses that may lead to it from here, best first. P-44
-    fn addresses(&self, peer: Rank) -> Vec<SocketAddr> {
+    /// A peer's addresses that may lead to it from here, best first: the one that it was reached by
+    /// before, if any. P-44
+    fn addresses(&self, peer: Rank, known: Option<SocketAddr>) -> Vec<SocketAddr> {
         let near = self.near(peer);
         let peer = &self.members[peer as usize];
         let (mut loopback, others): (Vec<_>, Vec<_>) =
             peer.addresses.iter().copied().partition(|address| address.ip().is_loopback());
-        if !near {
-            return others;
+        let mut addresses = others;
+        if near {
+            loopback.append(&mut addresses);
+            addresses = loopback;
         }
-        loopback.extend(others);
-        loopback
+        addresses.sort_by_key(|address| Some(*address) != known);
+        addresses
     }
 }
 
@@ -152,6 +155,8 @@ pub(crate) struct Progress {
     numbers: HashMap<Key, u32>,
     controls: HashMap<Rank, ControlLink>,
     dials: HashMap<u32, Dial>,
+    /// Where peers were reached: an address that leads nowhere is found out once, not per link.
+    reached: HashMap<Rank, SocketAddr>,
     inbound: HashMap<u32, Inbound>,
     next_id: u32,
     /// Peers that are to dial, and when to look whether they are there at all.
@@ -221,6 +226,7 @@ impl Progress {
             numbers: HashMap::new(),
             controls: HashMap::new(),
             dials: HashMap::new(),
+            reached: HashMap::new(),
             inbound: HashMap::new(),
             next_id: 0,
             probes: Vec::new(),
@@ -354,7 +360,8 @@ impl Progress {
             checksums: facts.checksums,
             nonce,
         };
-        let mut dial = Dial::new(wish, hello, facts.secret.clone(), facts.addresses(wish.peer));
+        let addresses = facts.addresses(wish.peer, self.reached.get(&wish.peer).copied());
+        let mut dial = Dial::new(wish, hello, facts.secret.clone(), addresses);
         let step = dial.next_address(now_ns());
         let id = self.take_id();
         self.dial_went(id, dial, step);
@@ -366,7 +373,10 @@ impl Progress {
                 self.watch(dial.descriptor(), token::of(token::DIAL, id), needs);
                 self.dials.insert(id, dial);
             }
-            Step::Done(fd, established) => self.established(fd, &established),
+            Step::Done(fd, established) => {
+                self.reached.extend(dial.address().map(|address| (dial.wish.peer, address)));
+                self.established(fd, &established);
+            }
             Step::Failed(error) => self.dial_failed(dial.wish, error),
         }
     }
