@@ -64,8 +64,8 @@ impl Opened {
 /// # Errors
 /// - `Rendezvous`: nobody served within the deadline; the text lists every address tried and why
 ///   each failed;
-/// - `Authentication`: the server is another job's, its token differs, or rank 0 would have to serve
-///   other hosts without a token;
+/// - `Authentication`: the server is another job's, its token differs, or the rendezvous is beyond
+///   loopback and this rank has no token;
 /// - `Configuration`: the port is taken, with what has it.
 pub fn open<'p>(
     rendezvous: &Rendezvous,

@@ -41,10 +41,11 @@ impl Network {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let mut network = Network { name, family, namespaces: Vec::new() };
-        // Root of a container, without the capability to make one.
+        // Root of a container may lack the capability, and a kernel the bridge.
         let switch = network.switch();
-        network.add_namespace(&switch).map_err(|why| format!("no network namespaces: {why}"))?;
-        network.on_switch("link add br0 type bridge");
+        let lacking = |why| format!("no network namespaces with a bridge: {why}");
+        network.add_namespace(&switch).map_err(lacking)?;
+        ip(&format!("-n {switch} link add br0 type bridge")).map_err(lacking)?;
         network.on_switch("link set br0 up");
         for host in 0..hosts {
             let namespace = network.namespace(host);
