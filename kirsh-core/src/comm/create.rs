@@ -24,7 +24,8 @@ use crate::rendezvous::address::{self, Listening};
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
 use crate::rendezvous::settings::{self, Checksum, DriverChoice};
 use crate::rendezvous::{
-    Identity, Joiner, Member, Opened, Patience, Source, Store, Table, host_id, join, open, token,
+    Identity, Joiner, Member, Opened, Patience, Source, Store, Table, await_count, host_id, join,
+    open, token,
 };
 use crate::session::Settings;
 use crate::types::Rank;
@@ -283,24 +284,39 @@ impl<'a> Creation<'a> {
     /// Waits for the control links between rank 0 and everybody, so that a rank that cannot be
     /// reached shows now, on every rank, and not in the middle of the work.
     fn reach_all(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
+        let key = format!("kirsh/{}/{UNREACHABLE}", self.generation);
+        self.await_links(inner, store, &key).inspect_err(|error| {
+            // The others wait for links that will not come. Where the store itself is gone there
+            // is no way left to tell them.
+            let heard = format!("{key}/heard");
+            if store.add(&heard, 1).is_ok_and(|count| count == 1) {
+                let _ =
+                    store.set(&key, format!("rank {}: {}", inner.rank, error.message()).as_bytes());
+            }
+            // Rank 0 may be who serves the store: it stays until all have looked.
+            if inner.rank == 0 {
+                let bound = Duration::from_secs(limits::LINGER_SECONDS);
+                await_count(store, &heard, inner.size, bound);
+            }
+        })
+    }
+
+    fn await_links(&self, inner: &Inner, store: &dyn Store, key: &str) -> Result<()> {
         let world = self.identity.world_size;
         let awaited: Vec<Rank> = if inner.rank == 0 { (1..world).collect() } else { vec![0] };
-        let key = format!("kirsh/{}/{UNREACHABLE}", self.generation);
         let mut missing = awaited.clone();
         let mut look = Instant::now() + 5 * REACH_STEP;
         while !missing.is_empty() {
-            missing = inner.process.reach(&awaited, REACH_STEP).map_err(|error| {
-                // The others wait for a link that will not come.
-                let _ =
-                    store.set(&key, format!("rank {}: {}", inner.rank, error.message()).as_bytes());
-                error.with_rank(inner.rank).with_operation("create", None)
-            })?;
+            missing = inner
+                .process
+                .reach(&awaited, REACH_STEP)
+                .map_err(|error| error.with_rank(inner.rank).with_operation("create", None))?;
             if interrupt::check() {
                 return Err(interrupted());
             }
             if Instant::now() >= look {
                 look = Instant::now() + 5 * REACH_STEP;
-                self.hear_of_failure(store, &key, &missing)?;
+                self.hear_of_failure(store, key, &missing)?;
             }
         }
         Ok(())

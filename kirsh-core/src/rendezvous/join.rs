@@ -82,11 +82,16 @@ pub fn is_lost(error: &Error) -> bool {
 /// Waits until so many ranks have read how the meeting ended, at most for `bound`. Whoever serves
 /// the store calls this before letting go of it. Returns whether all have read.
 pub fn linger(store: &dyn Store, generation: u64, expected: u32, bound: Duration) -> bool {
-    let keys = Prefix::new(store, prefix(generation));
+    await_count(store, &format!("{}read", prefix(generation)), expected, bound)
+}
+
+/// Waits until a counter in the store has come to `expected`, at most for `bound`. Returns whether
+/// it has.
+pub fn await_count(store: &dyn Store, key: &str, expected: u32, bound: Duration) -> bool {
     let end = Instant::now() + bound;
     let mut pause = Duration::from_millis(1);
     loop {
-        let read = match keys.get("read") {
+        let read = match store.get(key) {
             Ok(Some(count)) => std::str::from_utf8(&count).ok().and_then(|text| text.parse().ok()),
             Ok(None) => Some(0),
             Err(_) => return false,

@@ -38,7 +38,7 @@ mod tests;
 pub use address::{InterfaceFilter, host_id};
 pub use file_store::FileStore;
 pub use identity::{Arguments, Env, Identity, Rendezvous, Source};
-pub use join::{join, linger};
+pub use join::{await_count, join, linger};
 pub use open::{Opened, open};
 pub use patience::Patience;
 pub use store::{Prefix, Store};

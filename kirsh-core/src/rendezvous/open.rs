@@ -24,6 +24,10 @@ const REBIND_FOR: Duration = Duration::from_secs(limits::LINGER_SECONDS + 1);
 /// How long to let pass between two tries.
 const REBIND_EVERY: Duration = Duration::from_millis(50);
 
+/// How long a rank that will not be let in looks for a store to tell so: ranks are started within
+/// such a time of each other, and nobody should wait long for what cannot be.
+const WITHOUT_TOKEN_FOR: Duration = Duration::from_secs(3);
+
 /// How long the occupant of a taken port may take to say what it is.
 const PROBE_FOR: Duration = Duration::from_secs(2);
 
@@ -60,8 +64,8 @@ impl Opened {
 /// # Errors
 /// - `Rendezvous`: nobody served within the deadline; the text lists every address tried and why
 ///   each failed;
-/// - `Authentication`: the server is another job's, its token differs, or rank 0 would have to serve
-///   other hosts without a token;
+/// - `Authentication`: the server is another job's, its token differs, or the rendezvous is beyond
+///   loopback and this rank has no token;
 /// - `Configuration`: the port is taken, with what has it.
 pub fn open<'p>(
     rendezvous: &Rendezvous,
@@ -91,10 +95,44 @@ pub fn open<'p>(
             let at = reachable(server.addr());
             TcpStore::connect(&at.ip().to_string(), at.port(), &greeting, patience)
         }
+        None if token.is_none() && leads_elsewhere(host, port) => {
+            connect_without_token(host, port, &greeting, patience)
+        }
         None => TcpStore::connect(host, port, &greeting, patience),
     };
     let store = connected.map_err(|error| error.with_rank(identity.rank))?;
     Ok(Opened { store: Arc::new(store), server, directory: None })
+}
+
+/// Whether no address of the rendezvous is a loopback address. A name that does not resolve yet may
+/// still come to lead anywhere.
+fn leads_elsewhere(host: &str, port: u16) -> bool {
+    (host, port)
+        .to_socket_addrs()
+        .is_ok_and(|mut addresses| addresses.all(|address| !address.ip().is_loopback()))
+}
+
+/// Connects to a store that other hosts can reach, for a rank without a token. No store lets it in,
+/// but one that is there records who came, so that the other ranks learn of it too.
+fn connect_without_token(
+    host: &str,
+    port: u16,
+    greeting: &Greeting<'_>,
+    patience: Patience<'_>,
+) -> Result<TcpStore> {
+    TcpStore::connect(host, port, greeting, patience.at_most(WITHOUT_TOKEN_FOR)).map_err(|error| {
+        if error.kind() != ErrorKind::Rendezvous {
+            return error;
+        }
+        Error::new(
+            ErrorKind::Authentication,
+            format!(
+                "this rank has no token, and without one no store is served beyond loopback: write \
+                 one with `kirsh token` and point KIRSH_TOKEN_FILE to it on every rank ({})",
+                error.message()
+            ),
+        )
+    })
 }
 
 /// Serves the rendezvous if that is for this process to do: `None` where the host named is not this

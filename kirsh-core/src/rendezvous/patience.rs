@@ -20,6 +20,11 @@ impl<'a> Patience<'a> {
         Patience { deadline, interrupt: Some(interrupt) }
     }
 
+    /// The same, but for no longer than this from now.
+    pub(super) fn at_most(self, bound: Duration) -> Self {
+        Patience { deadline: self.deadline.min(Instant::now() + bound), ..self }
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }

@@ -126,8 +126,8 @@ fn aborts(actions: &[Action]) -> usize {
 // P-10, P-14, P-16
 #[test]
 fn a_frame_that_differs_in_any_field_ends_the_communicator() {
-    let other_call = Some(Call { count: 9, ..call() });
-    let cases: [(fn(&mut Header), ErrorKind, &str); 9] = [
+    type Change = fn(&mut Header);
+    let cases: [(Change, ErrorKind, &str); 9] = [
         (|header| header.kind = FrameKind::Control, ErrorKind::Protocol, "another communicator"),
         (|header| header.communicator += 1, ErrorKind::Protocol, "another communicator"),
         (|header| header.epoch += 1, ErrorKind::Protocol, "another communicator"),
@@ -151,6 +151,7 @@ fn a_frame_that_differs_in_any_field_ends_the_communicator() {
     }
     let mut session = session();
     let (slot, header) = receiving(&mut session);
+    let other_call = Some(Call { count: 9, ..call() });
     assert!(!session.handle_header(slot, &Header { call: other_call, ..header }));
     assert_eq!(session.failure().unwrap().kind(), ErrorKind::Mismatch);
 }

@@ -177,6 +177,10 @@ pub(crate) struct Group {
     world: u32,
     deadline: Duration,
     env: Vec<(String, String)>,
+    /// What only one rank is told.
+    env_of: Vec<(u32, String, String)>,
+    /// What each rank's program is started by, such as `ip netns exec`.
+    through: Vec<Vec<String>>,
     /// Ranks that do not end by themselves.
     stuck: Vec<u32>,
     /// Ranks that are never started.
@@ -186,7 +190,16 @@ pub(crate) struct Group {
 impl Group {
     pub(crate) fn new(scenario: &'static str, world: u32) -> Self {
         let deadline = Duration::from_secs(60);
-        Group { scenario, world, deadline, env: Vec::new(), stuck: Vec::new(), absent: Vec::new() }
+        Group {
+            scenario,
+            world,
+            deadline,
+            env: Vec::new(),
+            env_of: Vec::new(),
+            through: Vec::new(),
+            stuck: Vec::new(),
+            absent: Vec::new(),
+        }
     }
 
     pub(crate) fn driver(self, driver: &str) -> Self {
@@ -199,6 +212,18 @@ impl Group {
 
     pub(crate) fn env(mut self, name: &str, value: impl Display) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Tells one rank, by its number in the group, something that the others are not told.
+    pub(crate) fn env_of(mut self, rank: u32, name: &str, value: impl Display) -> Self {
+        self.env_of.push((rank, name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts each rank through a command of its own, which must become the rank's process.
+    pub(crate) fn through(mut self, commands: Vec<Vec<String>>) -> Self {
+        self.through = commands;
         self
     }
 
@@ -262,7 +287,15 @@ impl Group {
     }
 
     fn start(&self, rank: u32, port: u16, home: &PathBuf) -> RunningRank {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        let program = std::env::current_exe().expect("this program");
+        let mut command = match self.through.get(rank as usize).map(Vec::as_slice) {
+            Some([first, rest @ ..]) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            _ => Command::new(program),
+        };
         command.args(["--exact", "a_rank", "--nocapture", "--test-threads=1"]);
         // Nothing of the tester's own settings may reach the ranks.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KIRSH_")) {
@@ -277,6 +310,12 @@ impl Group {
             .env("TMPDIR", home)
             .env("RUST_BACKTRACE", "0")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .envs(
+                self.env_of
+                    .iter()
+                    .filter(|(of, ..)| *of == rank)
+                    .map(|(_, name, value)| (name, value)),
+            )
             .current_dir(home)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

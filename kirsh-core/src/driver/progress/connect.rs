@@ -72,6 +72,11 @@ impl Dial {
         }
     }
 
+    /// The address that is being tried, or was last.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.tried.checked_sub(1).and_then(|index| self.addresses.get(index)).copied()
+    }
+
     pub(super) fn descriptor(&self) -> RawFd {
         self.fd.as_ref().map_or(-1, |fd| fd.as_raw_fd())
     }
@@ -144,8 +149,7 @@ impl Dial {
     }
 
     fn fail_address(&mut self, why: &str, now_ns: u64) -> Step {
-        if let Some(address) = self.tried.checked_sub(1).and_then(|index| self.addresses.get(index))
-        {
+        if let Some(address) = self.address() {
             self.failures.push(format!("{address}: {why}"));
         }
         self.next_address(now_ns)

@@ -55,17 +55,20 @@ impl Facts {
         }
     }
 
-    /// A peer's addresses that may lead to it from here, best first. P-44
-    pub(super) fn addresses(&self, peer: Rank) -> Vec<SocketAddr> {
+    /// A peer's addresses that may lead to it from here, best first: the one that it was reached by
+    /// before, if any. P-44
+    pub(super) fn addresses(&self, peer: Rank, known: Option<SocketAddr>) -> Vec<SocketAddr> {
         let near = self.near(peer);
         let peer = &self.members[peer as usize];
         let (mut loopback, others): (Vec<_>, Vec<_>) =
             peer.addresses.iter().copied().partition(|address| address.ip().is_loopback());
-        if !near {
-            return others;
+        let mut addresses = others;
+        if near {
+            loopback.append(&mut addresses);
+            addresses = loopback;
         }
-        loopback.extend(others);
-        loopback
+        addresses.sort_by_key(|address| Some(*address) != known);
+        addresses
     }
 }
 

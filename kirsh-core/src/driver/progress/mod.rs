@@ -106,6 +106,8 @@ pub(crate) struct Progress {
     numbers: HashMap<Key, u32>,
     controls: HashMap<Rank, ControlLink>,
     dials: HashMap<u32, Dial>,
+    /// Where peers were reached: an address that leads nowhere is found out once, not per link.
+    reached: HashMap<Rank, SocketAddr>,
     inbound: HashMap<u32, Inbound>,
     next_id: u32,
     /// Peers that are to dial, and when to look whether they are there at all.
@@ -178,6 +180,7 @@ impl Progress {
             numbers: HashMap::new(),
             controls: HashMap::new(),
             dials: HashMap::new(),
+            reached: HashMap::new(),
             inbound: HashMap::new(),
             next_id: 0,
             probes: Vec::new(),
@@ -314,7 +317,8 @@ impl Progress {
             checksums: facts.checksums,
             nonce,
         };
-        let mut dial = Dial::new(wish, hello, facts.secret.clone(), facts.addresses(wish.peer));
+        let addresses = facts.addresses(wish.peer, self.reached.get(&wish.peer).copied());
+        let mut dial = Dial::new(wish, hello, facts.secret.clone(), addresses);
         let step = dial.next_address(now_ns());
         let id = self.take_id();
         self.dial_went(id, dial, step);
@@ -326,7 +330,10 @@ impl Progress {
                 self.watch(dial.descriptor(), token::of(token::DIAL, id), needs);
                 self.dials.insert(id, dial);
             }
-            Step::Done(fd, established) => self.established(fd, &established),
+            Step::Done(fd, established) => {
+                self.reached.extend(dial.address().map(|address| (dial.wish.peer, address)));
+                self.established(fd, &established);
+            }
             Step::Failed(error) => self.dial_failed(dial.wish, error),
         }
     }

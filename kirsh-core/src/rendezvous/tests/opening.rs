@@ -8,6 +8,7 @@ use super::{PLENTY, Scratch, joiners, soon};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::identity::{Identity, Rendezvous, Source};
 use crate::rendezvous::{Opened, TcpServer, join, open};
+use crate::wire::auth::Token;
 
 fn identity(rank: u32, world_size: u32) -> Identity {
     let (local_rank, local_size) = (None, None);
@@ -141,8 +142,14 @@ fn a_second_rank_0_becomes_a_client_and_so_is_found_out() {
 fn rank_0_does_not_serve_a_host_that_is_not_its_own() {
     // A TEST-NET address of nobody (RFC 5737).
     let far = Rendezvous::Tcp { host: "203.0.113.77".to_owned(), port: free_port() };
-    let until = Instant::now() + Duration::from_millis(100);
-    let error = refused(open(&far, &identity(0, 2), "job", None, false, until));
-    assert_eq!(error.kind(), ErrorKind::Rendezvous, "{error}");
-    assert!(error.message().contains("203.0.113.77"), "{error}");
+    for (token, kind, text) in [
+        (Some(Token::new("0123456789abcdef")), ErrorKind::Rendezvous, "rank 0 serves the store"),
+        (None, ErrorKind::Authentication, "point KIRSH_TOKEN_FILE to it"),
+    ] {
+        let until = Instant::now() + Duration::from_millis(100);
+        let error = refused(open(&far, &identity(0, 2), "job", token.as_ref(), false, until));
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.message().contains("203.0.113.77"), "{error}");
+        assert!(error.message().contains(text), "{error}");
+    }
 }
