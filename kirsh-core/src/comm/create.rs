@@ -137,7 +137,9 @@ impl<'a> Creation<'a> {
             }
         };
         let joined = outcome.clone().and_then(|table| {
-            let inner = self.connect(table, listeners)?;
+            let inner = self
+                .connect(table, listeners)
+                .inspect_err(|error| self.tell_failure(&*store, error))?;
             self.reach_all(&inner, &*store)?;
             Ok(inner)
         });
@@ -286,14 +288,11 @@ impl<'a> Creation<'a> {
     fn reach_all(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
         let world = self.identity.world_size;
         let awaited: Vec<Rank> = if inner.rank == 0 { (1..world).collect() } else { vec![0] };
-        let key = format!("kirsh/{}/{UNREACHABLE}", self.generation);
         let mut missing = awaited.clone();
         let mut look = Instant::now() + 5 * REACH_STEP;
         while !missing.is_empty() {
             missing = inner.process.reach(&awaited, REACH_STEP).map_err(|error| {
-                // The others wait for a link that will not come.
-                let _ =
-                    store.set(&key, format!("rank {}: {}", inner.rank, error.message()).as_bytes());
+                self.tell_failure(store, &error);
                 error.with_rank(inner.rank).with_operation("create", None)
             })?;
             if interrupt::check() {
@@ -301,19 +300,30 @@ impl<'a> Creation<'a> {
             }
             if Instant::now() >= look {
                 look = Instant::now() + 5 * REACH_STEP;
-                self.hear_of_failure(store, &key, &missing)?;
+                self.hear_of_failure(store, &missing)?;
             }
         }
         Ok(())
     }
 
-    fn hear_of_failure(&self, store: &dyn Store, key: &str, missing: &[Rank]) -> Result<()> {
+    /// Says why this rank will not be reached, to those that wait for a link to it.
+    fn tell_failure(&self, store: &dyn Store, error: &Error) {
+        let text = format!("rank {}: {}", self.identity.rank, error.message());
+        // Without the store the others' deadline remains.
+        let _ = store.set(&self.unreachable_key(), text.as_bytes());
+    }
+
+    fn unreachable_key(&self) -> String {
+        format!("kirsh/{}/{UNREACHABLE}", self.generation)
+    }
+
+    fn hear_of_failure(&self, store: &dyn Store, missing: &[Rank]) -> Result<()> {
         let rank = self.identity.rank;
         let failed = |kind, text: String| {
             Err(Error::new(kind, text).with_rank(rank).with_operation("create", None))
         };
         // A store that is gone tells nothing; the deadline remains.
-        if let Ok(Some(text)) = store.get(key) {
+        if let Ok(Some(text)) = store.get(&self.unreachable_key()) {
             return failed(ErrorKind::PeerLost, String::from_utf8_lossy(&text).into_owned());
         }
         if Instant::now() >= self.deadline {
