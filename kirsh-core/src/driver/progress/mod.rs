@@ -8,6 +8,8 @@ mod connect;
 mod control;
 mod now;
 mod roll;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -105,7 +107,7 @@ pub(crate) struct Facts {
     pub(crate) checksums: bool,
     /// Silence on a control link after which a peer counts as lost; `u64::MAX` is never.
     pub(crate) liveness_ns: u64,
-    /// How long sent bytes may stay unacknowledged on a link; 0 leaves it to the system.
+    /// How long bytes may stay unsent or unacknowledged on a control link; 0 leaves it to the system.
     pub(crate) user_timeout_ms: u32,
     pub(crate) roll: Roll,
 }
@@ -126,9 +128,14 @@ impl Facts {
     }
 
     /// How the sockets to a peer are set up.
-    fn link_options(&self, peer: Rank) -> LinkOptions {
+    ///
+    /// Only control links give up on bytes that are not taken: there the peer's progress thread
+    /// reads all the time. On a collective link a peer that is late leaves its window shut for as
+    /// long as it likes, and the kernel would count that as silence, too (`tcp_probe_timer`).
+    fn link_options(&self, peer: Rank, lane: handshake::Lane) -> LinkOptions {
+        let watched = matches!(lane, handshake::Lane::Control);
         LinkOptions {
-            user_timeout_ms: self.user_timeout_ms,
+            user_timeout_ms: if watched { self.user_timeout_ms } else { 0 },
             congestion: self.near(peer).then(|| NEAR_CONGESTION.to_owned()),
             ..LinkOptions::default()
         }
@@ -151,7 +158,15 @@ impl Facts {
 struct Tracked {
     lane: Arc<Lane>,
     held: bool,
+    /// To be forgotten once it is let go.
+    retired: bool,
     deadline_ns: u64,
+}
+
+impl Tracked {
+    fn new(lane: Arc<Lane>) -> Self {
+        Tracked { lane, held: false, retired: false, deadline_ns: u64::MAX }
+    }
 }
 
 pub(crate) struct Progress {
@@ -252,7 +267,15 @@ impl Progress {
     /// Runs to the end. Should it panic, everybody who waits gets an error instead of silence.
     fn run_or_fail(mut self) {
         let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.run()));
-        let Err(panic) = ran else { return };
+        let Err(panic) = ran else {
+            // Who waits for the end may want the port and the descriptors again.
+            let left = self.leaving.take();
+            drop(self);
+            if let Some((_, done)) = left {
+                let _ = done.send(());
+            }
+            return;
+        };
         let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         let error = Error::new(
@@ -269,7 +292,7 @@ impl Progress {
         facts.roll.fail(error.clone());
         for request in requests.try_iter() {
             if let Request::Register { lane } = request {
-                lanes.insert(lane.number, Tracked { lane, held: false, deadline_ns: u64::MAX });
+                lanes.insert(lane.number, Tracked::new(lane));
             }
         }
         for tracked in lanes.values() {
@@ -301,9 +324,6 @@ impl Progress {
             }
             self.events = events;
             self.look_at_clock();
-        }
-        if let Some((_, done)) = self.leaving.take() {
-            let _ = done.send(());
         }
     }
 
@@ -337,14 +357,22 @@ impl Progress {
                 Request::Dial { lane, peer } => self.want_link(lane, peer),
                 Request::Tell { to, message } => self.tell(to, &message),
                 Request::Retire { lane } => {
-                    if let Some(tracked) = self.lanes.remove(&lane) {
-                        self.numbers.remove(&tracked.lane.key);
-                    }
+                    self.retire(lane);
                 }
                 Request::Leave { finished, done } => self.leave(finished, done),
                 #[cfg(test)]
                 Request::Panic => panic!("asked to"),
             }
+        }
+    }
+
+    /// Forgets a lane, but not before the kernel has given back what it has of it.
+    fn retire(&mut self, number: u32) {
+        let Some(tracked) = self.lanes.get_mut(&number) else { return };
+        self.numbers.remove(&tracked.lane.key);
+        tracked.retired = true;
+        if !tracked.held {
+            self.lanes.remove(&number);
         }
     }
 
@@ -358,7 +386,7 @@ impl Progress {
         }
         self.numbers.insert(key, lane.number);
         let number = lane.number;
-        self.lanes.insert(number, Tracked { lane, held: false, deadline_ns: u64::MAX });
+        self.lanes.insert(number, Tracked::new(lane));
         self.drive(number);
     }
 
@@ -512,7 +540,8 @@ impl Progress {
     /// Both sides know each other: the connection becomes a link.
     fn established(&mut self, fd: Fd, established: &Established) {
         let peer = established.peer_rank;
-        if let Err(error) = socket::set_up_link(fd.as_fd(), &self.facts.link_options(peer)) {
+        let options = self.facts.link_options(peer, established.hello.lane);
+        if let Err(error) = socket::set_up_link(fd.as_fd(), &options) {
             // It broke at once; whoever uses it will hear so.
             tracing::debug!(rank = self.facts.rank, %error, "setting up a link");
         }
@@ -546,8 +575,8 @@ impl Progress {
         let mut messages = Vec::new();
         let reading = link.read(now_ns(), &mut |message| messages.push(message));
         for message in messages {
-            if let Message::Goodbye { finished, .. } = message {
-                link.goodbye.get_or_insert_default().extend(finished);
+            if let Message::Goodbye { .. } = message {
+                link.goodbye = true;
             } else {
                 self.hear(message);
             }
@@ -558,7 +587,7 @@ impl Progress {
                 self.controls.insert(peer, link);
             }
             Reading::Ended(cause) => {
-                if link.goodbye.is_some() {
+                if link.goodbye {
                     let text = format!("rank {peer} has left the job: its process said goodbye");
                     let cause = Error::new(ErrorKind::PeerLost, text).with_peer(peer);
                     self.departed.push((now_ns().saturating_add(DEPART_NS), peer, cause));
@@ -652,6 +681,7 @@ impl Progress {
 
     fn drive(&mut self, number: u32) {
         let Some(tracked) = self.lanes.get_mut(&number) else { return };
+        tracked.lane.heed();
         if !tracked.held {
             tracked.held = tracked.lane.take(&self.own.bell);
         }
@@ -668,6 +698,9 @@ impl Progress {
             tracked.held = !tracked.lane.let_go();
         }
         tracked.deadline_ns = u64::MAX;
+        if tracked.retired {
+            self.lanes.remove(&number);
+        }
     }
 
     fn drive_all(&mut self) {
@@ -698,6 +731,7 @@ impl Progress {
         let departed = self.departed.iter().map(|(when_ns, ..)| *when_ns);
         let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
         let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
+        let leaving = leaving.filter(|until_ns| *until_ns > now_ns());
         let all = controls
             .chain(lanes)
             .chain(dials)
@@ -800,18 +834,20 @@ impl Progress {
     fn leave(&mut self, finished: Vec<(u64, u32, u64)>, done: Sender<()>) {
         let message = Message::Goodbye { origin: self.facts.rank, finished };
         self.tell(Audience::Everyone, &message);
-        for link in self.controls.values() {
+        for link in self.controls.values_mut() {
             link.end_sending();
         }
         self.listeners.clear();
         self.leaving = Some((now_ns().saturating_add(LEAVE_NS), done));
     }
 
-    /// Whether everybody has answered the goodbye by ending, or the time for it is up.
+    /// Whether everybody has answered the goodbye by ending, or the time for it is up. Never while
+    /// the kernel has memory of a lane.
     fn has_left(&self) -> bool {
-        self.leaving
-            .as_ref()
-            .is_some_and(|(until_ns, _)| self.controls.is_empty() || now_ns() >= *until_ns)
+        self.leaving.as_ref().is_some_and(|(until_ns, _)| {
+            let answered = self.controls.is_empty() || now_ns() >= *until_ns;
+            answered && !self.lanes.values().any(|tracked| tracked.held)
+        })
     }
 
     // Small things.
