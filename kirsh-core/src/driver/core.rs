@@ -27,7 +27,7 @@ use crate::wire::header::Header;
 pub(crate) struct Core {
     pub(crate) session: Session,
     /// By peer.
-    links: Vec<Option<Box<Link>>>,
+    links: Vec<Option<Link>>,
     /// By the session's link number and slab index; filled on first use.
     slabs: Vec<Vec<Option<Lease>>>,
     pool: Pool,
