@@ -61,10 +61,10 @@ fn again_and_again() {
         let mut data = [number as u64];
         comm.broadcast(&mut data, 0, &options).unwrap();
         // Every other time with something started, and every fourth without a goodbye by hand.
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             comm.start_barrier(&options).unwrap().wait(Default::default()).unwrap();
         }
-        if number % 4 != 0 {
+        if !number.is_multiple_of(4) {
             comm.close().unwrap();
         }
     };

@@ -82,7 +82,7 @@ fn a_call_that_waits_when_the_progress_thread_panics_fails() {
         let options = Options::default();
         comm.barrier(&options).unwrap();
         if comm.rank() == 1 {
-            let error = comm.broadcast(&mut vec![1u8; 100], 0, &options).unwrap_err();
+            let error = comm.broadcast(&mut [1u8; 100], 0, &options).unwrap_err();
             // Whichever comes first: the frame of rank 0's call or the end of its links.
             let kinds = [ErrorKind::PeerLost, ErrorKind::Mismatch];
             assert!(kinds.contains(&error.kind()), "{error}");
