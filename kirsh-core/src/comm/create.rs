@@ -138,7 +138,9 @@ impl<'a> Creation<'a> {
             }
         };
         let joined = outcome.clone().and_then(|table| {
-            let inner = self.connect(table, listeners)?;
+            let inner = self
+                .connect(table, listeners)
+                .inspect_err(|error| self.tell_failure(&*store, error))?;
             self.reach_all(&inner, &*store)?;
             Ok(inner)
         });
@@ -284,14 +286,13 @@ impl<'a> Creation<'a> {
     /// Waits for the control links between rank 0 and everybody, so that a rank that cannot be
     /// reached shows now, on every rank, and not in the middle of the work.
     fn reach_all(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
-        let key = format!("kirsh/{}/{UNREACHABLE}", self.generation);
-        self.await_links(inner, store, &key).inspect_err(|error| {
+        let key = self.unreachable_key();
+        self.await_links(inner, store).inspect_err(|error| {
             // The others wait for links that will not come. Where the store itself is gone there
             // is no way left to tell them.
             let heard = format!("{key}/heard");
             if store.add(&heard, 1).is_ok_and(|count| count == 1) {
-                let _ =
-                    store.set(&key, format!("rank {}: {}", inner.rank, error.message()).as_bytes());
+                self.tell_failure(store, error);
             }
             // Rank 0 may be who serves the store: it stays until all have looked.
             if inner.rank == 0 {
@@ -301,7 +302,7 @@ impl<'a> Creation<'a> {
         })
     }
 
-    fn await_links(&self, inner: &Inner, store: &dyn Store, key: &str) -> Result<()> {
+    fn await_links(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
         let world = self.identity.world_size;
         let awaited: Vec<Rank> = if inner.rank == 0 { (1..world).collect() } else { vec![0] };
         let mut missing = awaited.clone();
@@ -316,19 +317,30 @@ impl<'a> Creation<'a> {
             }
             if Instant::now() >= look {
                 look = Instant::now() + 5 * REACH_STEP;
-                self.hear_of_failure(store, key, &missing)?;
+                self.hear_of_failure(store, &missing)?;
             }
         }
         Ok(())
     }
 
-    fn hear_of_failure(&self, store: &dyn Store, key: &str, missing: &[Rank]) -> Result<()> {
+    /// Says why this rank will not be reached, to those that wait for a link to it.
+    fn tell_failure(&self, store: &dyn Store, error: &Error) {
+        let text = format!("rank {}: {}", self.identity.rank, error.message());
+        // Without the store the others' deadline remains.
+        let _ = store.set(&self.unreachable_key(), text.as_bytes());
+    }
+
+    fn unreachable_key(&self) -> String {
+        format!("kirsh/{}/{UNREACHABLE}", self.generation)
+    }
+
+    fn hear_of_failure(&self, store: &dyn Store, missing: &[Rank]) -> Result<()> {
         let rank = self.identity.rank;
         let failed = |kind, text: String| {
             Err(Error::new(kind, text).with_rank(rank).with_operation("create", None))
         };
         // A store that is gone tells nothing; the deadline remains.
-        if let Ok(Some(text)) = store.get(key) {
+        if let Ok(Some(text)) = store.get(&self.unreachable_key()) {
             return failed(ErrorKind::PeerLost, String::from_utf8_lossy(&text).into_owned());
         }
         if Instant::now() >= self.deadline {

@@ -15,6 +15,7 @@ mod tests;
 mod work;
 
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub use work::{RawWork, Work};
 use crate::driver::completion::Completion;
 use crate::driver::fork;
 pub use crate::driver::interrupt::set_interrupt_check;
-use crate::driver::lane::Lane;
+use crate::driver::lane::{Lane, closed};
 use crate::driver::process::Process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::QUEUE_MAX;
@@ -185,16 +186,15 @@ impl Communicator {
     /// When the call is refused. The peers are told; the buffer is dropped.
     pub fn start_allreduce<B: Buffer>(
         &self,
-        mut buffer: B,
+        buffer: B,
         op: ReduceOp,
         options: &Options<'_>,
     ) -> Result<Work<B>> {
-        let (data, count) = (buffer.as_mut_ptr(), buffer.count());
+        let (buffer, data, count) = lend(buffer);
         // SAFETY: `Buffer` promises a stable address for as long as the buffer lives, and the work
         // keeps it until the operation is over.
-        let raw =
-            unsafe { self.start_allreduce_raw(data, data, count, B::DATA_TYPE, op, options) }?;
-        Ok(Work::new(raw, buffer))
+        let raw = unsafe { self.start_allreduce_raw(data, data, count, B::DATA_TYPE, op, options) };
+        own(raw, buffer)
     }
 
     /// Starts a broadcast. The work owns the buffer and gives it back when it is over.
@@ -203,14 +203,14 @@ impl Communicator {
     /// When the call is refused. The peers are told; the buffer is dropped.
     pub fn start_broadcast<B: Buffer>(
         &self,
-        mut buffer: B,
+        buffer: B,
         root: Rank,
         options: &Options<'_>,
     ) -> Result<Work<B>> {
-        let (data, count) = (buffer.as_mut_ptr(), buffer.count());
+        let (buffer, data, count) = lend(buffer);
         // SAFETY: as in `start_allreduce`.
-        let raw = unsafe { self.start_broadcast_raw(data, count, B::DATA_TYPE, root, options) }?;
-        Ok(Work::new(raw, buffer))
+        let raw = unsafe { self.start_broadcast_raw(data, count, B::DATA_TYPE, root, options) };
+        own(raw, buffer)
     }
 
     /// Starts a barrier.
@@ -360,7 +360,7 @@ impl Inner {
     fn check_usable(&self) -> Result<()> {
         fork::check(self.process.made_in())?;
         if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the communicator has been closed"));
+            return Err(closed());
         }
         Ok(())
     }
@@ -388,6 +388,27 @@ impl Drop for Inner {
 impl fmt::Debug for Communicator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Communicator(rank {} of {})", self.0.rank, self.0.size)
+    }
+}
+
+/// Takes a buffer's address where it stays while it is lent: see [`Work`] for why not as it is.
+fn lend<B: Buffer>(buffer: B) -> (MaybeUninit<B>, *mut u8, usize) {
+    let count = buffer.count();
+    let mut buffer = MaybeUninit::new(buffer);
+    // SAFETY: initialised right above.
+    let data = unsafe { buffer.assume_init_mut() }.as_mut_ptr();
+    (buffer, data, count)
+}
+
+/// The work of an operation that has begun, or the buffer's end.
+fn own<B: Buffer>(raw: Result<RawWork>, mut buffer: MaybeUninit<B>) -> Result<Work<B>> {
+    match raw {
+        Ok(raw) => Ok(Work::new(raw, buffer)),
+        Err(error) => {
+            // SAFETY: `lend` made it of a buffer, and no operation has it.
+            unsafe { buffer.assume_init_drop() };
+            Err(error)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What callers get when the library itself fails.
 
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -7,7 +8,10 @@ use crate::error::Scope;
 
 /// Two ranks in this process that meet in a directory, each in a thread of its own.
 fn in_a_world_of_two(play: impl Fn(Communicator) + Sync) {
-    let meeting = std::env::temp_dir().join(format!("kirsh-comm-{}", std::process::id()));
+    // Tests run side by side in one process: each world is a job of its own.
+    static WORLDS: AtomicU32 = AtomicU32::new(0);
+    let job = format!("world-{}", WORLDS.fetch_add(1, Ordering::Relaxed));
+    let meeting = std::env::temp_dir().join(format!("kirsh-comm-{}-{job}", std::process::id()));
     std::fs::create_dir_all(&meeting).unwrap();
     let rendezvous = format!("file://{}", meeting.display());
     std::thread::scope(|scope| {
@@ -16,6 +20,7 @@ fn in_a_world_of_two(play: impl Fn(Communicator) + Sync) {
                 rank: Some(rank),
                 world_size: Some(2),
                 rendezvous: Some(rendezvous.clone()),
+                job_id: Some(job.clone()),
                 timeout: Timeout::After(Duration::from_secs(20)),
                 ..Config::default()
             };
@@ -94,4 +99,34 @@ fn a_call_that_waits_when_the_progress_thread_panics_fails() {
             }
         });
     });
+}
+
+fn alone() -> Communicator {
+    let config = Config { rank: Some(0), world_size: Some(1), ..Config::default() };
+    Communicator::create(&config).unwrap()
+}
+
+#[test]
+fn a_call_started_while_the_communicator_closes_gets_an_outcome() {
+    let comm = alone();
+    // As if another thread closed between the look at `closed` and the start.
+    let inner = &comm.0;
+    let (_, outcome) = inner.lane.close(CLOSE_PATIENCE);
+    outcome.unwrap();
+    inner.process.retire(&inner.lane);
+    inner.process.leave(Vec::new());
+    let work = comm.start_barrier(&Options::default()).unwrap();
+    let patience = Timeout::After(Duration::from_secs(20));
+    let error = work.wait(patience).expect_err("it must not be left without an outcome");
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    assert_eq!(inner.lane.waiting(), 0);
+}
+
+#[test]
+fn showing_a_work_does_not_look_into_its_buffer() {
+    let comm = alone();
+    let work =
+        comm.start_allreduce(vec![123_456_789u32], ReduceOp::Sum, &Options::default()).unwrap();
+    assert!(!format!("{work:?}").contains("123456789"), "{work:?}");
+    assert_eq!(work.wait().unwrap(), [123_456_789]);
 }

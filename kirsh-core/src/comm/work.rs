@@ -1,7 +1,7 @@
 //! Started operations.
 
 use std::fmt;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::Arc;
 
 use super::Inner;
@@ -47,8 +47,9 @@ impl RawWork {
     /// Looks without blocking; otherwise as [`RawWork::wait`].
     ///
     /// # Errors
-    /// Why the operation failed.
+    /// Why the operation failed; `Forked` in a forked child, where it never ends.
     pub fn test(&self) -> Result<bool> {
+        fork::check(self.inner.process.made_in())?;
         self.outcome(self.completion.get())
     }
 
@@ -88,16 +89,17 @@ impl fmt::Debug for RawWork {
 /// A started operation that owns its buffer.
 ///
 /// Dropping it blocks until the operation is over, then drops the buffer.
-#[derive(Debug)]
 pub struct Work<B> {
-    // Dropped first: it blocks until the buffer is free.
     raw: RawWork,
-    buffer: ManuallyDrop<B>,
+    /// Always there until it is taken. `MaybeUninit`, because moving this about must not claim, as
+    /// moving a `Box` does, that nobody else has a pointer to what is in it.
+    buffer: MaybeUninit<B>,
 }
 
 impl<B> Work<B> {
-    pub(super) fn new(raw: RawWork, buffer: B) -> Self {
-        Work { raw, buffer: ManuallyDrop::new(buffer) }
+    /// `buffer` is initialised.
+    pub(super) fn new(raw: RawWork, buffer: MaybeUninit<B>) -> Self {
+        Work { raw, buffer }
     }
 
     /// Waits for the end and gives the buffer back.
@@ -112,14 +114,14 @@ impl<B> Work<B> {
     }
 
     /// Waits a while. The outer error is the work itself, still running.
-    pub fn wait_timeout(mut self, timeout: Timeout) -> Result<Result<B, (Error, B)>, Work<B>> {
+    pub fn wait_timeout(self, timeout: Timeout) -> Result<Result<B, (Error, B)>, Work<B>> {
         let outcome = self.raw.wait(timeout);
         if matches!(outcome, Ok(false)) {
             return Err(self);
         }
         // SAFETY: the operation is over, so the buffer is free to go (in a forked child, whose copy
         // no operation knows, it always is); `self` is forgotten below, so it is taken only once.
-        let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
+        let buffer = unsafe { self.buffer.assume_init_read() };
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again and will not drop its `raw`; this is its only copy.
         drop(unsafe { std::ptr::read(&raw const this.raw) });
@@ -143,6 +145,13 @@ impl<B> Drop for Work<B> {
         let _ = self.raw.completion.wait(None, || {});
         // SAFETY: the operation is over, and a work is dropped once; `wait_timeout`, which takes
         // the buffer, does not come here.
-        unsafe { ManuallyDrop::drop(&mut self.buffer) };
+        unsafe { self.buffer.assume_init_drop() };
+    }
+}
+
+impl<B> fmt::Debug for Work<B> {
+    /// Does not look into the buffer, which the operation may be writing to.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work").field("raw", &self.raw).finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use super::completion::Completion;
 use super::counters::Counters;
 use super::io::{self, Io};
 use super::job::Job;
-use super::lane::Lane;
+use super::lane::{Lane, closed};
 use super::link::{Direction, Link};
 use super::mail::Mail;
 use super::progress::Request;
@@ -27,7 +27,7 @@ use crate::wire::header::Header;
 pub(crate) struct Core {
     pub(crate) session: Session,
     /// By peer.
-    links: Vec<Option<Box<Link>>>,
+    links: Vec<Option<Link>>,
     /// By the session's link number and slab index; filled on first use.
     slabs: Vec<Vec<Option<Lease>>>,
     pool: Pool,
@@ -87,7 +87,13 @@ impl Core {
                     self.session.handle_link_up(peer);
                 }
             }
-            Mail::LinkFailed { peer, cause } => self.session.handle_link_down(peer, cause),
+            Mail::LinkFailed { peer, cause } => {
+                // A link that came up in the meantime is none that cannot be had: a peer that has
+                // sent its part and left is gone, but its bytes are here.
+                if self.links[peer as usize].is_none() {
+                    self.session.handle_link_down(peer, cause);
+                }
+            }
             Mail::Message(message) => self.session.handle_message(&message),
             Mail::PeerGone { peer, cause } => self.session.handle_peer_gone(peer, cause),
             Mail::PeerSilent { peer, cause } => self.session.handle_peer_silent(peer, cause),
@@ -185,7 +191,7 @@ impl Core {
         if self.closing.is_none() || !self.session.is_idle() {
             return;
         }
-        self.session.close(Error::new(ErrorKind::Closed, "the communicator has been closed"));
+        self.session.close(closed());
         self.links.iter_mut().for_each(|link| *link = None);
         if let Some(done) = self.closing.take() {
             done.set(Ok(()));

@@ -31,6 +31,11 @@ pub(crate) type Key = (u64, u32);
 /// from here on.
 pub(crate) const NUMBER_MAX: u32 = 1 << 24;
 
+/// How often a blocking call looks for an interrupt by itself: a signal that went to another thread,
+/// or came right before the sleep, wakes nobody. Unnoticeable to who presses Ctrl-C, and to the
+/// processor.
+const INTERRUPT_EVERY_NS: u64 = INTERRUPT_EVERY.as_nanos() as u64;
+
 pub struct Lane {
     pub(crate) key: Key,
     /// The lane's number within its process, for tokens.
@@ -104,6 +109,11 @@ impl Lane {
         job.completion = Some(Arc::clone(&completion));
         let mut mailbox = self.mailbox();
         let sequence = mailbox.take_sequence();
+        if mailbox.ended {
+            drop(mailbox);
+            completion.set(Err(closed()));
+            return (sequence, completion);
+        }
         mailbox.queue.push_back(Mail::Enqueue { operation, job });
         drop(mailbox);
         self.announce();
@@ -149,7 +159,24 @@ impl Lane {
             let _ = done.wait(Some(patience), || {});
             outcome = Err(error);
         }
+        self.end_mail();
         (self.core().session.finished(), outcome)
+    }
+
+    /// From here on nobody need come to read mail. What a caller put in while the lane was closing
+    /// gets its outcome here, and what comes later where it comes.
+    fn end_mail(&self) {
+        let mut mailbox = self.mailbox();
+        mailbox.ended = true;
+        let left = std::mem::take(&mut mailbox.queue);
+        drop(mailbox);
+        for mail in left {
+            if let Mail::Enqueue { job, .. } = mail
+                && let Some(completion) = job.completion
+            {
+                completion.set(Err(closed()));
+            }
+        }
     }
 
     /// Asks something of the progress thread.
@@ -163,9 +190,15 @@ impl Lane {
 
     // For the progress thread.
 
+    /// The progress thread has come, whether or not it holds the baton already: whoever finds from
+    /// here on that nobody does asks again. Before it looks at the mail, so that it either sees
+    /// what was posted or is asked.
+    pub(crate) fn heed(&self) {
+        self.wanted.swap(false, Ordering::AcqRel);
+    }
+
     /// Takes the baton for the progress thread.
     pub(crate) fn take(&self, bell: &Arc<Doorbell>) -> bool {
-        self.wanted.store(false, Ordering::Release);
         self.baton.try_take(bell)
     }
 
@@ -232,7 +265,7 @@ impl Lane {
         }
     }
 
-    fn call_progress(&self) {
+    pub(super) fn call_progress(&self) {
         if let Some(cause) = self.orphaned.get() {
             if self.baton.try_take(self.progress.bell()) {
                 self.settle(cause);
@@ -283,16 +316,15 @@ impl Lane {
     }
 
     fn drive_until(&self, own: &mut ThreadIo, core: &mut Core, sequence: Sequence) -> Result<()> {
-        // A signal that comes just before the kernel is asked to wait interrupts nothing, so the
-        // wait is cut into pieces where somebody wants to hear of signals.
-        let every_ns =
-            if interrupt::is_set() { INTERRUPT_EVERY.as_nanos() as u64 } else { u64::MAX };
-        let mut look_ns = now_ns().saturating_add(every_ns);
+        let mut check_ns = now_ns().saturating_add(INTERRUPT_EVERY_NS);
         loop {
             if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
                 return result;
             }
-            let until_ns = core.session.next_deadline().min(look_ns);
+            let mut until_ns = core.session.next_deadline();
+            if interrupt::is_set() {
+                until_ns = until_ns.min(check_ns);
+            }
             let wait = Wait { until_ns, spin_ns: self.spin_ns };
             let waited = own.wait(wait, |io, completion| core.complete(io, self, completion));
             match waited {
@@ -306,14 +338,14 @@ impl Lane {
                     core.session.abort(Error::system("waiting for the kernel failed", &cause));
                 }
             }
-            let now_ns = now_ns();
-            if now_ns >= look_ns {
-                look_ns = now_ns.saturating_add(every_ns);
+            let now = now_ns();
+            if now >= check_ns {
+                check_ns = now.saturating_add(INTERRUPT_EVERY_NS);
                 if interrupt::check() {
                     core.session.abort(interrupted());
                 }
             }
-            core.session.handle_tick(now_ns);
+            core.session.handle_tick(now);
             self.read_mail(core);
         }
     }
@@ -326,6 +358,11 @@ impl Lane {
             Err(Error::new(ErrorKind::Internal, "an endless wait ended without an outcome"))
         })
     }
+}
+
+/// What a caller gets whose call came when the communicator was closed.
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the communicator has been closed")
 }
 
 /// What a caller gets who was asked to stop by a signal.

@@ -1,9 +1,10 @@
 //! One connection: the frame that is being sent and the one that is being received.
 //!
-//! The kernel holds pointers into a link's send and receive state while an operation is in
-//! flight, so a link is boxed, and dropped only with nothing in flight.
+//! What the kernel reads and writes by itself while an operation is in flight is in memory of its
+//! own, behind a pointer: no reference of ours to a link claims that it stays as it is.
 
 use std::os::fd::{AsRawFd, RawFd};
+use std::ptr::NonNull;
 
 use super::fork::Fd;
 use super::io::{Io, Op};
@@ -18,27 +19,32 @@ pub(crate) struct Link {
     pub(crate) receiving: Transfer,
     /// The received header has been found to be the one that was due.
     pub(crate) header_seen: bool,
-    pub(crate) expected: Option<Header>,
     pub(crate) slab: Option<SlabId>,
+}
+
+/// What is the kernel's while an operation is in flight.
+struct Lent {
+    header: [u8; HEADER_BYTES],
+    trailer: [u8; TRAILER_BYTES],
+    vectors: [libc::iovec; 3],
+    message: libc::msghdr,
 }
 
 /// One frame on its way: header, payload and trailer as one vector.
 pub(crate) struct Transfer {
-    header: [u8; HEADER_BYTES],
-    trailer: [u8; TRAILER_BYTES],
+    /// From `Box::into_raw`, and this transfer's alone. Looked at only with nothing in flight.
+    lent: NonNull<Lent>,
     payload: *mut u8,
     payload_len: usize,
     trailed: bool,
     moved: usize,
-    vectors: [libc::iovec; 3],
-    message: libc::msghdr,
     pub(crate) slot: Slot,
     /// Whether the kernel has an operation of this transfer.
     pub(crate) in_flight: bool,
 }
 
-// SAFETY: the pointers are to the transfer's own fields (set right before each submission) and to
-// memory lent to the operation (see `job::Buffers`); only the lane's holder uses them.
+// SAFETY: the pointers are to memory that the transfer owns, and to memory lent to the operation
+// (see `job::Buffers`); only the lane's holder uses them.
 unsafe impl Send for Transfer {}
 
 impl Transfer {
@@ -47,15 +53,18 @@ impl Transfer {
         // vectors, no control data.
         let message = unsafe { std::mem::zeroed() };
         let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Transfer {
+        let lent = Box::new(Lent {
             header: [0; HEADER_BYTES],
             trailer: [0; TRAILER_BYTES],
+            vectors: [empty; 3],
+            message,
+        });
+        Transfer {
+            lent: NonNull::from(Box::leak(lent)),
             payload: std::ptr::null_mut(),
             payload_len: 0,
             trailed: false,
             moved: 0,
-            vectors: [empty; 3],
-            message,
             slot: Slot(0),
             in_flight: false,
         }
@@ -83,8 +92,22 @@ impl Transfer {
         self.moved >= HEADER_BYTES
     }
 
+    /// What is there of the header.
     pub(crate) fn header(&self) -> &[u8; HEADER_BYTES] {
-        &self.header
+        &self.lent().header
+    }
+
+    fn lent(&self) -> &Lent {
+        debug_assert!(!self.in_flight);
+        // SAFETY: the memory is ours until we are dropped, and with nothing in flight nobody but
+        // the holder of `self` touches it.
+        unsafe { self.lent.as_ref() }
+    }
+
+    fn lent_mut(&mut self) -> &mut Lent {
+        debug_assert!(!self.in_flight);
+        // SAFETY: as in `lent`; `self` is borrowed for as long as the result.
+        unsafe { self.lent.as_mut() }
     }
 
     pub(crate) fn payload_len(&self) -> usize {
@@ -98,7 +121,7 @@ impl Transfer {
 
     /// Whether the payload is the one that its trailer was made for. P-6
     pub(crate) fn payload_fits(&self) -> bool {
-        !self.trailed || self.payload_checksum() == u32::from_le_bytes(self.trailer)
+        !self.trailed || self.payload_checksum() == u32::from_le_bytes(self.lent().trailer)
     }
 
     fn payload_checksum(&self) -> u32 {
@@ -111,14 +134,25 @@ impl Transfer {
         crc32c(unsafe { std::slice::from_raw_parts(self.payload, self.payload_len) })
     }
 
-    /// Points the message at what has not moved yet. Called right before each submission, so that
-    /// the pointers are those of the boxed link.
+    /// Points the message at what has not moved yet. Called right before each submission.
     fn aim(&mut self) -> *const libc::msghdr {
+        debug_assert!(!self.in_flight);
+        let lent = self.lent.as_ptr();
+        // The kernel's pointers come from the raw one, not from a reference that ends here.
+        // SAFETY: the memory is ours and live; this makes an address of it and reads nothing.
+        let header = unsafe { &raw mut (*lent).header };
+        // SAFETY: as above.
+        let trailer = unsafe { &raw mut (*lent).trailer };
+        // SAFETY: as above.
+        let vectors = unsafe { &raw mut (*lent).vectors };
+        // SAFETY: as above.
+        let message = unsafe { &raw mut (*lent).message };
         let parts = [
-            (self.header.as_mut_ptr(), HEADER_BYTES),
+            (header.cast::<u8>(), HEADER_BYTES),
             (self.payload, self.payload_len),
-            (self.trailer.as_mut_ptr(), if self.trailed { TRAILER_BYTES } else { 0 }),
+            (trailer.cast::<u8>(), if self.trailed { TRAILER_BYTES } else { 0 }),
         ];
+        let mut left = self.lent_mut().vectors;
         let mut skip = self.moved;
         let mut used = 0;
         for (base, len) in parts {
@@ -126,14 +160,28 @@ impl Transfer {
                 skip -= len;
                 continue;
             }
-            self.vectors[used] =
+            left[used] =
                 libc::iovec { iov_base: base.wrapping_add(skip).cast(), iov_len: len - skip };
             skip = 0;
             used += 1;
         }
-        self.message.msg_iov = self.vectors.as_mut_ptr();
-        self.message.msg_iovlen = used as _;
-        &raw const self.message
+        let lent = self.lent_mut();
+        lent.vectors = left;
+        lent.message.msg_iov = vectors.cast();
+        lent.message.msg_iovlen = used as _;
+        message
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if self.in_flight {
+            // Only while a thread unwinds: better lost than written to by the kernel when it is
+            // somebody else's.
+            return;
+        }
+        // SAFETY: it came from a box, nobody else has it, and nothing is in flight.
+        drop(unsafe { Box::from_raw(self.lent.as_ptr()) });
     }
 }
 
@@ -145,15 +193,14 @@ pub(crate) enum Direction {
 }
 
 impl Link {
-    pub(crate) fn new(fd: Fd) -> Box<Self> {
-        Box::new(Link {
+    pub(crate) fn new(fd: Fd) -> Self {
+        Link {
             fd,
             sending: Transfer::new(),
             receiving: Transfer::new(),
             header_seen: false,
-            expected: None,
             slab: None,
-        })
+        }
     }
 
     pub(crate) fn descriptor(&self) -> RawFd {
@@ -167,9 +214,10 @@ impl Link {
     /// Begins to send a frame.
     pub(crate) fn begin_send(&mut self, slot: Slot, header: &Header, payload: *mut u8) {
         self.sending.begin(slot, payload, header.length as usize, header.checksummed);
-        header.write_to(&mut self.sending.header);
+        header.write_to(&mut self.sending.lent_mut().header);
         if header.checksummed {
-            self.sending.trailer = self.sending.payload_checksum().to_le_bytes();
+            let checksum = self.sending.payload_checksum();
+            self.sending.lent_mut().trailer = checksum.to_le_bytes();
         }
     }
 
@@ -183,7 +231,6 @@ impl Link {
     ) {
         self.receiving.begin(slot, payload, expected.length as usize, expected.checksummed);
         self.header_seen = false;
-        self.expected = Some(expected);
         self.slab = slab;
     }
 
@@ -192,9 +239,10 @@ impl Link {
         let descriptor = self.descriptor();
         let message = self.sending.aim();
         self.sending.in_flight = true;
-        // SAFETY: the message and its vectors are in this boxed link, and the payload is lent for
-        // as long as its slot lives; the lane drops the link, and lets the slot go, only after the
-        // completion. The descriptor is the link's own.
+        // SAFETY: the message, its vectors, header and trailer are in memory that is freed with
+        // nothing in flight only, and the payload is lent for as long as its slot lives; the lane
+        // drops the link, and lets the slot go, only after the completion. Nothing here looks at
+        // that memory until then. The descriptor is the link's own.
         unsafe { io.submit(token, descriptor, Op::Send { message, all: true }) };
     }
 

@@ -38,11 +38,13 @@ pub(crate) enum Mail {
 pub(crate) struct Mailbox {
     pub(crate) queue: VecDeque<Mail>,
     pub(crate) next_sequence: Sequence,
+    /// The lane is closed, and nobody reads any more.
+    pub(crate) ended: bool,
 }
 
 impl Mailbox {
     pub(crate) fn new() -> Self {
-        Mailbox { queue: VecDeque::with_capacity(64), next_sequence: 0 }
+        Mailbox { queue: VecDeque::with_capacity(64), next_sequence: 0, ended: false }
     }
 
     pub(crate) fn take_sequence(&mut self) -> Sequence {

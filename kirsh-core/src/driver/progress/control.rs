@@ -15,6 +15,10 @@ use crate::wire::control::{ControlReader, Message};
 /// reading at all, and the liveness timeout will find it.
 const BACKLOG_MAX: usize = 1 << 20;
 
+/// How often one visit reads from a link. A frame has some hundred bytes and is rare, so that
+/// whoever sends more at once is no peer in its right mind.
+const READS_MAX: usize = 16;
+
 /// One control link.
 pub(super) struct ControlLink {
     pub(super) peer: Rank,
@@ -23,8 +27,10 @@ pub(super) struct ControlLink {
     unsent: VecDeque<u8>,
     pub(super) heard_ns: u64,
     pub(super) spoke_ns: u64,
-    /// The peer has said goodbye, with what it had finished.
-    pub(super) goodbye: Option<Vec<(u64, u32, u64)>>,
+    /// The peer has said goodbye.
+    pub(super) goodbye: bool,
+    /// Nothing is said any more behind what still waits to be sent.
+    ending: bool,
     /// The kernel has been asked to say when the link is writable.
     pub(super) awaits_writable: bool,
 }
@@ -46,7 +52,8 @@ impl ControlLink {
             unsent: VecDeque::new(),
             heard_ns: now_ns,
             spoke_ns: now_ns,
-            goodbye: None,
+            goodbye: false,
+            ending: false,
             awaits_writable: false,
         }
     }
@@ -55,10 +62,11 @@ impl ControlLink {
         self.fd.as_raw_fd()
     }
 
-    /// Reads what is there and hands each message over.
+    /// Reads what is there, or a good part of it, and hands each message over. A peer that never
+    /// stops talking keeps nobody else from being heard: what is left shows in the next wait.
     pub(super) fn read(&mut self, now_ns: u64, each: &mut dyn FnMut(Message)) -> Reading {
         let mut buffer = [0u8; 8192];
-        loop {
+        for _ in 0..READS_MAX {
             match now::receive(self.descriptor(), &mut buffer) {
                 Ok(0) => return Reading::Ended(self.ended("closed its control connection")),
                 Ok(bytes) => {
@@ -89,12 +97,16 @@ impl ControlLink {
                 }
             }
         }
+        Reading::Open
     }
 
     /// Sends a message, or as much of it as fits now. `true` when the rest waits for the link to
     /// become writable.
     pub(super) fn write(&mut self, frame: &[u8], now_ns: u64) -> bool {
         self.spoke_ns = now_ns;
+        if self.ending {
+            return !self.unsent.is_empty();
+        }
         if self.unsent.len() + frame.len() > BACKLOG_MAX {
             return true;
         }
@@ -116,21 +128,26 @@ impl ControlLink {
                 }
             }
         }
+        if self.ending {
+            now::end_sending(self.descriptor());
+        }
         false
     }
 
-    /// No more will be said.
-    pub(super) fn end_sending(&self) {
-        now::end_sending(self.descriptor());
+    /// No more will be said. The stream ends behind what still waits to be sent.
+    pub(super) fn end_sending(&mut self) {
+        self.ending = true;
+        if self.unsent.is_empty() {
+            now::end_sending(self.descriptor());
+        }
     }
 
     fn ended(&self, how: &str) -> Error {
         let peer = self.peer;
-        let text = match &self.goodbye {
-            Some(_) => format!("rank {peer} has left the job: its process said goodbye"),
-            None => format!(
-                "the process of rank {peer} {how} without a goodbye: it has died or was killed"
-            ),
+        let text = if self.goodbye {
+            format!("rank {peer} has left the job: its process said goodbye")
+        } else {
+            format!("the process of rank {peer} {how} without a goodbye: it has died or was killed")
         };
         Error::new(ErrorKind::PeerLost, text).with_peer(peer)
     }

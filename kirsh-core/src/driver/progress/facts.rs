@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::Member;
 use crate::types::Rank;
 use crate::wire::auth::Token;
-use crate::wire::handshake::{Hello, Local};
+use crate::wire::handshake::{self, Hello, Local};
 
 /// Congestion control between ranks of one host, where there is no congestion to control: the
 /// plainest, which every kernel has and every user may choose. Where the system's default is bbr,
@@ -26,7 +26,7 @@ pub(crate) struct Facts {
     pub(crate) checksums: bool,
     /// Silence on a control link after which a peer counts as lost; `u64::MAX` is never.
     pub(crate) liveness_ns: u64,
-    /// How long sent bytes may stay unacknowledged on a link; 0 leaves it to the system.
+    /// How long bytes may stay unsent or unacknowledged on a control link; 0 leaves it to the system.
     pub(crate) user_timeout_ms: u32,
     pub(crate) roll: Roll,
 }
@@ -47,9 +47,14 @@ impl Facts {
     }
 
     /// How the sockets to a peer are set up.
-    pub(super) fn link_options(&self, peer: Rank) -> LinkOptions {
+    ///
+    /// Only control links give up on bytes that are not taken: there the peer's progress thread
+    /// reads all the time. On a collective link a peer that is late leaves its window shut for as
+    /// long as it likes, and the kernel would count that as silence, too (`tcp_probe_timer`).
+    pub(super) fn link_options(&self, peer: Rank, lane: handshake::Lane) -> LinkOptions {
+        let watched = matches!(lane, handshake::Lane::Control);
         LinkOptions {
-            user_timeout_ms: self.user_timeout_ms,
+            user_timeout_ms: if watched { self.user_timeout_ms } else { 0 },
             congestion: self.near(peer).then(|| NEAR_CONGESTION.to_owned()),
             ..LinkOptions::default()
         }

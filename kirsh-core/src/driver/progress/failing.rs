@@ -9,7 +9,15 @@ impl Progress {
     /// Runs to the end. Should it panic, everybody who waits gets an error instead of silence.
     pub(super) fn run_or_fail(mut self) {
         let ran = catch_unwind(AssertUnwindSafe(|| self.run()));
-        let Err(panic) = ran else { return };
+        let Err(panic) = ran else {
+            // Who waits for the end may want the port and the descriptors again.
+            let left = self.leaving.take();
+            drop(self);
+            if let Some((_, done)) = left {
+                let _ = done.send(());
+            }
+            return;
+        };
         let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         let error = Error::new(
@@ -26,7 +34,7 @@ impl Progress {
         facts.roll.fail(error.clone());
         for request in requests.try_iter() {
             if let Request::Register { lane } = request {
-                lanes.insert(lane.number, Tracked { lane, held: false, deadline_ns: u64::MAX });
+                lanes.insert(lane.number, Tracked::new(lane));
             }
         }
         for tracked in lanes.values() {

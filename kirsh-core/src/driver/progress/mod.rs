@@ -10,6 +10,8 @@ mod facts;
 mod failing;
 mod now;
 mod roll;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -95,7 +97,15 @@ impl Handle {
 struct Tracked {
     lane: Arc<Lane>,
     held: bool,
+    /// To be forgotten once it is let go.
+    retired: bool,
     deadline_ns: u64,
+}
+
+impl Tracked {
+    fn new(lane: Arc<Lane>) -> Self {
+        Tracked { lane, held: false, retired: false, deadline_ns: u64::MAX }
+    }
 }
 
 pub(crate) struct Progress {
@@ -221,9 +231,6 @@ impl Progress {
             self.events = events;
             self.look_at_clock();
         }
-        if let Some((_, done)) = self.leaving.take() {
-            let _ = done.send(());
-        }
     }
 
     /// Rank 0 and every other rank keep a control link, over which news reaches everybody. P-43
@@ -256,14 +263,22 @@ impl Progress {
                 Request::Dial { lane, peer } => self.want_link(lane, peer),
                 Request::Tell { to, message } => self.tell(to, &message),
                 Request::Retire { lane } => {
-                    if let Some(tracked) = self.lanes.remove(&lane) {
-                        self.numbers.remove(&tracked.lane.key);
-                    }
+                    self.retire(lane);
                 }
                 Request::Leave { finished, done } => self.leave(finished, done),
                 #[cfg(test)]
                 Request::Panic => panic!("asked to"),
             }
+        }
+    }
+
+    /// Forgets a lane, but not before the kernel has given back what it has of it.
+    fn retire(&mut self, number: u32) {
+        let Some(tracked) = self.lanes.get_mut(&number) else { return };
+        self.numbers.remove(&tracked.lane.key);
+        tracked.retired = true;
+        if !tracked.held {
+            self.lanes.remove(&number);
         }
     }
 
@@ -277,7 +292,7 @@ impl Progress {
         }
         self.numbers.insert(key, lane.number);
         let number = lane.number;
-        self.lanes.insert(number, Tracked { lane, held: false, deadline_ns: u64::MAX });
+        self.lanes.insert(number, Tracked::new(lane));
         self.drive(number);
     }
 
@@ -436,7 +451,8 @@ impl Progress {
     /// Both sides know each other: the connection becomes a link.
     fn established(&mut self, fd: Fd, established: &Established) {
         let peer = established.peer_rank;
-        if let Err(error) = socket::set_up_link(fd.as_fd(), &self.facts.link_options(peer)) {
+        let options = self.facts.link_options(peer, established.hello.lane);
+        if let Err(error) = socket::set_up_link(fd.as_fd(), &options) {
             // It broke at once; whoever uses it will hear so.
             tracing::debug!(rank = self.facts.rank, %error, "setting up a link");
         }
@@ -470,9 +486,8 @@ impl Progress {
         let mut messages = Vec::new();
         let reading = link.read(now_ns(), &mut |message| messages.push(message));
         for message in messages {
-            // P-26: that it came counts, and nothing in it.
-            if let Message::Goodbye { finished, .. } = message {
-                link.goodbye.get_or_insert_default().extend(finished);
+            if let Message::Goodbye { .. } = message {
+                link.goodbye = true;
             } else {
                 self.hear(message);
             }
@@ -483,7 +498,7 @@ impl Progress {
                 self.controls.insert(peer, link);
             }
             Reading::Ended(cause) => {
-                if link.goodbye.is_some() {
+                if link.goodbye {
                     let text = format!("rank {peer} has left the job: its process said goodbye");
                     let cause = Error::new(ErrorKind::PeerLost, text).with_peer(peer);
                     self.departed.push((now_ns().saturating_add(DEPART_NS), peer, cause));
@@ -577,6 +592,7 @@ impl Progress {
 
     fn drive(&mut self, number: u32) {
         let Some(tracked) = self.lanes.get_mut(&number) else { return };
+        tracked.lane.heed();
         if !tracked.held {
             tracked.held = tracked.lane.take(&self.own.bell);
         }
@@ -593,6 +609,9 @@ impl Progress {
             tracked.held = !tracked.lane.let_go();
         }
         tracked.deadline_ns = u64::MAX;
+        if tracked.retired {
+            self.lanes.remove(&number);
+        }
     }
 
     fn drive_all(&mut self) {
@@ -623,6 +642,7 @@ impl Progress {
         let departed = self.departed.iter().map(|(when_ns, ..)| *when_ns);
         let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
         let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
+        let leaving = leaving.filter(|until_ns| *until_ns > now_ns());
         let all = controls
             .chain(lanes)
             .chain(dials)
@@ -727,18 +747,20 @@ impl Progress {
     fn leave(&mut self, finished: Vec<(u64, u32, u64)>, done: Sender<()>) {
         let message = Message::Goodbye { origin: self.facts.rank, finished };
         self.tell(Audience::Everyone, &message);
-        for link in self.controls.values() {
+        for link in self.controls.values_mut() {
             link.end_sending();
         }
         self.listeners.clear();
         self.leaving = Some((now_ns().saturating_add(LEAVE_NS), done));
     }
 
-    /// Whether everybody has answered the goodbye by ending, or the time for it is up.
+    /// Whether everybody has answered the goodbye by ending, or the time for it is up. Never while
+    /// the kernel has memory of a lane.
     fn has_left(&self) -> bool {
-        self.leaving
-            .as_ref()
-            .is_some_and(|(until_ns, _)| self.controls.is_empty() || now_ns() >= *until_ns)
+        self.leaving.as_ref().is_some_and(|(until_ns, _)| {
+            let answered = self.controls.is_empty() || now_ns() >= *until_ns;
+            answered && !self.lanes.values().any(|tracked| tracked.held)
+        })
     }
 
     // Small things.
