@@ -46,7 +46,7 @@ test-rust: venv
 	PATH="$(abspath $(BIN)):$$PATH" $(CARGO) test --workspace $(FEATURES)
 
 test-python: wheel
-	$(BIN)/python -m pytest -q python/tests
+	KIRSH_TEST_WHEEL="$$(ls $(CURDIR)/target/wheels/kirsh-*.whl)" $(BIN)/python -m pytest -q python/tests
 
 test-loom: ## model-check how lanes are handed over
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test -p kirsh-core --lib --release baton
