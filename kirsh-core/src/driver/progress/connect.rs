@@ -131,7 +131,8 @@ impl Dial {
             State::Failed(error) => {
                 let address = self.addresses[self.tried - 1];
                 self.failures.push(format!("{address}: {}", error.message()));
-                if self.tried < self.addresses.len() {
+                let turned_down = error.kind() == ErrorKind::Closed;
+                if !turned_down && self.tried < self.addresses.len() {
                     return self.next_address(now_ns);
                 }
                 Step::Failed(self.exhausted_with(error.kind()))

@@ -359,6 +359,10 @@ impl Progress {
         if wish.lane.is_none() && self.controls.contains_key(&wish.peer) {
             return;
         }
+        // A probe that was turned down has found somebody alive, whose own dial will come.
+        if wish.lane.is_none() && error.kind() == ErrorKind::Closed {
+            return self.want_control(wish.peer);
+        }
         tracing::debug!(rank = self.facts.rank, "{error}");
         let peer = wish.peer;
         match wish.lane {
@@ -435,17 +439,36 @@ impl Progress {
         let Some(inbound) = self.inbound.remove(&id) else { return };
         let facts = Arc::clone(&self.facts);
         let from = inbound.from;
-        match inbound.advance(|hello| judge(&facts, hello)) {
+        let judged = |hello: &Hello| {
+            let terms = judge(&facts, hello)?;
+            self.refuse_crossing(hello)?;
+            Ok(terms)
+        };
+        match inbound.advance(judged) {
             Ok(inbound) => {
                 self.watch(inbound.descriptor(), token::of(token::INBOUND, id), Needs::Readable);
                 self.inbound.insert(id, inbound);
             }
             Err(Step::Done(fd, established)) => self.established(fd, &established),
+            Err(Step::Failed(error)) if error.kind() == ErrorKind::Closed => {}
             Err(Step::Failed(error)) => {
                 tracing::warn!(rank = facts.rank, %from, "refused a connection: {error}");
             }
             Err(Step::Needs(_)) => {}
         }
+    }
+
+    /// Turns down a probe while the link that this side is to dial is on its way or up: with two
+    /// control links each side could keep another one, and take the end of its own for a death. P-43
+    fn refuse_crossing(&self, hello: &Hello) -> Result<()> {
+        let wish = Wish { peer: hello.rank, lane: None };
+        let on_its_way = self.dials.values().any(|dial| dial.wish == wish);
+        let up = self.controls.contains_key(&hello.rank);
+        if hello.lane == handshake::Lane::Control && (on_its_way || up) {
+            let text = format!("rank {} dials this link itself", self.facts.rank);
+            return Err(Error::new(ErrorKind::Closed, text));
+        }
+        Ok(())
     }
 
     /// Both sides know each other: the connection becomes a link.
