@@ -178,8 +178,9 @@ if rank == 2:
     await_meeting("aborted")
 try:
     kirsh.allreduce(np.zeros(10))
-    # Everything that the late rank needed may have been sent to it before; nothing more is.
-    assert rank == 2
+    # Rank 0 sent its part before it aborted, so the other two may have all they need for this
+    # call; nothing more comes for the next.
+    assert rank != 0
     kirsh.allreduce(np.zeros(10))
 except kirsh.AbortedError as error:
     assert "the disk is full" in str(error), error
