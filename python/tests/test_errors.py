@@ -230,7 +230,7 @@ if rank == 2:
 try:
     {call}
     # Everything that the late rank needed may have been sent to it before; nothing more is.
-    assert rank == 2
+    assert rank != 0
     {call}
 except KeyboardInterrupt:
     print("interrupted", time.time(), flush=True)
