@@ -141,6 +141,46 @@ numbered_enum! {
         Barrier = 1 => "barrier",
         Broadcast = 2 => "broadcast",
         Allreduce = 3 => "allreduce",
+        /// The root alone gets what an allreduce gives to all.
+        Reduce = 4 => "reduce",
+        /// Every rank gets the arrays of all, one behind the other.
+        Allgather = 5 => "allgather",
+        /// An allreduce of which every rank gets its own part.
+        ReduceScatter = 6 => "reduce_scatter",
+        /// The root gets the arrays of all, one behind the other.
+        Gather = 7 => "gather",
+        /// Every rank gets its own part of the root's array.
+        Scatter = 8 => "scatter",
+        /// Rank `r` gets part `r` of every rank's array.
+        Alltoall = 9 => "alltoall",
+        /// Rank `r` gets what ranks 0 to `r` reduce to.
+        Scan = 10 => "scan",
+        /// Rank `r` gets what the ranks below `r` reduce to; rank 0 gets nothing.
+        Exscan = 11 => "exscan",
+        /// Allgather with a count for each rank.
+        Allgatherv = 12 => "allgatherv",
+        /// Reduce-scatter with a count for each rank.
+        ReduceScatterv = 13 => "reduce_scatterv",
+        /// Gather with a count for each rank, known to it and to the root.
+        Gatherv = 14 => "gatherv",
+        /// Scatter with a count for each rank, known to it and to the root.
+        Scatterv = 15 => "scatterv",
+        /// Alltoall with a count for each pair of ranks, known to the two.
+        Alltoallv = 16 => "alltoallv",
+    }
+}
+
+impl Collective {
+    /// Whether elements of several ranks become one.
+    pub const fn reduces(self) -> bool {
+        use Collective::*;
+        matches!(self, Allreduce | Reduce | ReduceScatter | ReduceScatterv | Scan | Exscan)
+    }
+
+    /// Whether one rank gives or gets what the others do not.
+    pub const fn has_root(self) -> bool {
+        use Collective::*;
+        matches!(self, Broadcast | Reduce | Gather | Scatter | Gatherv | Scatterv)
     }
 }
 
@@ -156,6 +196,21 @@ numbered_enum! {
         /// A pipeline from rank to rank.
         Chain = 5 => "chain",
         Dissemination = 6 => "dissemination",
+        /// Reduce-scatter by halves, then allgather by doubles.
+        HalvingDoubling = 7 => "halving_doubling",
+        /// Two binary trees, each for half of the array, in which no rank is inner node twice.
+        DoubleTree = 8 => "double_tree",
+        /// A binomial scatter, then a ring allgather.
+        ScatterAllgather = 9 => "scatter_allgather",
+        /// A ring reduce-scatter, then a gather to the root.
+        ReduceScatterGather = 10 => "reduce_scatter_gather",
+        /// To and from ranks `2^k` away, with all that was gathered so far.
+        Bruck = 11 => "bruck",
+        RecursiveHalving = 12 => "recursive_halving",
+        /// With each other rank once, directly.
+        Pairwise = 13 => "pairwise",
+        /// Between the root and each other rank, directly.
+        Linear = 14 => "linear",
     }
 }
 
@@ -248,7 +303,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// The size of the call's array in bytes.
+    /// What the count stands for, in bytes.
     pub const fn bytes(&self) -> u64 {
         self.count * self.dtype.size() as u64
     }
@@ -256,14 +311,20 @@ impl Call {
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.collective {
-            Collective::Barrier => write!(f, "barrier()"),
-            Collective::Broadcast => {
-                write!(f, "broadcast({} x {}, root={})", self.count, self.dtype, self.root)
-            }
-            Collective::Allreduce => {
-                write!(f, "allreduce({} x {}, {})", self.count, self.dtype, self.op)
-            }
+        use Collective::*;
+        let Call { collective, count, dtype, op, root, .. } = self;
+        write!(f, "{collective}(")?;
+        match collective {
+            Barrier => {}
+            Gatherv | Scatterv | Alltoallv => write!(f, "{dtype}")?,
+            _ => write!(f, "{count} x {dtype}")?,
         }
+        if collective.reduces() {
+            write!(f, ", {op}")?;
+        }
+        if collective.has_root() {
+            write!(f, ", root={root}")?;
+        }
+        f.write_str(")")
     }
 }

@@ -129,7 +129,7 @@ fn headers(vectors: &mut Vectors) {
         epoch: 0,
         step: 0,
         sequence: 0,
-        key: plan_key(&BARRIER, 2, 1 << 20, 1, 1),
+        key: plan_key(&BARRIER, 2, 1 << 20, 1, 1, &[]),
         length: 0,
         call: Some(BARRIER),
         checksummed: false,
@@ -137,7 +137,7 @@ fn headers(vectors: &mut Vectors) {
     push_header(vectors, "the first frame of a barrier", &first, &[]);
     let payload: Vec<u8> = (0..=255).collect();
     let framed = Header {
-        key: plan_key(&BROADCAST, 4, 1 << 18, 1, 1),
+        key: plan_key(&BROADCAST, 4, 1 << 18, 1, 1, &[]),
         length: payload.len() as u32,
         call: Some(BROADCAST),
         checksummed: true,
@@ -161,21 +161,25 @@ fn headers(vectors: &mut Vectors) {
 }
 
 fn keys(vectors: &mut Vectors) {
-    for (name, call, world, slice, channels, stripes) in [
-        ("allreduce", ALLREDUCE, 4, 1 << 20, 1, 1),
-        ("broadcast", BROADCAST, 65_536, 1 << 18, 2, 3),
-        ("barrier", BARRIER, 2, 1 << 20, 1, 1),
+    let gathering = Call { collective: Collective::Allgatherv, ..ALLREDUCE };
+    let counts: &[u64] = &[0, ALLREDUCE.count - 1, 1];
+    for (name, call, world, slice, channels, stripes, counts) in [
+        ("allreduce", ALLREDUCE, 4, 1 << 20, 1, 1, &[][..]),
+        ("broadcast", BROADCAST, 65_536, 1 << 18, 2, 3, &[]),
+        ("barrier", BARRIER, 2, 1 << 20, 1, 1, &[]),
+        ("allgatherv with counts", gathering, 3, 1 << 20, 1, 1, counts),
     ] {
         vectors.push(
             "key",
             name,
-            &plan_key(&call, world, slice, channels, stripes).to_le_bytes(),
+            &plan_key(&call, world, slice, channels, stripes, counts).to_le_bytes(),
             &[
                 ("call", call_json(&call)),
                 ("world", world.to_string()),
                 ("slice", slice.to_string()),
                 ("channels", channels.to_string()),
                 ("stripes", stripes.to_string()),
+                ("counts", format!("{counts:?}")),
             ],
         );
     }

@@ -40,9 +40,8 @@ def test_frames_mean_what_their_fields_say(data, fields):
 
 @pytest.mark.parametrize("data, fields", of("key"))
 def test_plan_keys_follow_from_the_documented_encoding(data, fields):
-    key = wire.plan_key(
-        fields["call"], fields["world"], fields["slice"], fields["channels"], fields["stripes"]
-    )
+    names = ("call", "world", "slice", "channels", "stripes", "counts")
+    key = wire.plan_key(*(fields[name] for name in names))
     assert key.to_bytes(8, "little") == data
 
 

@@ -17,7 +17,24 @@ JOB_ID_MAX = 128
 CALL_BYTES_MAX = 1 << 48
 WORLD_SIZE_MAX = 65536
 
-COLLECTIVES = {1: "barrier", 2: "broadcast", 3: "allreduce"}
+COLLECTIVES = {
+    1: "barrier",
+    2: "broadcast",
+    3: "allreduce",
+    4: "reduce",
+    5: "allgather",
+    6: "reduce_scatter",
+    7: "gather",
+    8: "scatter",
+    9: "alltoall",
+    10: "scan",
+    11: "exscan",
+    12: "allgatherv",
+    13: "reduce_scatterv",
+    14: "gatherv",
+    15: "scatterv",
+    16: "alltoallv",
+}
 ALGORITHMS = {
     1: "ring",
     2: "recursive_doubling",
@@ -25,6 +42,14 @@ ALGORITHMS = {
     4: "binomial",
     5: "chain",
     6: "dissemination",
+    7: "halving_doubling",
+    8: "double_tree",
+    9: "scatter_allgather",
+    10: "reduce_scatter_gather",
+    11: "bruck",
+    12: "recursive_halving",
+    13: "pairwise",
+    14: "linear",
 }
 DTYPES = {
     0: ("byte", 1),
@@ -193,7 +218,7 @@ def decode_frame(data):
     return header, payload
 
 
-def plan_key(call, world, slice_bytes, channels, stripes):
+def plan_key(call, world, slice_bytes, channels, stripes, counts):
     """P-15, from names."""
     numbers = [
         {name: number for number, name in table.items()}[call[field]]
@@ -207,7 +232,7 @@ def plan_key(call, world, slice_bytes, channels, stripes):
     encoding = struct.pack(
         "<BBBBBBHIIQIHH", 1, *numbers, 0, 0, world, call["root"], call["count"], slice_bytes, channels, stripes
     )
-    return crc64_nvme(encoding)
+    return crc64_nvme(encoding + struct.pack(f"<{len(counts)}Q", *counts))
 
 
 def decode_message(data):

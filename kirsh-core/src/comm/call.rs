@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Region;
 use crate::plan::algorithms;
 use crate::reduce::Kernel;
-use crate::session::Operation;
+use crate::session::{Alias, Operation};
 use crate::types::{Call, Collective, DataType, Rank, ReduceOp};
 
 /// The caller's arrays.
@@ -77,10 +77,8 @@ fn build(
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
     let bytes = check_arrays(&call, arrays)?;
-    let kernel = match call.collective {
-        Collective::Allreduce => Some(Kernel::choose(call.dtype, call.op)?),
-        Collective::Broadcast | Collective::Barrier => None,
-    };
+    let kernel =
+        call.collective.reduces().then(|| Kernel::choose(call.dtype, call.op)).transpose()?;
     if options.scale.is_some() && call.op != ReduceOp::PremulSum {
         let text = format!("scale is for premul_sum, not for {}", call.op);
         return Err(Error::new(ErrorKind::InvalidArgument, text));
@@ -97,7 +95,11 @@ fn build(
         Some(limit) => now_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
         None => u64::MAX,
     };
-    let input_in_output = std::ptr::eq(arrays.input, arrays.output).then_some(0);
+    let alias = if std::ptr::eq(arrays.input, arrays.output) {
+        Alias::InputInOutput(0)
+    } else {
+        Alias::None
+    };
     // SAFETY: whoever made the call promised that the arrays are valid for the call's count of
     // elements until the outcome is delivered (the contracts of the `*_raw` functions), and the
     // plan's spans lie within those counts.
@@ -111,8 +113,7 @@ fn build(
         contributions: inner.size,
         completion: None,
     };
-    let operation =
-        Operation { call, plan: ready.plan, key: ready.key, input_in_output, deadline_ns };
+    let operation = Operation { call, plan: ready.plan, key: ready.key, alias, deadline_ns };
     Ok((operation, job))
 }
 

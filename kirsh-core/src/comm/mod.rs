@@ -295,11 +295,7 @@ impl Communicator {
     /// the order of calls and is announced, so that the peers fail at once with its reason.
     /// Returns the error to raise.
     pub fn refuse(&self, collective: Collective, error: Error) -> Error {
-        let call = match collective {
-            Collective::Barrier => barrier_call(),
-            Collective::Broadcast => broadcast_call(0, DataType::Byte, 0),
-            Collective::Allreduce => allreduce_call(0, DataType::Byte, ReduceOp::Sum),
-        };
+        let call = call::describe(collective, 0, DataType::Byte, ReduceOp::Sum, 0);
         self.refuse_call(call, error)
     }
 

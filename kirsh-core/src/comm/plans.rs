@@ -59,7 +59,14 @@ impl Plans {
             );
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        let key = plan_key(call, params.world, params.slice, params.channels, params.stripes);
+        let key = plan_key(
+            call,
+            params.world,
+            params.slice,
+            params.channels,
+            params.stripes,
+            params.known_counts(),
+        );
         if cache.len() == PLAN_CACHE_MAX {
             cache.clear();
         }

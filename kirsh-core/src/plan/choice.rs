@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::build::algorithms;
+use super::algorithms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{SELECTION_RULES_MAX, SLICE_BYTES_MAX};
 use crate::types::{Algorithm, Collective, DataType};

@@ -26,6 +26,7 @@ pub mod choice;
 mod cut;
 mod dissemination;
 mod local;
+mod params;
 mod recursive_doubling;
 mod ring;
 mod staged;
@@ -33,7 +34,8 @@ mod staged;
 mod tests;
 mod tree;
 
-pub use build::{Params, algorithms, build};
+pub use build::build;
+pub use params::{Counts, Params, algorithms};
 
 /// One step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -360,17 +360,27 @@ fn parameters_that_cannot_work_are_refused_by_name() {
     };
     use ErrorKind::{InvalidArgument, Unsupported};
     assert!(build(&good, 3).is_ok());
-    refused(good, 4, InvalidArgument, "rank 4");
-    refused(Params { world: 0, ..good }, 0, InvalidArgument, "world size 0");
-    refused(Params { call: Call { root: 4, ..call }, ..good }, 0, InvalidArgument, "root 4");
-    refused(Params { slice: 3, ..good }, 0, InvalidArgument, "slices of 3 bytes");
+    refused(good.clone(), 4, InvalidArgument, "rank 4");
+    refused(Params { world: 0, ..good.clone() }, 0, InvalidArgument, "world size 0");
+    refused(
+        Params { call: Call { root: 4, ..call }, ..good.clone() },
+        0,
+        InvalidArgument,
+        "root 4",
+    );
+    refused(Params { slice: 3, ..good.clone() }, 0, InvalidArgument, "slices of 3 bytes");
     let slice = SLICE_BYTES_MAX as u32 + 4;
-    refused(Params { slice, ..good }, 0, InvalidArgument, "slices of");
+    refused(Params { slice, ..good.clone() }, 0, InvalidArgument, "slices of");
     let count = u64::MAX / 4;
-    refused(Params { call: Call { count, ..call }, ..good }, 0, InvalidArgument, "float32");
-    refused(Params { channels: 2, ..good }, 0, Unsupported, "2 channels");
+    refused(Params { call: Call { count, ..call }, ..good.clone() }, 0, InvalidArgument, "float32");
+    refused(Params { channels: 2, ..good.clone() }, 0, Unsupported, "2 channels");
     let wrong = Call { algorithm: Algorithm::Chain, ..call };
-    refused(Params { call: wrong, ..good }, 0, Unsupported, "chain does not carry out allreduce");
+    refused(
+        Params { call: wrong, ..good.clone() },
+        0,
+        Unsupported,
+        "chain does not carry out allreduce",
+    );
     let wrong = Call { op: ReduceOp::Avg, dtype: DataType::Int32, ..call };
-    refused(Params { call: wrong, ..good }, 0, Unsupported, "avg is not defined on int32");
+    refused(Params { call: wrong, ..good.clone() }, 0, Unsupported, "avg is not defined on int32");
 }

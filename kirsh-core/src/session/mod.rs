@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod alias;
 mod control;
 mod links;
 mod watch;
@@ -22,6 +23,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use action::{Action, Audience, SlabId, Slot, Target};
+pub use alias::Alias;
 use control::News;
 use links::{LinkState, Links};
 use watch::Watch;
@@ -30,7 +32,7 @@ use window::{Phase, Window};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits;
 use crate::plan::{Map, Plan, Step};
-use crate::types::{Call, Rank, Sequence, Space, Span};
+use crate::types::{Call, Rank, Sequence};
 use crate::wire::control::Message;
 use crate::wire::header::{FrameKind, Header};
 
@@ -59,8 +61,8 @@ pub struct Operation {
     pub plan: Arc<dyn Plan>,
     /// The number that stands for everything the plan was built from.
     pub key: u64,
-    /// Where in Output the Input begins, if Input is a part of Output.
-    pub input_in_output: Option<u64>,
+    /// Which array is a part of the other.
+    pub alias: Alias,
     /// When to give up, on the clock of [`Session::handle_tick`]; `u64::MAX` is never.
     pub deadline_ns: u64,
 }
@@ -383,9 +385,7 @@ impl Session {
             current.cursor += 1;
             // P-13: an empty share is no step, and takes no number on its link.
             let Some(mut step) = step else { continue };
-            if let Some(offset) = current.operation.input_in_output {
-                rewrite_input(&mut step, offset);
-            }
+            current.operation.alias.rewrite(&mut step);
             if let Step::Map { source, target, map: Map::Copy } = step
                 && source == target
             {
@@ -648,26 +648,6 @@ impl Session {
 }
 
 /// Where Input is a part of Output, the step speaks of Output alone.
-fn rewrite_input(step: &mut Step, offset: u64) {
-    let rewrite = |span: &mut Span| {
-        if span.space == Space::Input {
-            *span = Span::output(span.offset + offset, span.len);
-        }
-    };
-    match step {
-        Step::Send { source, .. } => rewrite(source),
-        Step::Recv { target, .. } => rewrite(target),
-        Step::RecvReduce { with, into, .. } | Step::Reduce { with, into, .. } => {
-            rewrite(with);
-            rewrite(into);
-        }
-        Step::Map { source, target, .. } => {
-            rewrite(source);
-            rewrite(target);
-        }
-    }
-}
-
 fn named(call: Option<Call>) -> String {
     call.map_or_else(|| "nothing that has a name".to_owned(), |call| call.to_string())
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::types::{Algorithm, Collective, DataType, ReduceOp};
+use crate::types::{Algorithm, Collective, DataType, ReduceOp, Span};
 
 const MS: u64 = 1_000_000;
 const KEY: u64 = 0x1234;
@@ -51,7 +51,7 @@ fn operation(steps: Vec<Step>) -> Operation {
         call: call(),
         plan: Arc::new(Steps(steps)),
         key: KEY,
-        input_in_output: None,
+        alias: Alias::None,
         deadline_ns: u64::MAX,
     }
 }

@@ -18,13 +18,14 @@ pub(super) fn memory(params: &Params, in_place: bool, rank: Rank, scratch_len: u
         Collective::Barrier => Memory::new(size, Vec::new(), None, scratch_len),
         Collective::Allreduce if in_place => Memory::new(size, own(), None, scratch_len),
         Collective::Allreduce => Memory::new(size, nothing(), Some(own()), scratch_len),
+        other => panic!("the simulator does not know what {other} promises"),
     }
 }
 
 /// Holds every element of a result against what it should be. Gives a number for the order of all
 /// folds.
 pub(super) fn result(params: &Params, output: &[Symbol]) -> Result<u64, (Violation, String)> {
-    let Params { call: Call { collective, op, root, .. }, world, .. } = *params;
+    let Params { call: Call { collective, op, root, .. }, world, .. } = params.clone();
     let contributors = match collective {
         Collective::Broadcast => root..root + 1,
         _ => 0..world,

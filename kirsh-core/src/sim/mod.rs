@@ -61,7 +61,11 @@ impl Calling {
 
     /// What this rank calls.
     fn params_of(&self, rank: Rank) -> Params {
-        self.mistake.map_or(self.params, |mistake| mistake(rank, self.params))
+        let params = self.params.clone();
+        match self.mistake {
+            Some(mistake) => mistake(rank, params),
+            None => params,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::rank::{Landing, Member, Work};
 use super::{Calling, Failure, Fault, Report, Scenario, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Params, Plan, build};
-use crate::session::{Operation, Session, Settings};
+use crate::session::{Alias, Operation, Session, Settings};
 use crate::types::Rank;
 use crate::wire::control::ControlReader;
 use crate::wire::header::Header;
@@ -267,8 +267,9 @@ impl<'a> World<'a> {
                 params.slice,
                 params.channels,
                 params.stripes,
+                params.known_counts(),
             ),
-            input_in_output: aliased.then_some(0),
+            alias: if aliased { Alias::InputInOutput(0) } else { Alias::None },
             deadline_ns: match timeout_ns {
                 0 => u64::MAX,
                 timeout => now_ns + timeout,

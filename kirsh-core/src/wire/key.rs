@@ -9,11 +9,28 @@ const ENCODED_BYTES: usize = 32;
 
 /// The key of the plan that these make: everything its builder takes, except the rank.
 ///
-/// `slice` is the longest slice in bytes. What is local to a rank (alignment, in place, driver,
+/// `slice` is the longest slice in bytes; `counts` are each rank's, where the collective has such
+/// and all ranks know them, else empty. What is local to a rank (alignment, in place, driver,
 /// scale) is no part of it, so ranks that agree on the call have equal keys.
 #[inline]
-pub fn plan_key(call: &Call, world: u32, slice: u32, channels: u16, stripes: u16) -> u64 {
-    crc_fast::crc64_nvme(&encode(call, world, slice, channels, stripes))
+pub fn plan_key(
+    call: &Call,
+    world: u32,
+    slice: u32,
+    channels: u16,
+    stripes: u16,
+    counts: &[u64],
+) -> u64 {
+    let fixed = encode(call, world, slice, channels, stripes);
+    if counts.is_empty() {
+        return crc_fast::crc64_nvme(&fixed);
+    }
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    digest.update(&fixed);
+    for count in counts {
+        digest.update(&count.to_le_bytes());
+    }
+    digest.finalize()
 }
 
 /// P-15
@@ -69,29 +86,41 @@ mod tests {
     // P-15
     #[test]
     fn each_field_alone_changes_the_key() {
-        let key = plan_key(&CALL, 4, 1 << 20, 1, 1);
+        let key = plan_key(&CALL, 4, 1 << 20, 1, 1, &[]);
         for other in [
-            plan_key(&Call { collective: Collective::Broadcast, ..CALL }, 4, 1 << 20, 1, 1),
-            plan_key(&Call { algorithm: Algorithm::Tree, ..CALL }, 4, 1 << 20, 1, 1),
-            plan_key(&Call { dtype: DataType::Int32, ..CALL }, 4, 1 << 20, 1, 1),
-            plan_key(&Call { op: ReduceOp::Max, ..CALL }, 4, 1 << 20, 1, 1),
-            plan_key(&Call { root: 1, ..CALL }, 4, 1 << 20, 1, 1),
-            plan_key(&Call { count: 1001, ..CALL }, 4, 1 << 20, 1, 1),
-            plan_key(&CALL, 5, 1 << 20, 1, 1),
-            plan_key(&CALL, 4, 1 << 19, 1, 1),
-            plan_key(&CALL, 4, 1 << 20, 2, 1),
-            plan_key(&CALL, 4, 1 << 20, 1, 2),
+            plan_key(&Call { collective: Collective::Broadcast, ..CALL }, 4, 1 << 20, 1, 1, &[]),
+            plan_key(&Call { algorithm: Algorithm::Tree, ..CALL }, 4, 1 << 20, 1, 1, &[]),
+            plan_key(&Call { dtype: DataType::Int32, ..CALL }, 4, 1 << 20, 1, 1, &[]),
+            plan_key(&Call { op: ReduceOp::Max, ..CALL }, 4, 1 << 20, 1, 1, &[]),
+            plan_key(&Call { root: 1, ..CALL }, 4, 1 << 20, 1, 1, &[]),
+            plan_key(&Call { count: 1001, ..CALL }, 4, 1 << 20, 1, 1, &[]),
+            plan_key(&CALL, 5, 1 << 20, 1, 1, &[]),
+            plan_key(&CALL, 4, 1 << 19, 1, 1, &[]),
+            plan_key(&CALL, 4, 1 << 20, 2, 1, &[]),
+            plan_key(&CALL, 4, 1 << 20, 1, 2, &[]),
+            plan_key(&CALL, 4, 1 << 20, 1, 1, &[0, 1000, 0, 0]),
+            plan_key(&CALL, 4, 1 << 20, 1, 1, &[0, 0, 1000, 0]),
         ] {
             assert_ne!(key, other);
         }
-        assert_eq!(key, plan_key(&CALL, 4, 1 << 20, 1, 1));
+        assert_eq!(key, plan_key(&CALL, 4, 1 << 20, 1, 1, &[]));
+    }
+
+    // P-15
+    #[test]
+    fn counts_of_each_rank_follow_the_fixed_part() {
+        let mut bytes = encode(&CALL, 2, 1 << 20, 1, 1).to_vec();
+        bytes.extend(0x0807_0605_0403_0201_u64.to_le_bytes());
+        bytes.extend(9_u64.to_le_bytes());
+        let key = plan_key(&CALL, 2, 1 << 20, 1, 1, &[0x0807_0605_0403_0201, 9]);
+        assert_eq!(key, crc_fast::crc64_nvme(&bytes));
     }
 
     proptest! {
         // P-15
         #[test]
         fn calls_are_equal_where_their_keys_are(a in strategies::call(), b in strategies::call()) {
-            let keys = [&a, &b].map(|call| plan_key(call, 8, 1 << 18, 1, 1));
+            let keys = [&a, &b].map(|call| plan_key(call, 8, 1 << 18, 1, 1, &[]));
             prop_assert_eq!(a == b, keys[0] == keys[1]);
         }
     }

@@ -188,7 +188,7 @@ fn a_division_before_the_last_fold_is_found() {
 fn a_barrier_that_does_not_hold_is_found() {
     // Only the first round: a rank hears of its left-hand neighbour and of nobody else.
     let barrier = params(5, Algorithm::Dissemination, ReduceOp::Sum, 0, 0);
-    let right = Calling::new(barrier, false);
+    let right = Calling::new(barrier.clone(), false);
     let replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> =
         |_, inner| Arc::new(Listed(steps(&*inner)[..2].to_vec()));
     let wrong = Calling { replace: Some(replace), ..right.clone() };

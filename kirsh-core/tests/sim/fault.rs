@@ -124,7 +124,7 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
             for (number, mistake) in mistakes.iter().enumerate() {
                 let count = if *algorithm == Algorithm::Dissemination { 0 } else { 40 };
                 let right = Calling::new(params(world, *algorithm, ReduceOp::Sum, 0, count), true);
-                let mistaken = mistake(world / 2, right.params);
+                let mistaken = mistake(world / 2, right.params.clone());
                 if mistaken == right.params {
                     continue;
                 }

@@ -265,6 +265,7 @@ impl<'a, T: Number> Bench<'a, T> {
             (Collective::Allreduce, Mode::OutOfPlace) => {
                 comm.allreduce_into(&self.data, &mut self.output, op, &options)
             }
+            (other, _) => Err(Error::new(ErrorKind::Unsupported, format!("{other} is not timed"))),
         }
     }
 
@@ -289,6 +290,6 @@ fn array<T: Number>(count: usize) -> Result<Vec<T>> {
 fn bus_factor(collective: Collective, ranks: u32) -> f64 {
     match collective {
         Collective::Allreduce => 2.0 * f64::from(ranks - 1) / f64::from(ranks),
-        Collective::Broadcast | Collective::Barrier => 1.0,
+        _ => 1.0,
     }
 }

@@ -68,7 +68,8 @@ fn barrier() -> (Operation, Job) {
         count: 0,
     };
     let plan = build(&Params::new(call, 2, 64), 1).unwrap();
-    let operation = Operation { call, plan, key: 1, input_in_output: None, deadline_ns: u64::MAX };
+    let operation =
+        Operation { call, plan, key: 1, alias: crate::session::Alias::None, deadline_ns: u64::MAX };
     // SAFETY: a barrier has no memory.
     let buffers = unsafe { Buffers::new(std::ptr::null(), std::ptr::null_mut(), None) };
     let job = Job {

@@ -1,0 +1,178 @@
+//! What a plan is made from, and which algorithms there are for what.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{CALL_BYTES_MAX, SLICE_BYTES_MAX, WORLD_SIZE_MAX};
+use crate::types::{Algorithm, Call, Collective};
+
+/// How many elements belong to which rank, where [`Call::count`] does not say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Counts {
+    /// As many to each rank as the call's count says.
+    #[default]
+    Even,
+    /// Each rank's, in the order of ranks; all ranks know them all (allgatherv, reduce_scatterv).
+    /// The call's count is their sum.
+    Known(Arc<[u64]>),
+    /// What this rank sends to each rank and receives from each (gatherv, scatterv, alltoallv).
+    /// Other ranks have numbers of their own; frames tell where two do not fit. The call's count
+    /// is 0.
+    Own { send: Arc<[u64]>, recv: Arc<[u64]> },
+}
+
+/// What a plan is made from, the rank excepted: the same on every rank of a call, but for
+/// [`Counts::Own`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Params {
+    pub call: Call,
+    /// The world size.
+    pub world: u32,
+    /// Bytes of a slice, at most; rounded down to whole elements.
+    pub slice: u32,
+    /// Disjoint parts with sockets of their own. Only 1 is known.
+    pub channels: u16,
+    /// Sockets within a channel. Only 1 is known.
+    pub stripes: u16,
+    pub counts: Counts,
+}
+
+impl Params {
+    /// Parameters with one channel of one stripe, and as many elements for every rank.
+    pub const fn new(call: Call, world: u32, slice: u32) -> Self {
+        Params { call, world, slice, channels: 1, stripes: 1, counts: Counts::Even }
+    }
+
+    /// The same with counts of each rank's own.
+    pub fn with_counts(self, counts: Counts) -> Self {
+        Params { counts, ..self }
+    }
+
+    /// Each rank's count, where all ranks know them; else empty.
+    pub fn known_counts(&self) -> &[u64] {
+        match &self.counts {
+            Counts::Known(counts) => counts,
+            Counts::Even | Counts::Own { .. } => &[],
+        }
+    }
+
+    /// Elements of the larger of this rank's two arrays: what the call moves, as its size is
+    /// commonly given. `None` where 64 bits do not hold it.
+    pub fn elements(&self) -> Option<u64> {
+        use Collective::*;
+        let Params { call: Call { collective, count, .. }, world, counts, .. } = self;
+        match (collective, counts) {
+            (_, Counts::Own { send, recv }) => Some(sum(send)?.max(sum(recv)?)),
+            (Allgather | ReduceScatter | Gather | Scatter | Alltoall, _) => {
+                count.checked_mul(u64::from(*world))
+            }
+            _ => Some(*count),
+        }
+    }
+
+    /// Whether plans can be made of this for the ranks of its world.
+    ///
+    /// # Errors
+    /// `InvalidArgument` or `Unsupported`, naming what does not fit.
+    pub fn check(&self) -> Result<()> {
+        let Params { call, world, slice, channels, stripes, .. } = self;
+        let (world, slice) = (*world, *slice);
+        let refuse = |kind, message| {
+            Err(Error::new(kind, message).with_operation(call.collective.name(), None))
+        };
+        let invalid = |message| refuse(ErrorKind::InvalidArgument, message);
+        let unsupported = |message| refuse(ErrorKind::Unsupported, message);
+        if world == 0 || world > WORLD_SIZE_MAX {
+            return invalid(format!("world size {world} is not in 1..={WORLD_SIZE_MAX}"));
+        }
+        if call.root >= world {
+            return invalid(format!("root {} is not a rank of a world of {world}", call.root));
+        }
+        if let Some(message) = self.counts_misfit() {
+            return invalid(message);
+        }
+        let size = call.dtype.size() as u64;
+        if self.elements().is_none_or(|elements| elements > CALL_BYTES_MAX / size) {
+            return invalid(format!(
+                "{call} on {world} ranks is more than the {CALL_BYTES_MAX} bytes of one call"
+            ));
+        }
+        if u64::from(slice) < size || slice as usize > SLICE_BYTES_MAX {
+            return invalid(format!(
+                "slices of {slice} bytes: {} needs {size} to {SLICE_BYTES_MAX}",
+                call.dtype
+            ));
+        }
+        if (*channels, *stripes) != (1, 1) {
+            return unsupported(format!(
+                "{channels} channels of {stripes} stripes: plans have one of one"
+            ));
+        }
+        if !algorithms(call.collective).contains(&call.algorithm) {
+            let names: Vec<_> = algorithms(call.collective).iter().map(|a| a.name()).collect();
+            return unsupported(format!(
+                "{} does not carry out {}; choose from {}",
+                call.algorithm,
+                call.collective,
+                names.join(", ")
+            ));
+        }
+        if call.collective.reduces() && !call.op.supports(call.dtype) {
+            return unsupported(format!("{} is not defined on {}", call.op, call.dtype));
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the counts, if anything is.
+    fn counts_misfit(&self) -> Option<String> {
+        use Collective::*;
+        let Params { call, world, counts, .. } = self;
+        let ranks = *world as usize;
+        let of_ranks = |counts: &[u64]| {
+            let given = counts.len();
+            (given != ranks).then(|| format!("{given} counts for the {ranks} ranks of the world"))
+        };
+        match (call.collective, counts) {
+            (Allgatherv | ReduceScatterv, Counts::Known(counts)) => {
+                of_ranks(counts).or_else(|| {
+                    (sum(counts) != Some(call.count))
+                        .then(|| format!("counts that do not sum up to the call's {}", call.count))
+                })
+            }
+            (Gatherv | Scatterv | Alltoallv, Counts::Own { send, recv }) => {
+                of_ranks(send).or_else(|| of_ranks(recv)).or_else(|| {
+                    (call.count != 0).then(|| "a count beside those for each rank".to_owned())
+                })
+            }
+            (Allgatherv | ReduceScatterv | Gatherv | Scatterv | Alltoallv, _) => {
+                Some("no counts for each rank".to_owned())
+            }
+            (_, Counts::Even) => None,
+            (other, _) => Some(format!("counts for each rank, which {other} does not take")),
+        }
+    }
+}
+
+fn sum(counts: &[u64]) -> Option<u64> {
+    counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count))
+}
+
+/// The algorithms that carry out a collective. The first is the one that is never far off.
+pub const fn algorithms(collective: Collective) -> &'static [Algorithm] {
+    use Algorithm::*;
+    match collective {
+        Collective::Barrier => &[Dissemination],
+        Collective::Broadcast => &[Binomial, Chain, ScatterAllgather, DoubleTree],
+        Collective::Allreduce => &[Ring, RecursiveDoubling, Tree, HalvingDoubling, DoubleTree],
+        Collective::Reduce => &[Binomial, Chain, ReduceScatterGather, DoubleTree],
+        Collective::Allgather | Collective::Allgatherv => &[Ring, RecursiveDoubling, Bruck],
+        Collective::ReduceScatter | Collective::ReduceScatterv => {
+            &[Ring, RecursiveHalving, Pairwise]
+        }
+        Collective::Gather | Collective::Scatter => &[Binomial, Linear],
+        Collective::Gatherv | Collective::Scatterv => &[Linear],
+        Collective::Alltoall => &[Pairwise, Bruck],
+        Collective::Alltoallv => &[Pairwise],
+        Collective::Scan | Collective::Exscan => &[RecursiveDoubling, Chain],
+    }
+}
