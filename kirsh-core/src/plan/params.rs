@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CALL_BYTES_MAX, SLICE_BYTES_MAX, WORLD_SIZE_MAX};
-use crate::types::{Algorithm, Call, Collective};
+use crate::types::{Algorithm, Call, Collective, Rank};
 
 /// How many elements belong to which rank, where [`Call::count`] does not say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,6 +67,53 @@ impl Params {
                 count.checked_mul(u64::from(*world))
             }
             _ => Some(*count),
+        }
+    }
+
+    /// Elements of this rank's Input; 0 where it has none.
+    pub fn input_elements(&self, rank: Rank) -> u64 {
+        use Collective::*;
+        let Params { call: Call { collective, count, root, .. }, world, counts, .. } = self;
+        match (collective, counts) {
+            (_, Counts::Own { send, .. }) => send.iter().sum(),
+            (Allgatherv, Counts::Known(counts)) => counts.get(rank as usize).copied().unwrap_or(0),
+            (ReduceScatter | Alltoall, _) => count * u64::from(*world),
+            (Scatter, _) if rank == *root => count * u64::from(*world),
+            (Scatter | Broadcast | Barrier, _) => 0,
+            _ => *count,
+        }
+    }
+
+    /// Elements of this rank's Output; 0 where it has none.
+    pub fn output_elements(&self, rank: Rank) -> u64 {
+        use Collective::*;
+        let Params { call: Call { collective, count, root, .. }, world, counts, .. } = self;
+        match (collective, counts) {
+            (_, Counts::Own { recv, .. }) => recv.iter().sum(),
+            (ReduceScatterv, Counts::Known(counts)) => {
+                counts.get(rank as usize).copied().unwrap_or(0)
+            }
+            (Allgather | Alltoall, _) => count * u64::from(*world),
+            (Gather, _) if rank == *root => count * u64::from(*world),
+            (Reduce, _) if rank == *root => *count,
+            (Gather | Reduce | Barrier, _) => 0,
+            _ => *count,
+        }
+    }
+
+    /// The first element of this rank's part of the larger array, in those collectives where one
+    /// array holds a part for each rank and the other is one part.
+    pub fn own_part(&self, rank: Rank) -> Option<u64> {
+        use Collective::*;
+        let before = |counts: &[u64]| counts.iter().take(rank as usize).sum();
+        match (self.call.collective, &self.counts) {
+            (Allgather | ReduceScatter | Gather | Scatter, _) => {
+                Some(self.call.count * u64::from(rank))
+            }
+            (Allgatherv | ReduceScatterv, Counts::Known(counts)) => Some(before(counts)),
+            (Gatherv, Counts::Own { recv, .. }) => Some(before(recv)),
+            (Scatterv, Counts::Own { send, .. }) => Some(before(send)),
+            _ => None,
         }
     }
 
