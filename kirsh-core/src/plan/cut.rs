@@ -1,6 +1,6 @@
 //! How an array is cut into the slices that frames carry.
 
-use super::Finish;
+use super::{Counts, Finish};
 use crate::types::{Rank, Space, Span};
 
 /// What every algorithm is built from: who this rank is, and how the array is cut.
@@ -48,6 +48,59 @@ impl Shape {
     /// The finish of a fold: the call's own where it is the last one of its elements.
     pub(super) const fn finish(&self, last: bool) -> Finish {
         if last { self.finish } else { Finish::Keep }
+    }
+}
+
+/// Which run of an array is which rank's: one block for each, in the order of ranks.
+#[derive(Clone, Debug)]
+pub(super) enum Blocks {
+    /// As many elements for each rank.
+    Even(u64),
+    /// Where each block begins, and last where the array ends.
+    Uneven(Box<[u64]>),
+}
+
+impl Blocks {
+    /// Blocks of `count` elements, or those that the counts say.
+    pub(super) fn new(count: u64, counts: &Counts) -> Self {
+        match counts {
+            Counts::Known(counts) => Blocks::uneven(counts),
+            Counts::Even | Counts::Own { .. } => Blocks::Even(count),
+        }
+    }
+
+    pub(super) fn uneven(counts: &[u64]) -> Self {
+        let mut begins = Vec::with_capacity(counts.len() + 1);
+        let mut end = 0;
+        begins.push(0);
+        begins.extend(counts.iter().map(|count| {
+            end += count;
+            end
+        }));
+        Blocks::Uneven(begins.into())
+    }
+
+    /// The elements of a rank's block, begin and end.
+    pub(super) fn of(&self, rank: Rank) -> (u64, u64) {
+        self.run(rank, rank + 1)
+    }
+
+    /// The elements of the blocks of the ranks `from..to`.
+    pub(super) fn run(&self, from: Rank, to: Rank) -> (u64, u64) {
+        match self {
+            Blocks::Even(count) => (u64::from(from) * count, u64::from(to) * count),
+            Blocks::Uneven(begins) => (begins[from as usize], begins[to as usize]),
+        }
+    }
+
+    /// Elements of the largest block.
+    pub(super) fn longest(&self) -> u64 {
+        match self {
+            Blocks::Even(count) => *count,
+            Blocks::Uneven(begins) => {
+                begins.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+            }
+        }
     }
 }
 

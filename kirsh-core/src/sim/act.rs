@@ -2,7 +2,7 @@
 
 use super::check;
 use super::memory::Place;
-use super::queue::Event;
+use super::queue::{Event, mix};
 use super::rank::{Landing, Member, Work};
 use super::world::World;
 use super::{Failure, Violation};
@@ -118,9 +118,10 @@ impl World<'_> {
     ) -> Result<(), Failure> {
         let calling = &self.scenario.calls[sequence as usize];
         let params = calling.params_of(rank);
-        let barrier = params.call.collective == Collective::Barrier;
-        let away = self.members.iter().find(|member| barrier && !member.is_in(sequence));
-        let away = away.map(Member::rank);
+        let collective = params.call.collective;
+        let barrier = collective == Collective::Barrier;
+        let away = |member: &&Member| !member.is_in(sequence);
+        let away = barrier.then(|| self.members.iter().find(away).map(Member::rank)).flatten();
         let member = &mut self.members[rank as usize];
         if result.is_ok() && !member.is_in(sequence) || member.outcomes[sequence as usize].is_some()
         {
@@ -145,16 +146,24 @@ impl World<'_> {
                     || check::memory(&params, calling.in_place, rank, 0),
                     |(_, held)| held,
                 );
-                let order =
-                    check::result(&params, memory.output()).map_err(|(violation, text)| {
+                let order = check::result(calling, &params, rank, &memory, &self.symbols).map_err(
+                    |(violation, text)| {
                         let text =
                             format!("rank {rank} after call {sequence}, {calling:?}: {text}");
                         Failure { violation, text }
-                    })?;
-                let known = *self.orders[sequence as usize].get_or_insert(order);
-                if known != order && calling.mistake.is_none() {
-                    let text = "its result was folded in another order than another rank's";
-                    return Err(member.broken(Violation::Order, text));
+                    },
+                )?;
+                let known = &mut self.orders[sequence as usize];
+                if collective == Collective::Allreduce {
+                    // The same elements on every rank, so in the same order too.
+                    if *known.get_or_insert(order) != order && calling.mistake.is_none() {
+                        let text = "its result was folded in another order than another rank's";
+                        return Err(member.broken(Violation::Order, text));
+                    }
+                } else {
+                    // Ranks end in any order, so what sums up their orders may not depend on it.
+                    let order = mix(order ^ u64::from(rank));
+                    *known = Some(known.unwrap_or_default().wrapping_add(order));
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! is buffered between ranks: a frame moves only while its send and its receive are both there,
 //! one at a time on each link. Every completion comes at a random moment, some kinds of them only
 //! when nothing else can happen, so that a send's *released* may lie far behind its *accepted*.
-//! A payload is a list of [`Symbol`](memory::Symbol)s, which remember whose contributions they
+//! A payload is a list of [`Element`](memory::Element)s, which remember whose contributions they
 //! hold and in which order they were folded.
 //!
 //! What is watched, without asking the session: see [`Violation`]. A run is a pure function of its
@@ -24,18 +24,24 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::plan::{Params, Plan};
-use crate::types::Rank;
+use crate::plan::{Counts, Params, Plan};
+use crate::types::{Collective, Rank};
 
 /// Makes another plan of a rank's own.
 pub type Replace = fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan>;
+
+/// How many elements go from one rank to another (from, to), in a world of this many.
+pub type Pairs = fn(world: u32, from: Rank, to: Rank) -> u64;
 
 /// One call, as every rank makes it.
 #[derive(Clone, Debug)]
 pub struct Calling {
     pub params: Params,
-    /// Whether every rank's input is its output. A broadcast's always is.
+    /// Whether the smaller of each rank's arrays lies in the larger, where it belongs. A
+    /// broadcast's always does, those of an alltoall never do.
     pub in_place: bool,
+    /// What each rank knows of the counts of gatherv, scatterv and alltoallv.
+    pub pairs: Option<Pairs>,
     /// Keeps from the session that the call is in place: a defect that must be found.
     pub alias_hidden: bool,
     /// Puts something in a plan's place, to see it found.
@@ -52,6 +58,7 @@ impl Calling {
         Calling {
             params,
             in_place,
+            pairs: None,
             alias_hidden: false,
             replace: None,
             mistake: None,
@@ -59,9 +66,32 @@ impl Calling {
         }
     }
 
+    /// A gatherv, scatterv or alltoallv with these counts.
+    pub fn with_pairs(params: Params, in_place: bool, pairs: Pairs) -> Self {
+        Calling { pairs: Some(pairs), ..Calling::new(params, in_place) }
+    }
+
+    /// How many elements go from one rank to another in a gatherv, scatterv or alltoallv.
+    fn pair(&self, from: Rank, to: Rank) -> u64 {
+        let (root, world) = (self.params.call.root, self.params.world);
+        let counts = match self.params.call.collective {
+            Collective::Gatherv if to != root => None,
+            Collective::Scatterv if from != root => None,
+            _ => self.pairs,
+        };
+        counts.map_or(0, |count| count(world, from, to))
+    }
+
     /// What this rank calls.
     fn params_of(&self, rank: Rank) -> Params {
-        let params = self.params.clone();
+        let mut params = self.params.clone();
+        if self.pairs.is_some() {
+            let world = 0..params.world;
+            params.counts = Counts::Own {
+                send: world.clone().map(|to| self.pair(rank, to)).collect(),
+                recv: world.map(|from| self.pair(from, rank)).collect(),
+            };
+        }
         match self.mistake {
             Some(mistake) => mistake(rank, params),
             None => params,
@@ -117,7 +147,9 @@ pub enum Violation {
     Doubled,
     /// An element of a result holds contributions of another element.
     Misplaced,
-    /// The ranks' results were folded in different orders.
+    /// The input of a call that is not in place was written to.
+    Input,
+    /// The ranks' results of an allreduce were folded in different orders.
     Order,
     /// An average was divided other than once and last, or an input was not scaled once.
     Finish,
@@ -155,8 +187,8 @@ impl fmt::Debug for Failure {
 /// A run in which every rule held.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// For each call, a number that stands for the order of folds of every element; `None` where
-    /// no rank got a result.
+    /// For each call, a number that stands for the order of folds of every element on every rank;
+    /// `None` where no rank got a result.
     pub orders: Vec<Option<u64>>,
     /// For each call, what every rank got out of it; `None` for one that crashed or froze before.
     pub outcomes: Vec<Vec<Option<Result<(), Error>>>>,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::queue::{Event, Queue, Random};
+use super::queue::{Event, Queue, Quick, Random};
 use crate::session::Slot;
 use crate::types::Rank;
 
@@ -27,8 +27,8 @@ struct Pair {
 
 #[derive(Default)]
 pub(super) struct Network {
-    wires: HashMap<(Rank, Rank), Wire>,
-    pairs: HashMap<(Rank, Rank), Pair>,
+    wires: HashMap<(Rank, Rank), Wire, Quick>,
+    pairs: HashMap<(Rank, Rank), Pair, Quick>,
     /// Pairs in the order in which they were first dialled, so that chance can pick one.
     order: Vec<(Rank, Rank)>,
 }

@@ -1,5 +1,7 @@
 //! What can happen next, and chance, which picks.
 
+use std::hash::{BuildHasherDefault, Hasher};
+
 use crate::session::Slot;
 use crate::types::Rank;
 
@@ -27,6 +29,34 @@ pub(super) const fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
+}
+
+/// Hashes the small keys of the simulator's own maps, which nobody feeds on purpose.
+#[derive(Default)]
+pub(super) struct QuickHasher(u64);
+
+pub(super) type Quick = BuildHasherDefault<QuickHasher>;
+
+impl Hasher for QuickHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.write_u64(value.into());
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = mix(self.0 ^ value);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Something that can happen.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::memory::{Memory, Place, Symbol};
+use super::memory::{Element, Memory, Place, Symbols};
+use super::queue::Quick;
 use super::{Failure, Violation};
 use crate::error::Error;
 use crate::limits::LOOK_AHEAD_MAX;
@@ -58,9 +59,9 @@ pub(super) struct Member {
     /// The memory of the call that runs.
     pub(super) memory: Option<(Sequence, Memory)>,
     /// Slabs in use, with what was received into them.
-    slabs: HashMap<SlabId, Vec<Symbol>>,
+    slabs: HashMap<SlabId, Vec<Element>, Quick>,
     /// Whom a slab's link leads to.
-    slab_peers: HashMap<u32, Rank>,
+    slab_peers: HashMap<u32, Rank, Quick>,
     /// It failed; what the kernel holds comes back in one event.
     pub(super) aborting: bool,
     pub(super) drained: bool,
@@ -77,8 +78,8 @@ impl Member {
             outcomes: vec![None; calls],
             works: [None; LOOK_AHEAD_MAX],
             memory: None,
-            slabs: HashMap::new(),
-            slab_peers: HashMap::new(),
+            slabs: HashMap::default(),
+            slab_peers: HashMap::default(),
             aborting: false,
             drained: false,
             dead: false,
@@ -164,12 +165,12 @@ impl Member {
     }
 
     /// The payload of a send, as it lies in memory now.
-    pub(super) fn payload(&self, source: Place) -> Vec<Symbol> {
+    pub(super) fn payload(&self, source: Place) -> Vec<Element> {
         self.memory.as_ref().map_or_else(Vec::new, |(_, memory)| memory.at(source).to_vec())
     }
 
     /// A payload arrives.
-    pub(super) fn land(&mut self, landing: Landing, payload: Vec<Symbol>) {
+    pub(super) fn land(&mut self, landing: Landing, payload: Vec<Element>) {
         match landing {
             Landing::Place(place) => {
                 if let Some((_, memory)) = &mut self.memory {
@@ -183,7 +184,7 @@ impl Member {
     }
 
     /// Does a fold, reduction or map, and takes it out of its slot.
-    pub(super) fn do_work(&mut self, slot: Slot) -> Result<(), Failure> {
+    pub(super) fn do_work(&mut self, slot: Slot, symbols: &mut Symbols) -> Result<(), Failure> {
         let work = self.works[usize::from(slot.0)].take();
         let Some((_, memory)) = &mut self.memory else {
             return Err(self.broken(Violation::Frame, "work without memory"));
@@ -203,8 +204,13 @@ impl Member {
                 (a.copied().zip(b.copied()).collect(), into, finish)
             }
             Some(Work::Map { source, target, map }) => {
-                let moved: Vec<_> = memory.at(source).iter().map(|from| from.map(map)).collect();
-                memory.at_mut(target).copy_from_slice(&moved);
+                let moved = memory.at(source).to_vec();
+                if moved.len() != memory.at(target).len() {
+                    return Err(self.broken(Violation::Frame, "a move of unequal lengths"));
+                }
+                for (into, from) in memory.at_mut(target).iter_mut().zip(moved) {
+                    *into = symbols.map(from, map);
+                }
                 return Ok(());
             }
             other => {
@@ -213,7 +219,7 @@ impl Member {
             }
         };
         for (into, (a, b)) in memory.at_mut(into).iter_mut().zip(operand) {
-            *into = a.fold(b, finish);
+            *into = symbols.fold(a, b, finish);
         }
         Ok(())
     }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use super::check;
+use super::memory::Symbols;
 use super::network::Network;
 use super::queue::{Event, Queue, Random};
 use super::rank::{Landing, Member, Work};
 use super::{Calling, Failure, Fault, Report, Scenario, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Params, Plan, build};
-use crate::session::{Alias, Operation, Session, Settings};
+use crate::session::{Operation, Session, Settings};
 use crate::types::Rank;
 use crate::wire::control::ControlReader;
 use crate::wire::header::Header;
@@ -20,6 +22,7 @@ pub(super) struct World<'a> {
     pub(super) queue: Queue,
     pub(super) network: Network,
     pub(super) members: Vec<Member>,
+    pub(super) symbols: Symbols,
     pub(super) orders: Vec<Option<u64>>,
     pub(super) events: u64,
     pub(super) now_ns: u64,
@@ -58,6 +61,7 @@ impl<'a> World<'a> {
             queue,
             network: Network::default(),
             members,
+            symbols: Symbols::default(),
             orders,
             events: 0,
             now_ns: 0,
@@ -233,9 +237,9 @@ impl<'a> World<'a> {
                 rank
             }
             Event::Worked { rank, slot } => {
-                let member = self.member(rank);
+                let member = &mut self.members[rank as usize];
                 if !member.aborting {
-                    member.do_work(slot)?;
+                    member.do_work(slot, &mut self.symbols)?;
                     member.session.handle_folded(slot);
                 }
                 rank
@@ -257,7 +261,8 @@ impl<'a> World<'a> {
             calling.replace.map_or(plan.clone(), |replace| replace(rank, plan));
         self.member(rank).scratch_lens.push(plan.scratch_len());
         let (now_ns, timeout_ns) = (self.now_ns, self.scenario.timeout_ns);
-        let aliased = calling.in_place && !calling.alias_hidden;
+        let in_place = calling.in_place && !calling.alias_hidden;
+        let alias = check::alias(&params, in_place, rank);
         let result = self.member(rank).session.enqueue(Operation {
             call: params.call,
             plan,
@@ -269,7 +274,7 @@ impl<'a> World<'a> {
                 params.stripes,
                 params.known_counts(),
             ),
-            alias: if aliased { Alias::InputInOutput(0) } else { Alias::None },
+            alias,
             deadline_ns: match timeout_ns {
                 0 => u64::MAX,
                 timeout => now_ns + timeout,
@@ -303,6 +308,7 @@ impl<'a> World<'a> {
             return Err(sender.broken(Violation::Frame, "a send that nobody asked for"));
         };
         let payload = sender.payload(source);
+        let size = sender.memory.as_ref().map_or(1, |(_, memory)| memory.size);
         let receiver = &mut self.members[to as usize];
         let Some(Work::Receive { expected, landing, .. }) = receiver.work(receive).copied() else {
             return Err(receiver.broken(Violation::Frame, "a receive that nobody asked for"));
@@ -314,7 +320,7 @@ impl<'a> World<'a> {
             if !receiver.session.handle_header(receive, &header) {
                 return self.pump(to);
             }
-            if header != expected || payload.len() * self.size(to) != header.length as usize {
+            if header != expected || payload.len() as u64 * size != u64::from(header.length) {
                 let text = format!("{header:?} passed for {expected:?}");
                 return Err(self.members[to as usize].broken(Violation::Frame, text));
             }
@@ -324,12 +330,6 @@ impl<'a> World<'a> {
         self.member(from).bytes_sent += u64::from(header.length);
         self.queue.push(Event::Accepted { rank: from, slot: send });
         Ok(())
-    }
-
-    /// Bytes of an element of the call that a rank is in.
-    fn size(&self, rank: Rank) -> usize {
-        let sequence = self.members[rank as usize].session.finished();
-        self.scenario.calls[sequence as usize].params_of(rank).call.dtype.size()
     }
 
     fn drained(&mut self, rank: Rank) -> Result<(), Failure> {

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use kirsh_core::plan::{Finish, Params, Plan, Step, build};
 use kirsh_core::sim::{Calling, Scenario, Violation, run};
 use kirsh_core::types::Span;
-use kirsh_core::{Algorithm, Rank, ReduceOp};
+use kirsh_core::{Algorithm, Collective, Rank, ReduceOp};
 
-use super::params;
+use super::catalogue::{Pair, params};
 
 const SEEDS: u64 = 20;
+
+const RING: Pair = (Collective::Allreduce, Algorithm::Ring);
+const DOUBLING: Pair = (Collective::Allreduce, Algorithm::RecursiveDoubling);
+const CHAIN: Pair = (Collective::Broadcast, Algorithm::Chain);
+const BARRIER: Pair = (Collective::Barrier, Algorithm::Dissemination);
 
 /// What is found, over some seeds, in a world of this size: all of them find the same.
 fn found(world: u32, calling: &Calling) -> Option<Violation> {
@@ -27,11 +32,11 @@ fn found(world: u32, calling: &Calling) -> Option<Violation> {
 /// A call that is right, and the same with something else in its plans' place.
 fn pair(
     world: u32,
-    algorithm: Algorithm,
+    pair: Pair,
     in_place: bool,
     replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan>,
 ) -> [Calling; 2] {
-    let right = Calling::new(params(world, algorithm, ReduceOp::Sum, 0, 40), in_place);
+    let right = Calling::new(params(world, pair, ReduceOp::Sum, 0, 40), in_place);
     [right.clone(), Calling { replace: Some(replace), ..right }]
 }
 
@@ -70,7 +75,7 @@ fn steps(plan: &dyn Plan) -> Vec<Step> {
 
 #[test]
 fn a_missing_contribution_is_found() {
-    let [right, wrong] = pair(4, Algorithm::Ring, false, |rank, inner| {
+    let [right, wrong] = pair(4, RING, false, |rank, inner| {
         if rank != 2 {
             return inner;
         }
@@ -87,7 +92,7 @@ fn a_missing_contribution_is_found() {
 
 #[test]
 fn a_doubled_contribution_is_found() {
-    let [right, wrong] = pair(4, Algorithm::RecursiveDoubling, false, |rank, inner| {
+    let [right, wrong] = pair(4, DOUBLING, false, |rank, inner| {
         let mut steps = steps(&*inner);
         if rank == 1 {
             let last = steps.iter().rposition(|step| matches!(step, Step::RecvReduce { .. }));
@@ -106,7 +111,7 @@ fn a_doubled_contribution_is_found() {
 fn a_write_to_a_lent_span_is_found() {
     // The session is not told that input and output are one, so it sees no conflict between
     // sending from the one and folding into the other.
-    let right = Calling::new(params(4, Algorithm::RecursiveDoubling, ReduceOp::Sum, 0, 40), true);
+    let right = Calling::new(params(4, DOUBLING, ReduceOp::Sum, 0, 40), true);
     let wrong = Calling { alias_hidden: true, ..right.clone() };
     assert_eq!(found(4, &right), None);
     let violations: Vec<_> = (0..SEEDS)
@@ -122,7 +127,7 @@ fn a_write_to_a_lent_span_is_found() {
 fn a_deadlock_is_found() {
     // In place, receiving straight over what is being sent: every rank's receive waits for its
     // own send, and that for the partner's receive.
-    let [right, wrong] = pair(4, Algorithm::RecursiveDoubling, true, |_, inner| {
+    let [right, wrong] = pair(4, DOUBLING, true, |_, inner| {
         let change = |_, step| match step {
             Step::RecvReduce { peer, into, .. } => Step::Recv { peer, target: into },
             other => other,
@@ -137,7 +142,7 @@ fn a_deadlock_is_found() {
 fn a_swapped_order_of_folds_is_found() {
     // Everybody sends to everybody and folds from its right-hand neighbour on: every contribution
     // counts once, in an order that each rank has for itself.
-    let [right, wrong] = pair(3, Algorithm::Ring, false, |rank, inner| {
+    let [right, wrong] = pair(3, RING, false, |rank, inner| {
         let (whole, finish) = (4 * 40, Finish::Keep);
         let (input, output) = (Span::input(0, whole), Span::output(0, whole));
         let (right, left) = ((rank + 1) % 3, (rank + 2) % 3);
@@ -155,7 +160,7 @@ fn a_swapped_order_of_folds_is_found() {
 
 #[test]
 fn slices_that_land_in_one_anothers_place_are_found() {
-    let [right, wrong] = pair(4, Algorithm::Chain, false, |rank, inner| {
+    let [right, wrong] = pair(4, CHAIN, false, |rank, inner| {
         let mut steps = steps(&*inner);
         if rank == 3 {
             steps.swap(0, 1);
@@ -168,7 +173,7 @@ fn slices_that_land_in_one_anothers_place_are_found() {
 
 #[test]
 fn a_division_before_the_last_fold_is_found() {
-    let avg = Params { ..params(4, Algorithm::RecursiveDoubling, ReduceOp::Avg, 0, 40) };
+    let avg = Params { ..params(4, DOUBLING, ReduceOp::Avg, 0, 40) };
     let right = Calling::new(avg, false);
     let replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> = |_, inner| {
         let change = |_, step| match step {
@@ -187,7 +192,7 @@ fn a_division_before_the_last_fold_is_found() {
 #[test]
 fn a_barrier_that_does_not_hold_is_found() {
     // Only the first round: a rank hears of its left-hand neighbour and of nobody else.
-    let barrier = params(5, Algorithm::Dissemination, ReduceOp::Sum, 0, 0);
+    let barrier = params(5, BARRIER, ReduceOp::Sum, 0, 0);
     let right = Calling::new(barrier.clone(), false);
     let replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> =
         |_, inner| Arc::new(Listed(steps(&*inner)[..2].to_vec()));
@@ -225,10 +230,7 @@ fn two_receives_into_one_span_happen_in_the_order_of_the_plan() {
                 ],
             }))
         }),
-        ..Calling::new(
-            Params { slice: 4 * 40, ..params(3, Algorithm::Chain, ReduceOp::Sum, 2, 40) },
-            false,
-        )
+        ..Calling::new(Params { slice: 4 * 40, ..params(3, CHAIN, ReduceOp::Sum, 2, 40) }, false)
     };
     assert_eq!(found(3, &right), None);
 }

@@ -1,0 +1,157 @@
+//! Which calls a world makes: every algorithm of every collective, with counts, roots and operators
+//! that bring out its corners.
+
+use kirsh_core::plan::{Counts, Params, algorithms, build};
+use kirsh_core::sim::{Calling, Pairs};
+use kirsh_core::{Algorithm, Call, Collective, DataType, ErrorKind, Rank, ReduceOp};
+
+/// A collective and one way to carry it out.
+pub(crate) type Pair = (Collective, Algorithm);
+
+/// Every collective with each of its algorithms.
+pub(crate) fn pairs() -> impl Iterator<Item = Pair> {
+    Collective::ALL
+        .iter()
+        .flat_map(|collective| algorithms(*collective).iter().map(|by| (*collective, *by)))
+}
+
+/// Bytes of an element of every call here.
+const SIZE: u32 = DataType::Float32.size() as u32;
+
+/// One call; `count` counts as the collective does, and those that count for each rank or pair of
+/// ranks by themselves get uneven counts of about that much.
+pub(crate) fn params(world: u32, pair: Pair, op: ReduceOp, root: Rank, count: u64) -> Params {
+    use Collective::*;
+    let (collective, algorithm) = pair;
+    // Few slices in large worlds, for time's sake; in small ones more than a session looks at.
+    let slices = if world <= 8 { 40 } else { 5 };
+    let run = match (collective, algorithm) {
+        (Allreduce, Algorithm::Ring) => {
+            count.div_ceil(world.into()).div_ceil(if world <= 8 { 9 } else { 2 })
+        }
+        (Broadcast | Reduce | Allreduce | Scan | Exscan, _) => count.div_ceil(slices),
+        // What goes in one round may be as long as the array.
+        _ => count.div_ceil(if world <= 8 { 7 } else { 2 }),
+    };
+    let slice = run.max(1) as u32 * SIZE;
+    let (counts, count) = match collective {
+        Allgatherv | ReduceScatterv => {
+            let counts: Vec<_> = (0..world).map(|rank| uneven(rank, count)).collect();
+            let sum = counts.iter().sum();
+            (Counts::Known(counts.into()), sum)
+        }
+        Gatherv | Scatterv | Alltoallv | Barrier => (Counts::Even, 0),
+        _ => (Counts::Even, count),
+    };
+    let call = Call { collective, algorithm, dtype: DataType::Float32, op, root, count };
+    Params::new(call, world, slice).with_counts(counts)
+}
+
+/// Some ranks have nothing, some little, some as much as is asked for.
+fn uneven(rank: Rank, count: u64) -> u64 {
+    [count, 0, count.div_ceil(3), count, 1.min(count)][rank as usize % 5]
+}
+
+/// The call, with counts for each pair of ranks where the collective asks for them.
+pub(crate) fn calling(
+    world: u32,
+    pair: Pair,
+    op: ReduceOp,
+    root: Rank,
+    count: u64,
+    in_place: bool,
+) -> Calling {
+    let params = params(world, pair, op, root, count);
+    let pairs: Pairs = match count {
+        0 => |_, _, _| 0,
+        1 => |_, from, to| u64::from((from + 2 * to) % 3 == 0),
+        2..100 => |_, from, to| uneven(from + 3 * to, 7),
+        _ => |world, from, to| uneven(2 * from + to, 131 / u64::from(world) + 3),
+    };
+    match pair.0 {
+        Collective::Gatherv | Collective::Scatterv | Collective::Alltoallv => {
+            Calling::with_pairs(params, in_place, pairs)
+        }
+        _ => Calling::new(params, in_place),
+    }
+}
+
+/// Whether plans are there yet.
+pub(crate) fn is_built(pair: Pair) -> bool {
+    let params = params(3, pair, ReduceOp::Sum, 0, 4);
+    let counts = match pair.0 {
+        Collective::Gatherv | Collective::Scatterv | Collective::Alltoallv => {
+            Counts::Own { send: [0; 3].into(), recv: [0; 3].into() }
+        }
+        _ => params.counts.clone(),
+    };
+    match build(&params.with_counts(counts), 0) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            false
+        }
+    }
+}
+
+/// The operators that change a plan, one after the other.
+fn operator(collective: Collective, turn: usize) -> ReduceOp {
+    match collective {
+        Collective::Scan | Collective::Exscan => [ReduceOp::Sum, ReduceOp::PremulSum][turn % 2],
+        _ if collective.reduces() => [ReduceOp::Sum, ReduceOp::Avg, ReduceOp::PremulSum][turn % 3],
+        _ => ReduceOp::Sum,
+    }
+}
+
+/// Counts around the corners of every way to cut an array.
+fn counts(world: u32) -> Vec<u64> {
+    let size = u64::from(world);
+    vec![0, 1, size - 1, size, size + 1, 53, 131, 5 * size + 3]
+}
+
+/// All collectives by all algorithms, one call after the other: every count, every operator, many
+/// a root.
+pub(crate) fn calls(world: u32, in_place: bool) -> Vec<Calling> {
+    let mut calls = Vec::new();
+    for (number, count) in counts(world).into_iter().enumerate() {
+        for (place, pair) in pairs().filter(|pair| is_built(*pair)).enumerate() {
+            if pair.0 == Collective::Barrier && number > 0 {
+                continue;
+            }
+            let turn = number + place + world as usize;
+            let root = match pair.0.has_root() {
+                true => (5 * turn + 3 * number) as Rank % world,
+                false => 0,
+            };
+            let op = operator(pair.0, turn);
+            calls.push(calling(world, pair, op, root, count, in_place));
+        }
+    }
+    calls
+}
+
+/// One call of every collective by every algorithm, the next count and root at every turn.
+pub(crate) fn some_calls(world: u32, turn: usize) -> Vec<Calling> {
+    let all = counts(world);
+    let calls = pairs().filter(|pair| is_built(*pair)).enumerate().map(|(place, pair)| {
+        let turn = turn + place;
+        let root = if pair.0.has_root() { (7 * turn) as Rank % world } else { 0 };
+        let op = operator(pair.0, turn);
+        calling(world, pair, op, root, all[turn % all.len()], turn / all.len() % 2 == 0)
+    });
+    calls.collect()
+}
+
+/// Every root of every collective that has one.
+pub(crate) fn rooted_calls(world: u32) -> Vec<Calling> {
+    let rooted = || pairs().filter(|(collective, _)| collective.has_root());
+    let all = [53, 3, 1, 17];
+    let of_root = |root: Rank| {
+        rooted().filter(|pair| is_built(*pair)).enumerate().map(move |(place, pair)| {
+            let turn = place + root as usize;
+            let op = operator(pair.0, turn);
+            calling(world, pair, op, root, all[turn % all.len()], turn % 2 == 0)
+        })
+    };
+    (0..world).flat_map(of_root).collect()
+}
