@@ -45,6 +45,29 @@ impl Shape {
         self.piece((0, self.count), slices, slice)
     }
 
+    /// What a run of elements is in bytes.
+    pub(super) const fn bytes(&self, elements: u64) -> u64 {
+        elements * self.size
+    }
+
+    /// Bytes of a slice, at most.
+    pub(super) const fn slice_bytes(&self) -> u64 {
+        self.slice * self.size
+    }
+
+    /// A run of elements, `begin..end`, of one of the arrays.
+    pub(super) const fn span(&self, space: Space, (begin, end): (u64, u64)) -> Span {
+        Span::new(space, begin * self.size, (end - begin) * self.size)
+    }
+
+    pub(super) const fn input(&self, run: (u64, u64)) -> Span {
+        self.span(Space::Input, run)
+    }
+
+    pub(super) const fn output(&self, run: (u64, u64)) -> Span {
+        self.span(Space::Output, run)
+    }
+
     /// The finish of a fold: the call's own where it is the last one of its elements.
     pub(super) const fn finish(&self, last: bool) -> Finish {
         if last { self.finish } else { Finish::Keep }

@@ -19,16 +19,25 @@ use std::collections::BTreeMap;
 pub use crate::types::{Finish, Map};
 use crate::types::{Rank, Span};
 
+mod allgather_bruck;
+mod allgather_doubling;
+mod allgather_ring;
+mod alltoall_bruck;
+mod alltoall_pairwise;
 mod binomial;
 mod build;
 mod chain;
 pub mod choice;
 mod cut;
 mod dissemination;
+mod gather_binomial;
+mod linear;
 mod local;
 mod params;
 mod recursive_doubling;
 mod ring;
+mod rounds;
+mod scatter_binomial;
 mod staged;
 #[cfg(test)]
 mod tests;
