@@ -25,10 +25,17 @@ mod chain;
 pub mod choice;
 mod cut;
 mod dissemination;
+mod double_tree;
+mod halving;
 mod local;
 mod params;
 mod recursive_doubling;
+mod reduce_pairwise;
+mod reduce_ring;
 mod ring;
+mod rising;
+mod scan;
+mod scatter_allgather;
 mod staged;
 #[cfg(test)]
 mod tests;
