@@ -2,25 +2,26 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Inner;
 use super::config::Config;
+use super::handout::Handout;
+use super::listen::listen;
 use super::plans::Plans;
 use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
 use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
-use crate::driver::socket::{self, PortRange};
 use crate::driver::{Facts, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::memory::Pool;
 use crate::plan::choice::{Layout, Selection};
-use crate::rendezvous::address::{self, Listening};
+use crate::rendezvous::address;
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
 use crate::rendezvous::settings::{self, Checksum, DriverChoice};
 use crate::rendezvous::{
@@ -119,7 +120,8 @@ impl<'a> Creation<'a> {
 
     fn run(self) -> Result<Inner> {
         let alone = self.identity.world_size == 1;
-        let (listeners, addresses) = if alone { Default::default() } else { self.listen()? };
+        let (listeners, addresses) =
+            if alone { Default::default() } else { listen(self.env, self.token.is_some())? };
         let joiner = self.joiner(addresses)?;
         if alone {
             return self.connect(Table::alone(&joiner)?, listeners);
@@ -174,40 +176,16 @@ impl<'a> Creation<'a> {
         open(&rendezvous, &self.identity, &self.job, self.token.as_ref(), served, patience)
     }
 
-    /// Opens the listener, and says under which addresses others find it.
-    fn listen(&self) -> Result<(Vec<Fd>, Vec<SocketAddr>)> {
-        let ports = match settings::ports(self.env)? {
-            Some(range) => PortRange::new(*range.start(), *range.end()).unwrap_or(PortRange::ANY),
-            None => PortRange::ANY,
-        };
-        let bind = settings::bind(self.env)?;
-        let loopback_only = self.token.is_none();
-        let address = match bind {
-            Some(address) => address,
-            None if loopback_only => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let (listener, at) = socket::listen(address, ports)?;
-        let filter = settings::interfaces(self.env)?;
-        let advertise = settings::advertise(self.env)?;
-        let listening = Listening {
-            port: at.port(),
-            bind,
-            advertise: &advertise,
-            filter: &filter,
-            loopback_only,
-        };
-        Ok((vec![listener], address::published(&listening)?))
-    }
-
     fn joiner(&self, addresses: Vec<SocketAddr>) -> Result<Joiner> {
         let selection = Selection::built_in();
-        let forced = settings::ALGORITHM.set(self.env).unwrap_or_default();
+        let forced = settings::algorithms(self.env)?;
+        let forced: Vec<String> =
+            forced.iter().map(|(collective, with)| format!("{collective}:{with}")).collect();
         let handout = Handout {
             checksum: settings::checksum(self.env)?,
             slice: settings::slice(self.env)?.map(|bytes| bytes as u32),
             liveness_ns: nanoseconds(settings::liveness_timeout(self.env)?),
-            selection: selection.clone().with_forced(&forced)?,
+            selection: selection.clone().with_forced(&forced.join(","))?,
         };
         Ok(Joiner {
             rank: self.identity.rank,
@@ -360,46 +338,6 @@ impl<'a> Creation<'a> {
         }
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Ok(if local_size as usize > cores { 0 } else { nanoseconds(Some(SPIN)) })
-    }
-}
-
-/// What rank 0's settings decide for everybody.
-struct Handout {
-    checksum: Checksum,
-    slice: Option<u32>,
-    /// Heartbeats must come more often than anybody's patience ends, so it is one for all.
-    liveness_ns: u64,
-    selection: Selection,
-}
-
-impl Handout {
-    fn to_bytes(&self) -> Vec<u8> {
-        let checksum = match self.checksum {
-            Checksum::Auto => 0,
-            Checksum::On => 1,
-            Checksum::Off => 2,
-        };
-        let mut bytes = vec![checksum];
-        bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
-        bytes.extend(self.liveness_ns.to_le_bytes());
-        bytes.extend(self.selection.to_bytes());
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let malformed =
-            || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
-        let (&[checksum, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
-        let checksum = match checksum {
-            0 => Checksum::Auto,
-            1 => Checksum::On,
-            2 => Checksum::Off,
-            _ => return Err(malformed()),
-        };
-        let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);
-        let (liveness, selection) = rest.split_first_chunk().ok_or_else(malformed)?;
-        let liveness_ns = u64::from_le_bytes(*liveness);
-        Ok(Handout { checksum, slice, liveness_ns, selection: Selection::from_bytes(selection)? })
     }
 }
 

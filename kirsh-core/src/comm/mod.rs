@@ -8,6 +8,8 @@ mod buffer;
 mod call;
 mod config;
 mod create;
+mod handout;
+mod listen;
 mod plans;
 mod stats;
 #[cfg(test)]
