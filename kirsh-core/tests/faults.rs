@@ -289,6 +289,26 @@ fn a_rank_that_never_comes_is_an_error_in_time_that_names_it() {
 }
 
 #[test]
+fn a_rank_0_that_dies_while_others_join_is_an_error_that_names_it_and_its_store() {
+    // The others could wait for half a minute.
+    for (scenario, world) in [("deserts", 3), ("vanishes", 2)] {
+        let port = common::free_port();
+        let group = Group::new(scenario, world)
+            .env("KIRSH_RENDEZVOUS", format!("tcp://127.0.0.1:{port}"))
+            .env("KIRSH_JOIN_TIMEOUT", "30");
+        let outcomes = group.run();
+        let failure = outcomes[1].failure();
+        assert!(outcomes[1].status.success(), "{}", outcomes[1].output);
+        assert!(failure.message.contains("rank 0"), "{failure:?}");
+        // Who has the table knows rank 0's own address.
+        let has_store = failure.message.contains(&format!("127.0.0.1:{port}"));
+        assert!(has_store || scenario == "vanishes", "{failure:?}");
+        let took_ns = failure.at_ns.saturating_sub(last_said(&outcomes, "dies"));
+        assert!(took_ns < 8 * SECOND_NS, "{scenario}: after {took_ns} ns: {failure:?}");
+    }
+}
+
+#[test]
 fn forks_in_the_middle_of_a_loop_harm_neither_the_parent_nor_its_peers() {
     for_each_driver(|driver| {
         for outcome in Group::new("forks", 3).driver(driver).succeed() {

@@ -1,5 +1,7 @@
 //! Creating a communicator: who are we, where do we meet, and are we connected.
 
+mod reach;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -23,10 +25,10 @@ use crate::memory::Pool;
 use crate::plan::choice::{Layout, Selection};
 use crate::rendezvous::address;
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
+use crate::rendezvous::join::is_lost;
 use crate::rendezvous::settings::{self, Checksum, DriverChoice};
 use crate::rendezvous::{
-    Identity, Joiner, Member, Opened, Patience, Source, Store, Table, await_count, host_id, join,
-    open, token,
+    Identity, Joiner, Member, Opened, Patience, Source, Table, host_id, join, open, token,
 };
 use crate::session::Settings;
 use crate::types::Rank;
@@ -41,12 +43,6 @@ const SLABS_PER_LINK: u8 = 2;
 /// How long a blocking call looks before it sleeps. A sleep and a wake-up cost some 30 µs each way;
 /// an exchange between spinning ranks 4 to 6 µs.
 const SPIN: Duration = Duration::from_micros(60);
-
-/// How long to wait for control links before looking for interrupts and word of failure again.
-const REACH_STEP: Duration = Duration::from_millis(100);
-
-/// Where a rank that cannot reach another says so, for those that wait.
-const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
     crate::log::install()?;
@@ -135,7 +131,7 @@ impl<'a> Creation<'a> {
             };
             let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
             let outcome = join(&*store, &joiner, Patience::new(self.deadline, &check));
-            if !self.met_the_past(&outcome) {
+            if !self.met_the_past(opened.as_ref(), &outcome) {
                 break (opened, store, outcome);
             }
         };
@@ -143,7 +139,8 @@ impl<'a> Creation<'a> {
             let inner = self
                 .connect(table, listeners)
                 .inspect_err(|error| self.tell_failure(&*store, error))?;
-            self.reach_all(&inner, &*store)?;
+            let by_rank_0 = opened.as_ref().is_some_and(|opened| opened.is_for(self.generation));
+            self.reach_all(&inner, &*store, by_rank_0)?;
             Ok(inner)
         });
         // Whoever serves the store lets the others read the end of it, good or bad.
@@ -154,12 +151,13 @@ impl<'a> Creation<'a> {
     }
 
     /// Whether this rank was so early that it met the store of the communicator before, which rank
-    /// 0 was about to take down. It then looks for the next one.
-    fn met_the_past(&self, outcome: &Result<Table>) -> bool {
-        self.config.store.is_none()
-            && self.identity.rank != 0
+    /// 0 was about to take down. It then looks for the next one. A store that rank 0 serves for this
+    /// one, and that is gone, is rank 0 gone.
+    fn met_the_past(&self, opened: Option<&Opened>, outcome: &Result<Table>) -> bool {
+        self.identity.rank != 0
             && self.generation > 0
-            && outcome.as_ref().is_err_and(crate::rendezvous::join::is_lost)
+            && opened.is_some_and(|opened| !opened.is_for(self.generation))
+            && outcome.as_ref().is_err_and(is_lost)
             && Instant::now() < self.deadline
     }
 
@@ -173,7 +171,8 @@ impl<'a> Creation<'a> {
         let served = settings::rendezvous_served(self.env)?;
         let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
         let patience = Patience::new(self.deadline, &check);
-        open(&rendezvous, &self.identity, &self.job, self.token.as_ref(), served, patience)
+        let (job, token) = (&self.job, self.token.as_ref());
+        open(&rendezvous, &self.identity, job, token, served, self.generation, patience)
     }
 
     fn joiner(&self, addresses: Vec<SocketAddr>) -> Result<Joiner> {
@@ -259,75 +258,6 @@ impl<'a> Creation<'a> {
             process,
             closed: AtomicBool::new(false),
         })
-    }
-
-    /// Waits for the control links between rank 0 and everybody, so that a rank that cannot be
-    /// reached shows now, on every rank, and not in the middle of the work.
-    fn reach_all(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
-        let key = self.unreachable_key();
-        self.await_links(inner, store).inspect_err(|error| {
-            // The others wait for links that will not come. Where the store itself is gone there
-            // is no way left to tell them.
-            let heard = format!("{key}/heard");
-            if store.add(&heard, 1).is_ok_and(|count| count == 1) {
-                self.tell_failure(store, error);
-            }
-            // Rank 0 may be who serves the store: it stays until all have looked.
-            if inner.rank == 0 {
-                let bound = Duration::from_secs(limits::LINGER_SECONDS);
-                await_count(store, &heard, inner.size, bound);
-            }
-        })
-    }
-
-    fn await_links(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
-        let world = self.identity.world_size;
-        let awaited: Vec<Rank> = if inner.rank == 0 { (1..world).collect() } else { vec![0] };
-        let mut missing = awaited.clone();
-        let mut look = Instant::now() + 5 * REACH_STEP;
-        while !missing.is_empty() {
-            missing = inner
-                .process
-                .reach(&awaited, REACH_STEP)
-                .map_err(|error| error.with_rank(inner.rank).with_operation("create", None))?;
-            if interrupt::check() {
-                return Err(interrupted());
-            }
-            if Instant::now() >= look {
-                look = Instant::now() + 5 * REACH_STEP;
-                self.hear_of_failure(store, &missing)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Says why this rank will not be reached, to those that wait for a link to it.
-    fn tell_failure(&self, store: &dyn Store, error: &Error) {
-        let text = format!("rank {}: {}", self.identity.rank, error.message());
-        // Without the store the others' deadline remains.
-        let _ = store.set(&self.unreachable_key(), text.as_bytes());
-    }
-
-    fn unreachable_key(&self) -> String {
-        format!("kirsh/{}/{UNREACHABLE}", self.generation)
-    }
-
-    fn hear_of_failure(&self, store: &dyn Store, missing: &[Rank]) -> Result<()> {
-        let rank = self.identity.rank;
-        let failed = |kind, text: String| {
-            Err(Error::new(kind, text).with_rank(rank).with_operation("create", None))
-        };
-        // A store that is gone tells nothing; the deadline remains.
-        if let Ok(Some(text)) = store.get(&self.unreachable_key()) {
-            return failed(ErrorKind::PeerLost, String::from_utf8_lossy(&text).into_owned());
-        }
-        if Instant::now() >= self.deadline {
-            let text = format!(
-                "no connection with rank {missing:?} (KIRSH_JOIN_TIMEOUT sets how long to try)"
-            );
-            return failed(ErrorKind::Timeout, text);
-        }
-        Ok(())
     }
 
     /// How long blocking calls spin. Never where this host's ranks outnumber its cores: then

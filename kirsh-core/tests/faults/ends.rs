@@ -1,10 +1,15 @@
 //! Ranks that die, stop, leave early or fork.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use kirsh_core::{Error, ErrorKind, Options, ReduceOp};
+use kirsh_core::plan::choice::Selection;
+use kirsh_core::rendezvous::identity::{Arguments, identity, process_env, rendezvous};
+use kirsh_core::rendezvous::tcp_store::Greeting;
+use kirsh_core::rendezvous::{Joiner, Rendezvous, Store, TcpStore, host_id, join, open};
+use kirsh_core::{Communicator, Error, ErrorKind, Options, ReduceOp};
 
-use super::super::common::{comm, said};
+use super::super::common::{comm, config, failed, said};
 use super::{reduce, round, until_it_fails};
 
 /// Dies at once, as by a power cut of one process.
@@ -148,4 +153,75 @@ pub(super) fn forks() {
         assert_eq!(libc::WEXITSTATUS(status), 0, "a child could use its parent's handle");
     }
     said("done", "");
+}
+
+/// Rank 0 dies in its second `create`, as soon as rank 1 waits in the store that it serves.
+pub(super) fn deserts() {
+    let first = comm();
+    let mut pid = [std::process::id()];
+    first.broadcast(&mut pid, 0, &Options::default()).unwrap();
+    if first.rank() != 2 {
+        failed(&Communicator::create(&config()).map(drop).expect_err("rank 2 does not come"));
+        return;
+    }
+    let Rendezvous::Tcp { host, port } = meeting_place() else { panic!("a TCP store") };
+    let greeting = Greeting { job: "kirsh", rank: None, token: None };
+    let until = Instant::now() + Duration::from_secs(20);
+    // The first store may still be there, and goes away.
+    let waits = || {
+        let store = TcpStore::connect(&host, port, &greeting, until).ok()?;
+        store.wait("kirsh/1/record/1", until).ok().flatten()
+    };
+    while waits().is_none() {
+        assert!(Instant::now() < until, "rank 1 does not come");
+    }
+    said("dies", "");
+    // SAFETY: the process that said so is a rank of this test, and waits for rank 2.
+    unsafe { libc::kill(pid[0] as libc::pid_t, libc::SIGKILL) };
+}
+
+/// Rank 0 dies when the table is made, before anybody has reached it.
+pub(super) fn vanishes() {
+    let me = identity(&Arguments::default(), &process_env).unwrap();
+    if me.rank != 0 {
+        failed(&Communicator::create(&config()).map(drop).expect_err("rank 0 cannot be reached"));
+        return;
+    }
+    let until = Instant::now() + Duration::from_secs(20);
+    let opened = open(&meeting_place(), &me, "kirsh", None, false, 0, until).unwrap();
+    // Connections to it are made, and nobody shakes hands.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let table = Selection::built_in();
+    // No checksums, no slice, and a minute until a silent peer counts as lost.
+    let mut handout = vec![2, 0, 0, 0, 0];
+    handout.extend(60_000_000_000u64.to_le_bytes());
+    handout.extend(table.to_bytes());
+    let joiner = Joiner {
+        rank: 0,
+        world_size: me.world_size,
+        job_id: "kirsh".to_owned(),
+        protocol: 1,
+        generation: 0,
+        process_id: 1,
+        host_id: host_id(),
+        pid: std::process::id(),
+        host_name: "here".to_owned(),
+        addresses: vec![listener.local_addr().unwrap()],
+        table_hash: table.hash(),
+        handout,
+        warn_after: None,
+        token: None,
+    };
+    let outcome = join(&*opened.store, &joiner, until);
+    outcome.as_ref().unwrap();
+    // Everybody has read the table.
+    opened.linger(&joiner, &outcome);
+    said("dies", "");
+    die();
+}
+
+fn meeting_place() -> Rendezvous {
+    let arguments = Arguments::default();
+    let me = identity(&arguments, &process_env).unwrap();
+    rendezvous(&arguments, &me, &process_env).unwrap().unwrap().0
 }

@@ -16,6 +16,8 @@ pub(crate) fn play(scenario: &str, detail: &str) {
     match scenario {
         "killed" => ends::killed(detail),
         "stopped" => ends::stopped(detail),
+        "deserts" => ends::deserts(),
+        "vanishes" => ends::vanishes(),
         "leaves" => ends::leaves(detail),
         "forks" => ends::forks(),
         "mismatch" => mistakes::mismatch(detail),
