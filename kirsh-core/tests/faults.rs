@@ -176,6 +176,24 @@ fn two_ranks_that_wait_for_each_other_find_out() {
     });
 }
 
+// P-10
+#[test]
+fn two_ranks_that_each_think_themselves_the_root_find_out_in_the_next_call() {
+    for_each_way(|way| {
+        let group = || Group::new("mismatch", 2).way(way).detail("1 root");
+        fail_within(
+            SECOND_NS,
+            "calls",
+            group,
+            |_| true,
+            |failure| {
+                assert_eq!(failure.kind, "mismatch", "{way}: {failure:?}");
+                assert!(failure.message.contains("broadcast(3000 x uint8, root="), "{failure:?}");
+            },
+        );
+    });
+}
+
 // P-24
 #[test]
 fn a_refused_call_is_an_error_on_every_rank_with_its_reason() {
