@@ -78,6 +78,5 @@ fn exceptions_that_nobody_needs_any_more_are_gone() {
     let sources = source::all();
     let mut stale = layers::stale(&sources);
     stale.extend(copies::stale(&sources));
-    stale.extend(habits::stale(&sources));
     assert!(stale.is_empty(), "\n{}\n", stale.join("\n"));
 }

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::types::{Algorithm, Collective, DataType, ReduceOp};
+use crate::plan::Step;
+use crate::types::{Algorithm, Collective, DataType, ReduceOp, Span};
+use crate::wire::control::Message;
+use crate::wire::header::FrameKind;
 
 const MS: u64 = 1_000_000;
 const KEY: u64 = 0x1234;

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Progress, Request, Tracked};
+use super::{Progress, Request};
 use crate::error::{Error, ErrorKind, Scope};
 
 impl Progress {
@@ -34,10 +34,10 @@ impl Progress {
         facts.roll.fail(error.clone());
         for request in requests.try_iter() {
             if let Request::Register { lane } = request {
-                lanes.insert(lane.number, Tracked::new(lane));
+                lanes.insert(lane);
             }
         }
-        for tracked in lanes.values() {
+        for tracked in lanes.iter() {
             tracked.lane.orphan(tracked.held, &error);
         }
     }

@@ -54,7 +54,7 @@ fn progress() -> (Progress, Arc<Lane>) {
     let handle = Handle { requests, bell: Arc::clone(&own.bell) };
     let mut progress = Progress::new(own, queue, Arc::new(facts), Vec::new());
     let lane = Arc::new(Lane::new(settings, 0, Pool::new(64, 2), handle, Arc::new(driver), 0));
-    progress.register(Arc::clone(&lane));
+    progress.lanes.register(Arc::clone(&lane), &mut progress.own);
     (progress, lane)
 }
 
@@ -89,15 +89,15 @@ fn a_request_to_drive_that_comes_while_the_lane_is_held_does_not_swallow_the_nex
     let (operation, job) = barrier();
     let (_, first) = lane.start(operation, job);
     progress.read_requests();
-    assert!(progress.lanes[&0].held, "the barrier waits for rank 0");
+    assert!(progress.lanes.any_held(), "the barrier waits for rank 0");
     // Somebody who found the lane free just before, and says so only now.
     lane.call_progress();
     progress.read_requests();
     lane.abort(Error::new(ErrorKind::Aborted, "for the test"));
-    progress.drive_all();
-    progress.drive_all();
+    progress.lanes.drive_held(&mut progress.own);
+    progress.lanes.drive_held(&mut progress.own);
     assert!(first.get().is_some_and(|outcome| outcome.is_err()));
-    assert!(!progress.lanes[&0].held);
+    assert!(!progress.lanes.any_held());
     progress.read_requests();
 
     let (operation, job) = barrier();
