@@ -15,7 +15,7 @@ use crate::driver::fork::Fd;
 use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
 use crate::driver::socket::{self, PortRange};
-use crate::driver::{Facts, Roll, interrupt};
+use crate::driver::{Facts, Peer, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::memory::Pool;
@@ -249,7 +249,7 @@ impl<'a> Creation<'a> {
             rank,
             job: self.job.clone(),
             secret: table.secret.clone(),
-            members: table.ranks,
+            peers: table.ranks.into_iter().map(peer_of).collect(),
             checksums,
             liveness_ns: handout.liveness_ns,
             user_timeout_ms: u32::try_from(handout.liveness_ns / 1_000_000).unwrap_or(0),
@@ -401,6 +401,12 @@ impl Handout {
         let liveness_ns = u64::from_le_bytes(*liveness);
         Ok(Handout { checksum, slice, liveness_ns, selection: Selection::from_bytes(selection)? })
     }
+}
+
+/// What the driver needs of what a rank published.
+fn peer_of(member: Member) -> Peer {
+    let Member { process_id, host_id, addresses, .. } = member;
+    Peer { process_id, host_id, addresses }
 }
 
 fn layout_of(members: &[Member]) -> Layout {

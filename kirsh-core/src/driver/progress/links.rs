@@ -26,7 +26,7 @@ const PROBE_NS: u64 = 1_000_000_000;
 impl Progress {
     /// Rank 0 and every other rank keep a control link, over which news reaches everybody. P-43
     pub(super) fn call_home(&mut self) {
-        let peers = if self.facts.rank == 0 { 1..self.facts.members.len() as Rank } else { 0..1 };
+        let peers = if self.facts.rank == 0 { 1..self.facts.peers.len() as Rank } else { 0..1 };
         for peer in peers {
             self.want_control(peer);
         }
@@ -67,9 +67,9 @@ impl Progress {
         let (communicator, epoch) = wish.lane.unwrap_or((0, 0));
         let hello = Hello {
             job: facts.job.clone(),
-            world: facts.members.len() as u32,
+            world: facts.peers.len() as u32,
             process: facts.me().process_id,
-            peer_process: facts.members[wish.peer as usize].process_id,
+            peer_process: facts.peers[wish.peer as usize].process_id,
             rank: facts.rank,
             peer_rank: wish.peer,
             lane: class(wish),

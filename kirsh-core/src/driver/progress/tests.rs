@@ -8,22 +8,15 @@ use std::time::Duration;
 use super::*;
 use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
+use crate::driver::peer::Peer;
 use crate::memory::Pool;
 use crate::plan::{Params, build};
-use crate::rendezvous::Member;
 use crate::session::{Operation, Settings};
 use crate::types::{Call, Collective, DataType, ReduceOp};
 use crate::wire::auth::Token;
 
-fn member(rank: Rank) -> Member {
-    Member {
-        rank,
-        process_id: u64::from(rank),
-        host_id: 1,
-        pid: 1,
-        host_name: "here".to_owned(),
-        addresses: Vec::new(),
-    }
+fn peer(rank: Rank) -> Peer {
+    Peer { process_id: u64::from(rank), host_id: 1, addresses: Vec::new() }
 }
 
 /// A progress thread of rank 1 of 2, which rank 0 is to dial, and a lane of it.
@@ -33,7 +26,7 @@ fn progress() -> (Progress, Arc<Lane>) {
         rank: 1,
         job: "test".to_owned(),
         secret: Token::new(b"0123456789abcdef".to_vec()),
-        members: vec![member(0), member(1)],
+        peers: vec![peer(0), peer(1)],
         checksums: false,
         liveness_ns: u64::MAX,
         user_timeout_ms: 0,
