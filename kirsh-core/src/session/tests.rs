@@ -240,6 +240,21 @@ fn a_changed_blame_is_told_at_once_and_believed_for_a_while() {
     assert!(blames(&mut session).is_empty());
 }
 
+// P-22
+#[test]
+fn a_word_that_blames_a_rank_beyond_the_world_is_not_believed() {
+    let mut session = session();
+    receiving(&mut session);
+    session.handle_tick(100 * MS);
+    assert_eq!(blames(&mut session)[0], (1, 1));
+    session.handle_message(&stalled(1, 0, KEY, 4));
+    session.handle_message(&stalled(1, 0, KEY + 1, 60_000));
+    assert!(blames(&mut session).is_empty());
+    assert!(session.failure().is_none());
+    session.handle_message(&stalled(1, 0, KEY, 3));
+    assert_eq!(blames(&mut session)[0], (1, 3));
+}
+
 // P-23
 #[test]
 fn a_stalled_peers_call_is_compared_with_the_one_of_its_number() {
