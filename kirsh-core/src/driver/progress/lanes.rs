@@ -79,12 +79,19 @@ impl Lanes {
         }
     }
 
-    /// A link of a communicator, which may be one that this process will only know later.
-    pub(super) fn deliver_link(&mut self, key: Key, peer: Rank, fd: Fd) {
+    /// A link of a communicator, which may be one that this process will only know later. `rank`
+    /// is this one, for the warning when so many of those wait that this one is closed.
+    pub(super) fn deliver_link(&mut self, rank: Rank, key: Key, peer: Rank, fd: Fd) {
         if self.numbers.contains_key(&key) {
             self.deliver(key, Mail::LinkUp { peer, fd });
         } else if self.early_links.len() < HANDSHAKES_PENDING_MAX {
             self.early_links.push_back((key, (peer, fd)));
+        } else {
+            let (communicator, epoch) = key;
+            tracing::warn!(
+                rank,
+                "closed a link from rank {peer} for communicator {communicator:016x}, epoch {epoch}: this rank has not made it yet, and holds at most {HANDSHAKES_PENDING_MAX} such links"
+            );
         }
     }
 

@@ -207,7 +207,7 @@ impl Progress {
             handshake::Lane::Control => self.control_up(peer, fd),
             handshake::Lane::Collective => {
                 let key = (established.hello.communicator, established.hello.epoch);
-                self.lanes.deliver_link(key, peer, fd);
+                self.lanes.deliver_link(self.facts.rank, key, peer, fd);
             }
             handshake::Lane::Direct | handshake::Lane::Bulk => {}
         }

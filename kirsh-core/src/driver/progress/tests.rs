@@ -3,12 +3,14 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
 use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
 use crate::driver::peer::Peer;
+use crate::limits::HANDSHAKES_PENDING_MAX;
 use crate::memory::Pool;
 use crate::plan::{Params, build};
 use crate::session::{Operation, Settings};
@@ -153,4 +155,60 @@ fn a_peer_that_never_stops_talking_does_not_keep_the_thread() {
     }
     drop(progress);
     talking.join().unwrap();
+}
+
+/// The texts of the warnings that come while it is the default.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text<'a>(&'a mut Vec<String>);
+        impl tracing::field::Visit for Text<'_> {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0.push(format!("{value:?}"));
+                }
+            }
+        }
+        event.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_link_for_which_there_is_no_room_is_closed_with_a_warning() {
+    let (mut progress, _lane) = progress();
+    let unknown = (0xabc, 3);
+    let mut fars = Vec::new();
+    let warnings = Arc::new(Warnings::default());
+    tracing::subscriber::with_default(Arc::clone(&warnings), || {
+        for _ in 0..=HANDSHAKES_PENDING_MAX {
+            let (near, far) = UnixStream::pair().unwrap();
+            progress.lanes.deliver_link(1, unknown, 0, Fd::new(OwnedFd::from(near)).unwrap());
+            fars.push(far);
+        }
+    });
+    let warnings = warnings.0.lock().unwrap();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    for part in ["from rank 0", "0000000000000abc, epoch 3", "at most 256"] {
+        assert!(warning.contains(part), "{warning}");
+    }
+    let mut last = fars.pop().unwrap();
+    assert_eq!(last.read(&mut [0]).unwrap(), 0, "it is closed");
 }
