@@ -1,9 +1,10 @@
 //! What is due when: time limits of connections, probes, heartbeats, and peers that fell silent.
 
-use super::Progress;
+use std::os::fd::AsFd;
+
 use super::connect::Wish;
+use super::{Progress, unwatch};
 use crate::driver::clock::now_ns;
-use crate::driver::io::Io;
 use crate::driver::mail::Mail;
 use crate::error::{Error, ErrorKind};
 use crate::types::Rank;
@@ -49,7 +50,9 @@ impl Progress {
             .collect();
         for id in due {
             if let Some(mut dial) = self.dials.remove(&id) {
-                self.own.io.cancel(dial.descriptor());
+                if let Some(connection) = dial.connection() {
+                    unwatch(&mut self.own.io, connection);
+                }
                 let step = dial.time_out(now);
                 let id = self.take_id();
                 self.dial_went(id, dial, step);
@@ -59,7 +62,7 @@ impl Progress {
         self.inbound.retain(|_, inbound| {
             let keep = inbound.deadline_ns > now;
             if !keep {
-                io.cancel(inbound.descriptor());
+                unwatch(io, inbound.as_fd());
             }
             keep
         });
@@ -105,9 +108,7 @@ impl Progress {
             .map(|link| link.peer)
             .collect();
         for peer in silent {
-            if let Some(link) = self.controls.remove(&peer) {
-                self.own.io.cancel(link.descriptor());
-            }
+            self.drop_control(peer);
             let seconds = liveness as f64 / 1e9;
             let cause = Error::new(
                 ErrorKind::PeerLost,

@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use connect::{Dial, Inbound, Needs};
@@ -34,12 +34,13 @@ use lanes::Lanes;
 pub(crate) use roll::Roll;
 
 use super::baton::Bell;
-use super::choose::Choice;
+use super::choose::{AnyIo, Choice};
 use super::clock::now_ns;
 use super::doorbell::Doorbell;
 use super::fork::{self, Fd};
 use super::io::{Completion, Io, Op, Wait};
 use super::lane::{Key, Lane};
+use super::socket;
 use super::thread::ThreadIo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Audience;
@@ -96,6 +97,8 @@ pub(crate) struct Progress {
     reached: HashMap<Rank, SocketAddr>,
     inbound: HashMap<u32, Inbound>,
     next_id: u32,
+    /// Control links made so far, round and round.
+    next_turn: u16,
     /// Peers that are to dial, and when to look whether they are there at all.
     probes: Vec<(u64, Rank)>,
     /// Peers that have said goodbye and closed, and when to believe that nothing more of theirs
@@ -165,6 +168,7 @@ impl Progress {
             reached: HashMap::new(),
             inbound: HashMap::new(),
             next_id: 0,
+            next_turn: 0,
             probes: Vec::new(),
             departed: Vec::new(),
             paused: Vec::new(),
@@ -225,8 +229,16 @@ impl Progress {
         let (class, id) = ((event.token >> 32) as u32, event.token as u32);
         match class {
             token::LISTENER => self.accept(id),
-            token::CONTROL => self.read_control(id),
-            token::CONTROL_WRITABLE => self.flush_control(id),
+            token::CONTROL | token::CONTROL_WRITABLE => {
+                // None if the link is gone, though another may have taken its place.
+                let (peer, turn) = control::split(id);
+                let link = self.controls.get(&peer).filter(|link| link.turn == turn);
+                match link.map(|_| class) {
+                    Some(token::CONTROL) => self.read_control(peer),
+                    Some(_) => self.flush_control(peer),
+                    None => {}
+                }
+            }
             token::DIAL => {
                 if let Some(mut dial) = self.dials.remove(&id) {
                     let step = dial.advance(now_ns());
@@ -248,8 +260,24 @@ impl Progress {
         unsafe { self.own.io.submit(token, descriptor, op) };
     }
 
+    /// Closes a control link, if there is one to this peer.
+    fn drop_control(&mut self, peer: Rank) {
+        if let Some(link) = self.controls.remove(&peer) {
+            unwatch(&mut self.own.io, link.as_fd());
+        }
+    }
+
     fn take_id(&mut self) -> u32 {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
+}
+
+/// Ends a connection that the kernel may still watch, right before it is closed. A poll that was
+/// left behind would find the descriptor's next owner, or keep the connection open inside the
+/// kernel. The poll driver forgets it by the cancel; a ring may come to that only after the
+/// descriptor is closed, and there the shutdown ends it.
+fn unwatch(io: &mut AnyIo, connection: BorrowedFd<'_>) {
+    io.cancel(connection.as_raw_fd());
+    let _ = socket::shutdown_both(connection);
 }

@@ -26,31 +26,30 @@ impl Progress {
         if self.controls.contains_key(&peer) || self.leaving.is_some() {
             return;
         }
-        let link = ControlLink::new(peer, fd, now_ns());
-        self.watch(link.descriptor(), token::of(token::CONTROL, peer), Needs::Readable);
+        self.next_turn = self.next_turn.wrapping_add(1);
+        let link = ControlLink::new(peer, self.next_turn, fd, now_ns());
+        self.watch(link.descriptor(), token::of(token::CONTROL, link.id()), Needs::Readable);
         self.controls.insert(peer, link);
         self.probes.retain(|(_, rank)| *rank != peer);
         self.facts.roll.mark(peer);
     }
 
     pub(super) fn read_control(&mut self, peer: Rank) {
-        let Some(mut link) = self.controls.remove(&peer) else { return };
+        let Some(link) = self.controls.get_mut(&peer) else { return };
         let mut messages = Vec::new();
         let reading = link.read(now_ns(), &mut |message| messages.push(message));
+        link.goodbye |= messages.iter().any(|message| matches!(message, Message::Goodbye { .. }));
+        let (goodbye, descriptor, id) = (link.goodbye, link.descriptor(), link.id());
         for message in messages {
-            if let Message::Goodbye { .. } = message {
-                link.goodbye = true;
-            } else {
-                self.hear(message);
-            }
+            self.hear(message);
         }
         match reading {
             Reading::Open => {
-                self.watch(link.descriptor(), token::of(token::CONTROL, peer), Needs::Readable);
-                self.controls.insert(peer, link);
+                self.watch(descriptor, token::of(token::CONTROL, id), Needs::Readable);
             }
             Reading::Ended(cause) => {
-                if link.goodbye {
+                self.drop_control(peer);
+                if goodbye {
                     let text = format!("rank {peer} has left the job: its process said goodbye");
                     let cause = Error::new(ErrorKind::PeerLost, text).with_peer(peer);
                     self.departed.push((now_ns().saturating_add(DEPART_NS), peer, cause));
@@ -118,8 +117,8 @@ impl Progress {
         let Some(link) = self.controls.get_mut(&peer) else { return };
         if full && !link.awaits_writable {
             link.awaits_writable = true;
-            let descriptor = link.descriptor();
-            self.watch(descriptor, token::of(token::CONTROL_WRITABLE, peer), Needs::Writable);
+            let (descriptor, id) = (link.descriptor(), link.id());
+            self.watch(descriptor, token::of(token::CONTROL_WRITABLE, id), Needs::Writable);
         }
     }
 

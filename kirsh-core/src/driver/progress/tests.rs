@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::driver::choose::{DriverKind, choose};
@@ -23,7 +23,11 @@ fn peer(rank: Rank) -> Peer {
 
 /// A progress thread of rank 1 of 2, which rank 0 is to dial, and a lane of it.
 fn progress() -> (Progress, Arc<Lane>) {
-    let driver = choose(Some(DriverKind::Poll)).unwrap();
+    progress_on(DriverKind::Poll)
+}
+
+fn progress_on(driver: DriverKind) -> (Progress, Arc<Lane>) {
+    let driver = choose(Some(driver)).unwrap();
     let facts = Facts {
         rank: 1,
         job: "test".to_owned(),
@@ -155,6 +159,35 @@ fn a_peer_that_never_stops_talking_does_not_keep_the_thread() {
     }
     drop(progress);
     talking.join().unwrap();
+}
+
+/// One look at what the kernel has done.
+fn look(progress: &mut Progress) {
+    let mut events = Vec::new();
+    let wait = Wait { until_ns: 0, spin_ns: 0 };
+    let _ = progress.own.wait(wait, |_, completion| events.push(completion));
+    events.into_iter().for_each(|event| progress.handle(event));
+}
+
+#[test]
+fn a_control_link_that_ends_while_much_waits_to_be_sent_leaves_nothing_behind() {
+    for driver in [DriverKind::Poll, DriverKind::Uring] {
+        let (mut progress, _lane) = progress_on(driver);
+        let mut far = controlled(&mut progress);
+        while !progress.controls[&0].awaits_writable {
+            progress.tell_directly(0, &Message::Heartbeat);
+        }
+        // The peer says no more, and has not read.
+        far.shutdown(std::net::Shutdown::Write).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        let bell = 1;
+        while !progress.controls.is_empty() || progress.own.io.in_flight() > bell {
+            assert!(Instant::now() < until, "{driver}: {:?}", progress.own.io);
+            look(&mut progress);
+        }
+        // The connection is closed, and not just forgotten.
+        far.read_to_end(&mut Vec::new()).unwrap();
+    }
 }
 
 /// The texts of the warnings that come while it is the default.
