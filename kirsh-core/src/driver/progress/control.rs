@@ -29,6 +29,9 @@ pub(super) struct ControlLink {
     reader: ControlReader,
     unsent: VecDeque<u8>,
     pub(super) heard_ns: u64,
+    /// Anything at all has come. A peer's first word follows its handshake at once, so that a link
+    /// that ends without one is a link that it never had. P-43
+    pub(super) heard: bool,
     pub(super) spoke_ns: u64,
     /// The peer has said goodbye.
     pub(super) goodbye: bool,
@@ -69,6 +72,7 @@ impl ControlLink {
             reader: ControlReader::default(),
             unsent: VecDeque::new(),
             heard_ns: now_ns,
+            heard: false,
             spoke_ns: now_ns,
             goodbye: false,
             ending: false,
@@ -95,6 +99,7 @@ impl ControlLink {
                 Ok(bytes) => {
                     // P-28: whatever it is that has come.
                     self.heard_ns = now_ns;
+                    self.heard = true;
                     self.reader.feed(&buffer[..bytes]);
                     loop {
                         match self.reader.next() {

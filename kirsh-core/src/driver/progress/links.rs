@@ -39,9 +39,22 @@ impl Progress {
         let wish = Wish { peer, lane: None };
         if self.facts.dials(peer) {
             self.dial(wish);
-        } else if !self.probes.iter().any(|(_, rank)| *rank == peer) {
+        } else {
+            self.try_control_later(peer);
+        }
+    }
+
+    /// Dials a control link after a while, unless one has come about by then.
+    pub(super) fn try_control_later(&mut self, peer: Rank) {
+        if !self.probes.iter().any(|(_, rank)| *rank == peer) {
             self.probes.push((now_ns().saturating_add(PROBE_NS), peer));
         }
+    }
+
+    /// Whether a dial of the control link to this peer is on its way.
+    pub(super) fn is_dialling(&self, peer: Rank) -> bool {
+        let wish = Wish { peer, lane: None };
+        self.dials.values().any(|dial| dial.wish == wish)
     }
 
     pub(super) fn want_link(&mut self, lane: Key, peer: Rank) {
@@ -96,7 +109,7 @@ impl Progress {
             }
             Step::Done(fd, established) => {
                 self.reached.extend(dial.address().map(|address| (dial.wish.peer, address)));
-                self.established(fd, &established);
+                self.established(fd, &established, true);
             }
             Step::Failed(error) => self.dial_failed(dial.wish, error),
         }
@@ -109,13 +122,15 @@ impl Progress {
         }
         // A probe that was turned down has found somebody alive, whose own dial will come.
         if wish.lane.is_none() && error.kind() == ErrorKind::Closed {
-            return self.want_control(wish.peer);
+            return self.try_control_later(wish.peer);
         }
         tracing::debug!(rank = self.facts.rank, "{error}");
         let peer = wish.peer;
         match wish.lane {
             Some(lane) => self.lanes.deliver(lane, Mail::LinkFailed { peer, cause: error }),
             None => {
+                // What began the doubt says more than that nobody answers any more.
+                let error = self.doubts.remove(&peer).map_or(error, |(_, cause)| cause);
                 self.facts.roll.fail(error.clone());
                 self.lose(peer, error);
             }
@@ -173,7 +188,7 @@ impl Progress {
                 self.watch(inbound.descriptor(), token::of(token::INBOUND, id), Needs::Readable);
                 self.inbound.insert(id, inbound);
             }
-            Err(Step::Done(fd, established)) => self.established(fd, &established),
+            Err(Step::Done(fd, established)) => self.established(fd, &established, false),
             Err(Step::Failed(error)) if error.kind() == ErrorKind::Closed => {}
             Err(Step::Failed(error)) => {
                 tracing::warn!(rank = facts.rank, %from, "refused a connection: {error}");
@@ -182,13 +197,12 @@ impl Progress {
         }
     }
 
-    /// Turns down a probe while the link that this side is to dial is on its way or up: with two
-    /// control links each side could keep another one, and take the end of its own for a death. P-43
+    /// Turns down a probe while the link that this side is to dial is on its way or up. Never the
+    /// other way round: whoever is to dial knows best whether a link is needed. P-43
     fn refuse_crossing(&self, hello: &Hello) -> Result<()> {
-        let wish = Wish { peer: hello.rank, lane: None };
-        let on_its_way = self.dials.values().any(|dial| dial.wish == wish);
+        let probe = hello.lane == handshake::Lane::Control && self.facts.dials(hello.rank);
         let up = self.controls.contains_key(&hello.rank);
-        if hello.lane == handshake::Lane::Control && (on_its_way || up) {
+        if probe && (up || self.is_dialling(hello.rank)) {
             let text = format!("rank {} dials this link itself", self.facts.rank);
             return Err(Error::new(ErrorKind::Closed, text));
         }
@@ -196,7 +210,7 @@ impl Progress {
     }
 
     /// Both sides know each other: the connection becomes a link.
-    fn established(&mut self, fd: Fd, established: &Established) {
+    fn established(&mut self, fd: Fd, established: &Established, dialled_here: bool) {
         let peer = established.peer_rank;
         let options = self.facts.link_options(peer, established.hello.lane);
         if let Err(error) = socket::set_up_link(fd.as_fd(), &options) {
@@ -204,7 +218,7 @@ impl Progress {
             tracing::debug!(rank = self.facts.rank, %error, "setting up a link");
         }
         match established.hello.lane {
-            handshake::Lane::Control => self.control_up(peer, fd),
+            handshake::Lane::Control => self.control_up(peer, fd, dialled_here),
             handshake::Lane::Collective => {
                 let key = (established.hello.communicator, established.hello.epoch);
                 self.lanes.deliver_link(self.facts.rank, key, peer, fd);

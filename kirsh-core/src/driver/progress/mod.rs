@@ -101,6 +101,9 @@ pub(crate) struct Progress {
     next_turn: u16,
     /// Peers that are to dial, and when to look whether they are there at all.
     probes: Vec<(u64, Rank)>,
+    /// Peers whose link has ended before they said anything over it: since when that goes on, and
+    /// what to say of them should no other link come about. P-43
+    doubts: HashMap<Rank, (u64, Error)>,
     /// Peers that have said goodbye and closed, and when to believe that nothing more of theirs
     /// comes.
     departed: Vec<(u64, Rank, Error)>,
@@ -170,6 +173,7 @@ impl Progress {
             next_id: 0,
             next_turn: 0,
             probes: Vec::new(),
+            doubts: HashMap::new(),
             departed: Vec::new(),
             paused: Vec::new(),
             gone: HashMap::new(),

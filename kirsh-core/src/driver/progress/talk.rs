@@ -3,7 +3,7 @@
 
 use crossbeam_channel::Sender;
 
-use super::connect::Needs;
+use super::connect::{Needs, Wish};
 use super::control::{ControlLink, Reading};
 use super::{Progress, token};
 use crate::driver::clock::now_ns;
@@ -22,8 +22,17 @@ const LEAVE_NS: u64 = 1_000_000_000;
 const DEPART_NS: u64 = 300_000_000;
 
 impl Progress {
-    pub(super) fn control_up(&mut self, peer: Rank, fd: Fd) {
-        if self.controls.contains_key(&peer) || self.leaving.is_some() {
+    /// A control link has come about. Of two, the one that the lower process has dialled stays, and
+    /// of two such the later: its dialer knows of no other. P-43
+    pub(super) fn control_up(&mut self, peer: Rank, fd: Fd, dialled_here: bool) {
+        if self.leaving.is_some() {
+            return;
+        }
+        if dialled_here == self.facts.dials(peer) {
+            // What came over the other one counts all the same.
+            self.hear_out(peer);
+            self.drop_control(peer);
+        } else if self.controls.contains_key(&peer) || self.is_dialling(peer) {
             return;
         }
         self.next_turn = self.next_turn.wrapping_add(1);
@@ -32,19 +41,32 @@ impl Progress {
         self.controls.insert(peer, link);
         self.probes.retain(|(_, rank)| *rank != peer);
         self.facts.roll.mark(peer);
+        self.tell_directly(peer, &Message::Heartbeat);
     }
 
-    pub(super) fn read_control(&mut self, peer: Rank) {
-        let Some(link) = self.controls.get_mut(&peer) else { return };
+    /// Reads what has come over a control link, and says how that went and whether the peer has
+    /// said anything, and goodbye.
+    fn hear_out(&mut self, peer: Rank) -> Option<(Reading, bool, bool)> {
+        let link = self.controls.get_mut(&peer)?;
         let mut messages = Vec::new();
         let reading = link.read(now_ns(), &mut |message| messages.push(message));
         link.goodbye |= messages.iter().any(|message| matches!(message, Message::Goodbye { .. }));
-        let (goodbye, descriptor, id) = (link.goodbye, link.descriptor(), link.id());
+        let (heard, goodbye) = (link.heard, link.goodbye);
+        if heard {
+            self.doubts.remove(&peer);
+        }
         for message in messages {
             self.hear(message);
         }
+        Some((reading, heard, goodbye))
+    }
+
+    pub(super) fn read_control(&mut self, peer: Rank) {
+        let Some((reading, heard, goodbye)) = self.hear_out(peer) else { return };
         match reading {
             Reading::Open => {
+                let Some(link) = self.controls.get(&peer) else { return };
+                let (descriptor, id) = (link.descriptor(), link.id());
                 self.watch(descriptor, token::of(token::CONTROL, id), Needs::Readable);
             }
             Reading::Ended(cause) => {
@@ -53,8 +75,10 @@ impl Progress {
                     let text = format!("rank {peer} has left the job: its process said goodbye");
                     let cause = Error::new(ErrorKind::PeerLost, text).with_peer(peer);
                     self.departed.push((now_ns().saturating_add(DEPART_NS), peer, cause));
-                } else {
+                } else if heard || self.leaving.is_some() {
                     self.lose(peer, cause);
+                } else {
+                    self.doubt(peer, cause);
                 }
             }
         }
@@ -76,8 +100,25 @@ impl Progress {
         self.lanes.deliver_message(key, message);
     }
 
+    /// A control link has ended before the peer said anything over it: it may have given up the
+    /// handshake that succeeded here, or have dropped this link for another. So that is no death,
+    /// but another attempt finds out. The first comes at once, more of them in their time. P-43
+    fn doubt(&mut self, peer: Rank, cause: Error) {
+        let now = now_ns();
+        let again = self.doubts.contains_key(&peer);
+        let (since_ns, cause) = self.doubts.entry(peer).or_insert((now, cause)).clone();
+        if now.saturating_sub(since_ns) >= self.facts.liveness_ns {
+            self.lose(peer, cause);
+        } else if again {
+            self.try_control_later(peer);
+        } else {
+            self.dial(Wish { peer, lane: None });
+        }
+    }
+
     /// A peer's process is gone: every communicator hears of it.
     pub(super) fn lose(&mut self, peer: Rank, cause: Error) {
+        self.doubts.remove(&peer);
         self.gone.insert(peer, cause.clone());
         self.lanes.deliver_to_all(|| Mail::PeerGone { peer, cause: cause.clone() });
     }

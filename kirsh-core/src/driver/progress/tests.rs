@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::connect::Wish;
 use super::*;
 use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
@@ -27,19 +28,28 @@ fn progress() -> (Progress, Arc<Lane>) {
 }
 
 fn progress_on(driver: DriverKind) -> (Progress, Arc<Lane>) {
+    progress_of(1, driver, vec![peer(0), peer(1)], Vec::new())
+}
+
+fn progress_of(
+    rank: Rank,
+    driver: DriverKind,
+    peers: Vec<Peer>,
+    listeners: Vec<Fd>,
+) -> (Progress, Arc<Lane>) {
     let driver = choose(Some(driver)).unwrap();
     let facts = Facts {
-        rank: 1,
+        rank,
         job: "test".to_owned(),
         secret: Token::new(b"0123456789abcdef".to_vec()),
-        peers: vec![peer(0), peer(1)],
+        peers,
         checksums: false,
         liveness_ns: u64::MAX,
         user_timeout_ms: 0,
         roll: Roll::new(2),
     };
     let settings = Settings {
-        rank: 1,
+        rank,
         world: 2,
         communicator: 7,
         epoch: 0,
@@ -51,7 +61,7 @@ fn progress_on(driver: DriverKind) -> (Progress, Arc<Lane>) {
     let own = ThreadIo::new(&driver).unwrap();
     let (requests, queue) = crossbeam_channel::unbounded();
     let handle = Handle { requests, bell: Arc::clone(&own.bell) };
-    let mut progress = Progress::new(own, queue, Arc::new(facts), Vec::new());
+    let mut progress = Progress::new(own, queue, Arc::new(facts), listeners);
     let lane = Arc::new(Lane::new(settings, 0, Pool::new(64, 2), handle, Arc::new(driver), 0));
     progress.lanes.register(Arc::clone(&lane), &mut progress.own);
     (progress, lane)
@@ -109,7 +119,7 @@ fn a_request_to_drive_that_comes_while_the_lane_is_held_does_not_swallow_the_nex
 fn controlled(progress: &mut Progress) -> UnixStream {
     let (near, far) = UnixStream::pair().unwrap();
     far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    progress.control_up(0, Fd::new(OwnedFd::from(near)).unwrap());
+    progress.control_up(0, Fd::new(OwnedFd::from(near)).unwrap(), false);
     far
 }
 
@@ -118,7 +128,7 @@ fn a_goodbye_goes_out_whole_before_the_end_although_the_peer_reads_late() {
     let (mut progress, _lane) = progress();
     let mut far = controlled(&mut progress);
     // Until the socket takes no more and some wait here.
-    let mut said = 0;
+    let mut said = 1;
     while !progress.controls[&0].awaits_writable {
         progress.tell_directly(0, &Message::Heartbeat);
         said += 1;
@@ -244,4 +254,148 @@ fn a_link_for_which_there_is_no_room_is_closed_with_a_warning() {
     }
     let mut last = fars.pop().unwrap();
     assert_eq!(last.read(&mut [0]).unwrap(), 0, "it is closed");
+}
+
+/// A control link to rank 0 that one side has dialled, and rank 0's end of it.
+fn linked(progress: &mut Progress, dialled_here: bool) -> UnixStream {
+    let (near, far) = UnixStream::pair().unwrap();
+    far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    progress.control_up(0, Fd::new(OwnedFd::from(near)).unwrap(), dialled_here);
+    far
+}
+
+fn frame(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    bytes
+}
+
+/// Whether the other end was closed, after what it said.
+fn is_closed(far: &mut UnixStream) -> bool {
+    far.set_nonblocking(true).unwrap();
+    far.read_to_end(&mut Vec::new()).is_ok()
+}
+
+// P-43
+#[test]
+fn of_two_control_links_the_one_that_the_lower_process_dialled_stays() {
+    let (mut progress, lane) = progress();
+    let mut probe = linked(&mut progress, true);
+    // What came over it before counts.
+    let (communicator, epoch) = lane.key;
+    let abort = Message::Abort {
+        communicator,
+        epoch,
+        origin: 0,
+        sequence: None,
+        about: None,
+        kind: ErrorKind::Aborted,
+        reason: "over".to_owned(),
+    };
+    probe.write_all(&frame(&abort)).unwrap();
+    let mut first = linked(&mut progress, false);
+    assert!(is_closed(&mut probe));
+    assert!(!is_closed(&mut first));
+    progress.read_requests();
+    progress.lanes.drive_held(&mut progress.own);
+    assert!(lane.core().session.failure().is_some_and(|error| error.message().contains("over")));
+    // A second probe changes nothing; a second dial of the lower one's is the one it knows of.
+    assert!(is_closed(&mut linked(&mut progress, true)));
+    assert!(!is_closed(&mut first));
+    let mut second = linked(&mut progress, false);
+    assert!(is_closed(&mut first));
+    assert!(!is_closed(&mut second));
+    for _ in 0..10 {
+        look(&mut progress);
+    }
+    assert!(progress.gone.is_empty() && progress.controls.contains_key(&0));
+}
+
+/// A listener of this host, and its address.
+fn listener() -> (Fd, SocketAddr) {
+    socket::listen(std::net::Ipv4Addr::LOCALHOST.into(), socket::PortRange::ANY).unwrap()
+}
+
+// P-43
+#[test]
+fn a_link_that_ends_before_a_word_came_leads_to_another_attempt_and_a_later_end_is_a_death() {
+    let (there, at) = listener();
+    let peers = vec![Peer { addresses: vec![at], ..peer(0) }, peer(1)];
+    let (mut progress, _lane) = progress_of(1, DriverKind::Poll, peers, Vec::new());
+    let until = Instant::now() + Duration::from_secs(20);
+    drop(linked(&mut progress, true));
+    let attempt = loop {
+        look(&mut progress);
+        if let Some((attempt, _)) = socket::accept(there.as_fd()).unwrap() {
+            break attempt;
+        }
+        assert!(Instant::now() < until && progress.gone.is_empty());
+    };
+    assert!(progress.controls.is_empty() && progress.gone.is_empty());
+    // Nobody is there any more: the first word of it is what is told.
+    drop((attempt, there));
+    while progress.gone.is_empty() {
+        assert!(Instant::now() < until);
+        look(&mut progress);
+    }
+    assert!(progress.gone[&0].message().contains("it has died"), "{}", progress.gone[&0]);
+
+    let (there, at) = listener();
+    let peers = vec![Peer { addresses: vec![at], ..peer(0) }, peer(1)];
+    let (mut progress, _lane) = progress_of(1, DriverKind::Poll, peers, Vec::new());
+    let mut far = linked(&mut progress, false);
+    far.write_all(&frame(&Message::Heartbeat)).unwrap();
+    drop(far);
+    while progress.gone.is_empty() {
+        assert!(Instant::now() < until);
+        look(&mut progress);
+    }
+    assert!(socket::accept(there.as_fd()).unwrap().is_none());
+}
+
+// P-43
+#[test]
+fn dials_that_cross_end_in_one_link_at_whatever_moment_they_meet() {
+    for driver in [DriverKind::Poll, DriverKind::Uring] {
+        for head_start in 0..12 {
+            let (low_listener, low_at) = listener();
+            let (high_listener, high_at) = listener();
+            let peers = vec![
+                Peer { addresses: vec![low_at], ..peer(0) },
+                Peer { addresses: vec![high_at], ..peer(1) },
+            ];
+            let (mut low, _lane) = progress_of(0, driver, peers.clone(), vec![low_listener]);
+            let (mut high, _other) = progress_of(1, driver, peers, vec![high_listener]);
+            low.accept(0);
+            high.accept(0);
+            let until = Instant::now() + Duration::from_secs(20);
+            high.dial(Wish { peer: 0, lane: None });
+            for _ in 0..head_start {
+                look(&mut low);
+                look(&mut high);
+            }
+            low.dial(Wish { peer: 1, lane: None });
+            let heard = |progress: &Progress, peer| {
+                progress.controls.get(&peer).is_some_and(|link| link.heard)
+            };
+            let busy = |progress: &Progress| progress.dials.len() + progress.inbound.len() > 0;
+            while busy(&low) || busy(&high) || !heard(&low, 1) || !heard(&high, 0) {
+                assert!(Instant::now() < until, "{driver}, after {head_start}");
+                for progress in [&mut low, &mut high] {
+                    look(progress);
+                    progress.look_at_clock();
+                }
+            }
+            for progress in [&low, &high] {
+                assert!(progress.gone.is_empty() && progress.doubts.is_empty());
+            }
+            let [near, far] = [(&low, 1), (&high, 0)].map(|(progress, peer)| {
+                let socket = socket2::SockRef::from(&progress.controls[&peer]);
+                let ends = [socket.local_addr().unwrap(), socket.peer_addr().unwrap()];
+                ends.map(|end| end.as_socket().unwrap())
+            });
+            assert_eq!(near, [far[1], far[0]], "{driver}, after {head_start}: one link");
+            assert_eq!(near[1], high_at, "{driver}, after {head_start}: the lower one dialled it");
+        }
+    }
 }
