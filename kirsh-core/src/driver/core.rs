@@ -111,16 +111,20 @@ impl Core {
         !self.session.is_idle() || self.closing.is_some()
     }
 
-    /// Ends everything at once, for want of anybody who could drive. Nothing is in flight, and the
-    /// thread that drove may have left anything half done.
-    pub(crate) fn collapse(&mut self, cause: &Error, counters: &Counters) {
+    /// Ends everything at once, for want of anybody who could drive, and has the others told. Nothing
+    /// is in flight, and the thread that drove may have left anything half done.
+    pub(crate) fn collapse(&mut self, cause: &Error, lane: &Lane) {
         self.links.iter_mut().for_each(|link| *link = None);
         self.draining = false;
         self.session.abort(cause.clone());
         self.session.handle_drained();
         while let Some(action) = self.session.poll() {
-            if let Action::Finish { sequence, result } = action {
-                self.deliver(sequence, result, counters);
+            match action {
+                Action::Finish { sequence, result } => {
+                    self.deliver(sequence, result, &lane.counters);
+                }
+                Action::Control { to, message } => lane.ask(Request::Tell { to, message }),
+                _ => {}
             }
         }
         for job in self.jobs.drain(..) {

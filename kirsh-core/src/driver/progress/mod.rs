@@ -183,7 +183,11 @@ impl Progress {
         }
     }
 
-    fn run(&mut self) {
+    /// Runs until everybody has been left in peace.
+    ///
+    /// # Errors
+    /// When nothing can be waited for any more.
+    fn run(&mut self) -> Result<()> {
         for index in 0..self.listeners.len() {
             self.watch(
                 self.listeners[index].as_raw_fd(),
@@ -196,12 +200,12 @@ impl Progress {
             self.read_requests();
             self.lanes.drive_held(&mut self.own);
             if self.has_left() {
-                break;
+                return Ok(());
             }
             let wait = Wait { until_ns: self.next_deadline(), spin_ns: 0 };
             let mut events = std::mem::take(&mut self.events);
-            // Signals are blocked in this thread, and a failing wait shows in the next one.
-            let _ = self.own.wait(wait, |_, completion| events.push(completion));
+            // Signals are blocked in this thread.
+            self.own.wait(wait, |_, completion| events.push(completion))?;
             for event in events.drain(..) {
                 self.handle(event);
             }

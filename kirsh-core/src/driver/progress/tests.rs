@@ -399,3 +399,67 @@ fn dials_that_cross_end_in_one_link_at_whatever_moment_they_meet() {
         }
     }
 }
+
+fn gives_up_on_the_kernel(error: &Error) {
+    assert_eq!(error.kind(), ErrorKind::System, "{error}");
+    assert!(error.message().contains("ppoll failed 10 times in a row"), "{error}");
+    assert!(error.message().contains("(os error 12)"), "{error}");
+}
+
+#[test]
+fn a_progress_thread_that_cannot_wait_any_more_fails_its_lanes() {
+    let (lanes, lane) = crossbeam_channel::bounded(1);
+    // Somebody whom its probe reaches, and who does not answer.
+    let (_there, at) = listener();
+    let thread = std::thread::spawn(move || {
+        let peers = vec![Peer { addresses: vec![at], ..peer(0) }, peer(1)];
+        let (mut progress, lane) = progress_of(1, DriverKind::Poll, peers, Vec::new());
+        lanes.send((Arc::clone(&lane), Arc::clone(&progress.facts))).unwrap();
+        progress.own.failing = Some(libc::ENOMEM);
+        progress.run_or_fail();
+    });
+    let patience = Duration::from_secs(20);
+    let (lane, facts) = lane.recv_timeout(patience).unwrap();
+    let (operation, job) = barrier();
+    let (_, outcome) = lane.start(operation, job);
+    let error = outcome.wait(Some(patience), || {}).expect("nobody has said so").unwrap_err();
+    gives_up_on_the_kernel(&error);
+    gives_up_on_the_kernel(&facts.roll.wait(&[0], patience).unwrap_err());
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_caller_that_cannot_wait_any_more_fails_its_lane_and_lets_go() {
+    let (called, outcome) = crossbeam_channel::bounded(1);
+    let (mut progress, lane) = progress();
+    let caller = Arc::clone(&lane);
+    let thread = std::thread::spawn(move || {
+        let driver = choose(Some(DriverKind::Poll)).unwrap();
+        crate::driver::thread::with(&driver, |own| own.failing = Some(libc::ENOMEM)).unwrap();
+        let (operation, job) = barrier();
+        called.send(caller.run(operation, job)).unwrap();
+        // The next call finds a way into the kernel again, and the first cause.
+        let (operation, job) = barrier();
+        called.send(caller.run(operation, job)).unwrap();
+    });
+    for _ in 0..2 {
+        let error = outcome.recv_timeout(Duration::from_secs(20)).unwrap().unwrap_err();
+        gives_up_on_the_kernel(&error);
+    }
+    thread.join().unwrap();
+    assert!(lane.take(&progress.own.bell), "somebody holds it still");
+    // The peers are told.
+    let mut far = controlled(&mut progress);
+    progress.read_requests();
+    let mut said = vec![0; 4096];
+    let mut reader = crate::wire::control::ControlReader::default();
+    let told = loop {
+        let bytes = far.read(&mut said).unwrap();
+        reader.feed(&said[..bytes]);
+        match std::iter::from_fn(|| reader.next().unwrap()).last() {
+            Some(Message::Heartbeat) | None => {}
+            Some(other) => break other,
+        }
+    };
+    assert!(matches!(told, Message::Abort { origin: 1, .. }), "{told:?}");
+}
