@@ -1,6 +1,7 @@
 //! A communicator's collective links, one operation after the other, driven by whoever holds the
 //! baton: a blocking caller, or the progress thread for started operations.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -84,9 +85,14 @@ impl Lane {
     /// else waits. When this returns, nobody touches the operation's memory any more.
     pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
         let mut call = Some((operation, job));
+        // Outlives the thread's io, with which what is in flight ends should this unwind.
+        let seat = Seat { lane: self, held: Cell::new(false) };
         let driven = thread::with(&self.driver, |own| {
             let (operation, job) = call.take_if(|_| self.baton.try_take(&own.bell))?;
-            Some(self.drive(own, operation, job))
+            seat.held.set(true);
+            let driven = self.drive(own, operation, job);
+            seat.held.set(false);
+            Some(driven)
         });
         match (driven, call) {
             (Ok(Some(Ok(result))), _) => result,
@@ -358,11 +364,49 @@ impl Lane {
     /// Somebody else drives: leaves the operation with them and sleeps.
     fn wait_behind(&self, operation: Operation, job: Job) -> Result<()> {
         let (_, completion) = self.start(operation, job);
+        let _awaited = Awaited { lane: self, completion: &completion };
         let outcome = completion.wait(None, || self.abort(interrupted()));
         outcome.unwrap_or_else(|| {
             Err(Error::new(ErrorKind::Internal, "an endless wait ended without an outcome"))
         })
     }
+}
+
+/// Holds the baton for a caller that drives. Should that unwind, from the interrupt check or from a
+/// defect, the lane fails and is let go.
+struct Seat<'a> {
+    lane: &'a Lane,
+    held: Cell<bool>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if self.held.get() {
+            self.lane.settle(&panicked());
+        }
+    }
+}
+
+/// Waits for a caller whose operation another thread drives. Should that unwind, the memory is the
+/// caller's again only when the operation is over.
+struct Awaited<'a> {
+    lane: &'a Lane,
+    completion: &'a Completion,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.lane.abort(panicked());
+            let _ = self.completion.wait(None, || {});
+        }
+    }
+}
+
+/// What everybody gets whose communicator a panic has ended.
+fn panicked() -> Error {
+    let text = "a call of this rank panicked, in the interrupt check or by a defect of Kirsh";
+    Error::new(ErrorKind::Internal, text)
 }
 
 /// What a caller gets whose call came when the communicator was closed.
