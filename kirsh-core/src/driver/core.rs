@@ -14,7 +14,7 @@ use super::counters::Counters;
 use super::io::{self, Io};
 use super::job::Job;
 use super::lane::{Lane, closed};
-use super::link::{Direction, Link};
+use super::link::{Direction, Link, split};
 use super::mail::Mail;
 use super::progress::Request;
 use super::socket;
@@ -324,23 +324,8 @@ impl Core {
     }
 
     fn link_error(&self, peer: Rank, direction: Direction, result: i32) -> Error {
-        let (kind, text) = match (direction, result) {
-            (Direction::Receive, 0) => (
-                ErrorKind::PeerLost,
-                format!(
-                    "rank {peer} closed its connection while bytes from it were still due: its process has ended, or its communicator is over"
-                ),
-            ),
-            (_, result) => {
-                let cause = std::io::Error::from_raw_os_error(-result);
-                let doing = match direction {
-                    Direction::Send => "sending to",
-                    Direction::Receive => "receiving from",
-                };
-                (ErrorKind::PeerLost, format!("{doing} rank {peer} failed: {cause}"))
-            }
-        };
-        self.session.about_current(kind, text).with_peer(peer)
+        let text = direction.failure(peer, result);
+        self.session.about_current(ErrorKind::PeerLost, text).with_peer(peer)
     }
 
     /// The memory of a slab that has been leased.
@@ -400,10 +385,4 @@ impl Core {
             }
         }
     }
-}
-
-/// The peer and direction in a token's low half.
-fn split(token: u64) -> (Rank, Direction) {
-    let low = token as u32;
-    (low >> 1, if low & 1 == 0 { Direction::Send } else { Direction::Receive })
 }

@@ -99,7 +99,8 @@ impl Lane {
             (Ok(Some(Err(broken))), _) => {
                 // With the thread's io went whatever was in flight.
                 self.settle(&broken);
-                Err(broken)
+                let first_cause = self.core().session.failure().cloned();
+                Err(first_cause.unwrap_or(broken))
             }
             (driven, Some((operation, job))) => {
                 if let Err(error) = driven {
