@@ -183,14 +183,24 @@ fn look(progress: &mut Progress) {
 fn a_control_link_that_ends_while_much_waits_to_be_sent_leaves_nothing_behind() {
     for driver in [DriverKind::Poll, DriverKind::Uring] {
         let (mut progress, _lane) = progress_on(driver);
-        let mut far = controlled(&mut progress);
+        // Over TCP, where the end of one direction makes nothing writable.
+        let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = std::net::TcpStream::connect(there.local_addr().unwrap()).unwrap();
+        let (mut far, _) = there.accept().unwrap();
+        far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        progress.control_up(0, Fd::new(OwnedFd::from(near)).unwrap(), false);
         while !progress.controls[&0].awaits_writable {
             progress.tell_directly(0, &Message::Heartbeat);
         }
+        // The bell has rung for the lane, and is watched again from the next look on.
+        for _ in 0..3 {
+            look(&mut progress);
+        }
+        let bell = 1;
+        assert_eq!(progress.own.io.in_flight(), bell + 2, "{driver}");
         // The peer says no more, and has not read.
         far.shutdown(std::net::Shutdown::Write).unwrap();
         let until = Instant::now() + Duration::from_secs(20);
-        let bell = 1;
         while !progress.controls.is_empty() || progress.own.io.in_flight() > bell {
             assert!(Instant::now() < until, "{driver}: {:?}", progress.own.io);
             look(&mut progress);
