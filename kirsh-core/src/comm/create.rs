@@ -18,7 +18,7 @@ use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
 use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
-use crate::driver::{Facts, Roll, interrupt};
+use crate::driver::{Facts, Peer, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::memory::Pool;
@@ -226,7 +226,7 @@ impl<'a> Creation<'a> {
             rank,
             job: self.job.clone(),
             secret: table.secret.clone(),
-            members: table.ranks,
+            peers: table.ranks.into_iter().map(peer_of).collect(),
             checksums,
             liveness_ns: handout.liveness_ns,
             user_timeout_ms: u32::try_from(handout.liveness_ns / 1_000_000).unwrap_or(0),
@@ -269,6 +269,12 @@ impl<'a> Creation<'a> {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Ok(if local_size as usize > cores { 0 } else { nanoseconds(Some(SPIN)) })
     }
+}
+
+/// What the driver needs of what a rank published.
+fn peer_of(member: Member) -> Peer {
+    let Member { process_id, host_id, addresses, .. } = member;
+    Peer { process_id, host_id, addresses }
 }
 
 fn layout_of(members: &[Member]) -> Layout {
