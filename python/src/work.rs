@@ -40,7 +40,7 @@ enum Look {
 }
 
 impl Work {
-    pub(crate) fn new(work: RawWork, lent: Lent, rank: u32, operation: &'static str) -> Self {
+    pub(crate) fn new(work: RawWork, lent: Arc<Lent>, rank: u32, operation: &'static str) -> Self {
         let sequence = work.sequence();
         let state = Mutex::new(State::Running(Arc::new(Running { work, lent })));
         Work { state, rank, operation, sequence }
