@@ -21,17 +21,29 @@ const SIZE: u32 = DataType::Float32.size() as u32;
 /// One call; `count` counts as the collective does, and those that count for each rank or pair of
 /// ranks by themselves get uneven counts of about that much.
 pub(crate) fn params(world: u32, pair: Pair, op: ReduceOp, root: Rank, count: u64) -> Params {
+    use Algorithm as A;
     use Collective::*;
     let (collective, algorithm) = pair;
-    // Few slices in large worlds, for time's sake; in small ones more than a session looks at.
-    let slices = if world <= 8 { 40 } else { 5 };
-    let run = match (collective, algorithm) {
-        (Allreduce, Algorithm::Ring) => {
-            count.div_ceil(world.into()).div_ceil(if world <= 8 { 9 } else { 2 })
-        }
-        (Broadcast | Reduce | Allreduce | Scan | Exscan, _) => count.div_ceil(slices),
-        // What goes in one round may be as long as the array.
-        _ => count.div_ceil(if world <= 8 { 7 } else { 2 }),
+    // Elements of a frame: in small worlds a call is more steps than a session looks at, in large
+    // ones a block of an algorithm that sends every block by itself is one frame, for time's sake.
+    let by_block = matches!(
+        (collective, algorithm),
+        (
+            Gather | Gatherv | Scatter | Scatterv | Alltoall | Alltoallv | Allgather | Allgatherv,
+            A::Linear | A::Pairwise | A::Ring
+        ) | (Allreduce | ReduceScatter | ReduceScatterv, A::Ring | A::Pairwise)
+    );
+    let whole = match collective {
+        Broadcast | Reduce | Allreduce | Scan | Exscan => count,
+        _ => count * u64::from(world),
+    };
+    let run = match by_block {
+        true => whole.div_ceil(world.into()).div_ceil(match world {
+            ..9 => 9,
+            ..33 => 2,
+            _ => 1,
+        }),
+        false => whole.div_ceil(if world <= 8 { 40 } else { 5 }),
     };
     let slice = run.max(1) as u32 * SIZE;
     let (counts, count) = match collective {
