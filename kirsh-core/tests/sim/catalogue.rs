@@ -48,7 +48,8 @@ pub(crate) fn params(world: u32, pair: Pair, op: ReduceOp, root: Rank, count: u6
     let slice = run.max(1) as u32 * SIZE;
     let (counts, count) = match collective {
         Allgatherv | ReduceScatterv => {
-            let counts: Vec<_> = (0..world).map(|rank| uneven(rank, count)).collect();
+            let of = |rank| if world > 256 { sparse(world, rank) } else { uneven(rank, count) };
+            let counts: Vec<_> = (0..world).map(of).collect();
             let sum = counts.iter().sum();
             (Counts::Known(counts.into()), sum)
         }
@@ -64,6 +65,11 @@ fn uneven(rank: Rank, count: u64) -> u64 {
     [count, 0, count.div_ceil(3), count, 1.min(count)][rank as usize % 5]
 }
 
+/// Eight ranks have something.
+fn sparse(world: u32, rank: Rank) -> u64 {
+    if rank % (world / 8) == world / 9 { u64::from(rank % 5) + 1 } else { 0 }
+}
+
 /// The call, with counts for each pair of ranks where the collective asks for them.
 pub(crate) fn calling(
     world: u32,
@@ -75,6 +81,12 @@ pub(crate) fn calling(
 ) -> Calling {
     let params = params(world, pair, op, root, count);
     let pairs: Pairs = match count {
+        // A frame for every tenth rank in a gatherv, for every thousandth pair in an alltoallv.
+        _ if world > 256 => |world, from, to| match from.wrapping_mul(7) + to.wrapping_mul(13) {
+            near if near % 1021 == 0 => 3,
+            near if (from % 512 == 0 || to % 512 == 0) && near % 10 == 0 => u64::from(world % 5),
+            _ => 0,
+        },
         0 => |_, _, _| 0,
         1 => |_, from, to| u64::from((from + 2 * to) % 3 == 0),
         2..100 => |_, from, to| uneven(from + 3 * to, 7),
@@ -166,4 +178,40 @@ pub(crate) fn rooted_calls(world: u32) -> Vec<Calling> {
         })
     };
     (0..world).flat_map(of_root).collect()
+}
+
+/// One or two calls of every collective by every algorithm in a world of hundreds or thousands.
+///
+/// From a thousand ranks on, those with a frame for each pair of ranks have an element for each;
+/// with four thousand they are left to `long_calls`, and to the forms with unequal counts, which
+/// are the same plans and in which most ranks have nothing.
+pub(crate) fn large_calls(world: u32) -> Vec<Calling> {
+    let size = u64::from(world);
+    let mut calls = Vec::new();
+    for (place, pair) in pairs().filter(|pair| is_built(*pair)).enumerate() {
+        if world > 1024 && is_long(pair) {
+            continue;
+        }
+        let counts = match pair {
+            (Collective::Barrier, _) => vec![0],
+            (Collective::Allreduce, Algorithm::Ring) if world > 256 => vec![7],
+            _ if world == 256 && (is_long(pair) || pair.0 == Collective::Allgather) => vec![3],
+            _ if is_long(pair) || pair.0 == Collective::Allgather => vec![1],
+            (Collective::Allreduce, _) if world == 256 => vec![size - 1, size + 1],
+            _ => vec![1, 11],
+        };
+        for count in counts {
+            let turn = place + count as usize;
+            let root = if pair.0.has_root() { (turn as u32 * 379) % world } else { 0 };
+            let op = operator(pair.0, turn);
+            calls.push(calling(world, pair, op, root, count, turn.is_multiple_of(2)));
+        }
+    }
+    calls
+}
+
+/// Whether a world of thousands makes tens of millions of frames or moves of it.
+fn is_long(pair: Pair) -> bool {
+    use Collective::*;
+    matches!(pair, (Alltoall | ReduceScatter, _) | (Allgather, Algorithm::Ring))
 }
