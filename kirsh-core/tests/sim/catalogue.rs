@@ -45,7 +45,7 @@ pub(crate) fn params(world: u32, pair: Pair, op: ReduceOp, root: Rank, count: u6
         }),
         false => whole.div_ceil(if world <= 8 { 40 } else { 5 }),
     };
-    let slice = run.max(1) as u32 * SIZE;
+    let slice = run.max(if world > 256 { 8 } else { 1 }) as u32 * SIZE;
     let (counts, count) = match collective {
         Allgatherv | ReduceScatterv => {
             let of = |rank| if world > 256 { sparse(world, rank) } else { uneven(rank, count) };
