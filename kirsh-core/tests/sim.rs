@@ -7,6 +7,8 @@
 
 #[path = "sim/canary.rs"]
 mod canary;
+#[path = "sim/canary_family.rs"]
+mod canary_family;
 #[path = "sim/catalogue.rs"]
 mod catalogue;
 #[path = "sim/fault.rs"]
