@@ -102,8 +102,7 @@ impl Halving {
             let runs = self.runs(sender, leg.blocks);
             runs.map(|(begin, end)| self.shape.slices(end - begin)).iter().sum()
         };
-        let (sent, received): (u64, u64) =
-            (slices(self.shape.rank), slices(self.below(leg.hop)));
+        let (sent, received): (u64, u64) = (slices(self.shape.rank), slices(self.below(leg.hop)));
         sent.max(received)
     }
 
@@ -170,8 +169,7 @@ impl Plan for Halving {
         let block = leg.blocks.1.saturating_sub(1 + frame as Rank);
         if !receives {
             let piece = self.piece(rank, leg, column, frame)?;
-            let source =
-                if source_untouched { piece.input() } else { self.partial(piece, block) };
+            let source = if source_untouched { piece.input() } else { self.partial(piece, block) };
             return Some(Step::Send { peer: (rank + leg.hop) % world, source });
         }
         let peer = self.below(leg.hop);

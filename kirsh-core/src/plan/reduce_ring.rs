@@ -115,7 +115,10 @@ impl Plan for ReduceRing {
         let root = self.root?;
         if rank != root {
             let piece = self.piece(0, batch.first + gathered)?;
-            return Some(Step::Send { peer: root, source: self.partial(piece, turns - 1, gathered) });
+            return Some(Step::Send {
+                peer: root,
+                source: self.partial(piece, turns - 1, gathered),
+            });
         }
         let (slot, ahead) = (gathered / turns, 1 + gathered % turns);
         let piece = self.piece(u64::from(world) - ahead, batch.first + slot)?;

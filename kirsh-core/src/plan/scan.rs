@@ -103,8 +103,7 @@ impl Plan for ScanDoubling {
             let taken = rank >= self.lowest(round) && distance < world - rank;
             return taken.then_some(Step::Send { peer: rank + distance, source: before });
         }
-        let Some(peer) =
-            rank.checked_sub(distance).filter(|peer| *peer >= self.lowest(round))
+        let Some(peer) = rank.checked_sub(distance).filter(|peer| *peer >= self.lowest(round))
         else {
             // The scan of the lowest rank is its own array.
             let own = self.scanned == Scanned::WithOwn && rank == 0 && round == 0;
