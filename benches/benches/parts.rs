@@ -27,7 +27,7 @@ fn headers(criterion: &mut Criterion) {
         epoch: 1,
         step: 3,
         sequence: 99,
-        key: plan_key(&CALL, 4, 1 << 18, 1, 1),
+        key: plan_key(&CALL, 4, 1 << 18, 1, 1, &[]),
         length: 1 << 18,
         call: Some(CALL),
         checksummed: false,

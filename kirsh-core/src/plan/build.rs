@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 
+use super::allgather_bruck::AllgatherBruck;
+use super::allgather_doubling::AllgatherDoubling;
+use super::allgather_ring::AllgatherRing;
+use super::alltoall_bruck::AlltoallBruck;
+use super::alltoall_pairwise::Pairwise;
 use super::binomial::Binomial;
 use super::chain::Chain;
 use super::cut::{Blocks, Shape};
 use super::dissemination::Dissemination;
 use super::double_tree::DoubleTree;
+use super::gather_binomial::GatherBinomial;
 use super::halving::{Halving, HalvingDoubling};
+use super::linear::{Linear, Way};
 use super::local::Local;
 use super::recursive_doubling::RecursiveDoubling;
 use super::reduce_pairwise::ReducePairwise;
@@ -16,9 +23,10 @@ use super::ring::Ring;
 use super::rising::Rising;
 use super::scan::{ScanChain, ScanDoubling, Scanned};
 use super::scatter_allgather::ScatterAllgather;
+use super::scatter_binomial::ScatterBinomial;
 use super::staged::{ScaledInput, Staged};
 use super::tree::Tree;
-use super::{Finish, Map, Params, Plan};
+use super::{Counts, Finish, Map, Params, Plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Algorithm, Call, Collective, Rank, ReduceOp};
 
@@ -61,9 +69,56 @@ pub fn build(params: &Params, rank: Rank) -> Result<Arc<dyn Plan>> {
         (C::Broadcast, A::Chain) => Arc::new(Chain::new(shape, call.root)),
         (C::Broadcast, A::ScatterAllgather) => Arc::new(ScatterAllgather::new(shape, call.root)),
         (C::Broadcast, A::DoubleTree) => Arc::new(DoubleTree::broadcast(shape, call.root)),
+        (C::Allgather | C::Allgatherv, algorithm) => {
+            let blocks = Blocks::new(call.count, &params.counts);
+            match algorithm {
+                A::Ring => Arc::new(AllgatherRing::plan(shape, blocks)),
+                A::RecursiveDoubling => Arc::new(AllgatherDoubling::plan(shape, blocks)),
+                A::Bruck => Arc::new(AllgatherBruck::plan(shape, blocks)),
+                _ => return Err(missing(call)),
+            }
+        }
+        (C::Gather, A::Binomial) => Arc::new(GatherBinomial::plan(shape, call.root)),
+        (C::Scatter, A::Binomial) => Arc::new(ScatterBinomial::plan(shape, call.root)),
+        (C::Gather | C::Gatherv, A::Linear) => {
+            let (send, recv) = own_blocks(params, rank)?;
+            let (begin, end) = send.of(call.root);
+            let own = if call.collective == C::Gather { call.count } else { end - begin };
+            Arc::new(Linear::new(shape, Way::ToRoot, call.root, recv, own))
+        }
+        (C::Scatter | C::Scatterv, A::Linear) => {
+            let (send, recv) = own_blocks(params, rank)?;
+            let (begin, end) = recv.of(call.root);
+            let own = if call.collective == C::Scatter { call.count } else { end - begin };
+            Arc::new(Linear::new(shape, Way::FromRoot, call.root, send, own))
+        }
+        (C::Alltoall | C::Alltoallv, A::Pairwise) => {
+            let (send, recv) = own_blocks(params, rank)?;
+            Arc::new(Pairwise::plan(shape, send, recv))
+        }
+        (C::Alltoall, A::Bruck) => Arc::new(AlltoallBruck::new(shape, call.count)),
         (collective, _) if collective.reduces() => return reduction(params, shape),
         _ => return Err(missing(call)),
     })
+}
+
+/// What this rank sends to each rank and receives from each.
+///
+/// # Errors
+/// `InvalidArgument` where it would send itself other than what it receives from itself.
+fn own_blocks(params: &Params, rank: Rank) -> Result<(Blocks, Blocks)> {
+    let Counts::Own { send, recv } = &params.counts else {
+        let even = Blocks::Even(params.call.count);
+        return Ok((even.clone(), even));
+    };
+    let (given, taken) = (send[rank as usize], recv[rank as usize]);
+    if given != taken {
+        let text = format!("{given} elements for itself, of which it would receive {taken}");
+        return Err(Error::new(ErrorKind::InvalidArgument, text)
+            .with_rank(rank)
+            .with_operation(params.call.collective.name(), None));
+    }
+    Ok((Blocks::uneven(send), Blocks::uneven(recv)))
 }
 
 /// The plan of a collective that reduces.

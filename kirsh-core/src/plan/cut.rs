@@ -49,6 +49,11 @@ impl Shape {
         self.piece((0, self.count), slices, slice)
     }
 
+    /// What a run of elements is in bytes.
+    pub(super) const fn bytes(&self, elements: u64) -> u64 {
+        elements * self.size
+    }
+
     /// The same, where no run has more elements than this: then no slice has.
     pub(super) fn with_slices_below(self, elements: u64) -> Self {
         Shape { slice: self.slice.min(elements.max(1)), ..self }
@@ -57,6 +62,19 @@ impl Shape {
     /// Bytes of a slice, at most.
     pub(super) const fn slice_bytes(&self) -> u64 {
         self.slice * self.size
+    }
+
+    /// A run of elements, `begin..end`, of one of the arrays.
+    pub(super) const fn span(&self, space: Space, (begin, end): (u64, u64)) -> Span {
+        Span::new(space, begin * self.size, (end - begin) * self.size)
+    }
+
+    pub(super) const fn input(&self, run: (u64, u64)) -> Span {
+        self.span(Space::Input, run)
+    }
+
+    pub(super) const fn output(&self, run: (u64, u64)) -> Span {
+        self.span(Space::Output, run)
     }
 
     /// The finish of a fold: the call's own where it is the last one of its elements.
