@@ -83,7 +83,7 @@ fn promised(params: &Params, rank: Rank) -> Option<u64> {
 
 #[test]
 fn every_rank_sends_what_its_algorithm_promises() {
-    for world in (2..40).chain([64, 100, 129]) {
+    for world in (2..24).chain([33, 64, 100]) {
         for pair in pairs() {
             for root in [0, world / 3, world - 1] {
                 let params = params_of(pair, world, root, 12 * u64::from(world));
@@ -360,7 +360,7 @@ fn every_algorithm_is_right_in_worlds_of_a_thousand_and_those_of_few_turns_beyon
                 _ if many_turns => u64::from(world) + 1,
                 _ => 37,
             };
-            if world <= 1024 || !many_turns {
+            if world == 1000 || !many_turns {
                 verify(&params_of(pair, world, turn as Rank * 137 % world, count));
             }
         }
