@@ -15,7 +15,7 @@ mod oracle;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 
-use common::{Group, Random, comm, deny_io_uring, failed, for_each_driver, said};
+use common::{Group, Random, comm, failed, for_each_driver, said};
 use drawn::{Drawn, Given};
 use kirsh_core::comm::RawCall;
 use kirsh_core::{Collective, Communicator, Config, DataType, Options, RawWork, ReduceOp, Timeout};
@@ -34,11 +34,8 @@ fn a_rank() {
     let Some((scenario, detail)) = common::scenario() else { return };
     let mut words = detail.split(' ').map(|word| word.parse::<u64>().unwrap());
     let (calls, seed) = (words.next().unwrap(), words.next().unwrap());
-    if scenario != "soak" {
-        deny_io_uring(libc::EPERM);
-    }
     match scenario.as_str() {
-        "soak" | "denied" => soak(calls, seed),
+        "soak" => soak(calls, seed),
         "forced" => failed(&Communicator::create(&Config::default()).expect_err("no io_uring")),
         other => panic!("no scenario {other}"),
     }
@@ -186,7 +183,7 @@ fn every_algorithm_gives_what_the_oracle_gives_and_sends_what_its_plan_says() {
 
 #[test]
 fn where_io_uring_is_forbidden_everything_works_over_poll() {
-    for outcome in group("denied", 300).succeed() {
+    for outcome in group("soak", 300).denied().succeed() {
         assert_eq!(outcome.must_have_said("driver").text, "poll");
         outcome.must_have_said("calls");
     }
@@ -194,7 +191,7 @@ fn where_io_uring_is_forbidden_everything_works_over_poll() {
 
 #[test]
 fn where_io_uring_is_forbidden_and_asked_for_it_is_an_error() {
-    for outcome in group("forced", 0).driver("uring").succeed() {
+    for outcome in group("forced", 0).denied().driver("uring").succeed() {
         let failure = outcome.failure();
         assert_eq!(failure.kind, "unsupported", "{failure:?}");
         assert!(failure.message.contains("KIRSH_DRIVER"), "{failure:?}");

@@ -12,6 +12,8 @@ mod buffer;
 mod call;
 mod config;
 mod create;
+mod handout;
+mod listen;
 mod persistent;
 mod plans;
 mod raw;
