@@ -182,7 +182,7 @@ fn scratch_does_not_grow_with_the_array_and_steps_answer_at_once() {
                     let bound = if halves { u64::from(world / 2) } else { 16 } + 8;
                     assert!(slices <= bound, "{slices} slices of scratch in {params:?}");
                     for part in 0..100 {
-                        if plan.len() > 0 {
+                        if !plan.is_empty() {
                             plan.step((plan.len() - 1) / 100 * part);
                         }
                     }
