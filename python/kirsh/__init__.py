@@ -19,6 +19,7 @@ from . import _kirsh, _logging
 from ._communicator import Communicator
 from ._default import (
     allgather,
+    allgather_object,
     allgatherv,
     allreduce,
     allreduce_many,
@@ -26,6 +27,8 @@ from ._default import (
     alltoallv,
     barrier,
     broadcast,
+    broadcast_object,
+    check_equal,
     exscan,
     finalize,
     gather,
@@ -67,6 +70,7 @@ from ._errors import (
 )
 from ._kirsh import Plan, Stats, Work, __version__
 from ._ops import ReduceOp
+from ._spawn import spawn
 from ._store import Store
 
 SUM = ReduceOp.SUM
@@ -111,6 +115,7 @@ __all__ = [
     "Work",
     "__version__",
     "allgather",
+    "allgather_object",
     "allgatherv",
     "allreduce",
     "allreduce_many",
@@ -118,6 +123,8 @@ __all__ = [
     "alltoallv",
     "barrier",
     "broadcast",
+    "broadcast_object",
+    "check_equal",
     "exscan",
     "finalize",
     "gather",
@@ -145,6 +152,7 @@ __all__ = [
     "scatter",
     "scatterv",
     "size",
+    "spawn",
     "stats",
 ]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import final
 
-from ._counted import Counted
-from ._moving import Moving
+from ._objects import Objects
 from ._planned import Planned
 from ._reducing import Reducing
 
 
 @final
-class Communicator(Reducing, Moving, Counted, Planned):
+class Communicator(Reducing, Objects, Planned):
     """A group of ranks that do collectives together; creating one is itself collective.
 
     Any thread may call its methods; calls are carried out one after the other, and all ranks must

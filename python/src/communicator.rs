@@ -256,6 +256,11 @@ impl Communicator {
         self.comm().launched()
     }
 
+    /// Whether the peers have proven to belong to the job: it has a token, or one rank only.
+    fn authenticated(&self) -> bool {
+        self.comm().authenticated()
+    }
+
     /// What moves the bytes: "uring" or "poll".
     fn driver(&self) -> &'static str {
         self.comm().driver()

@@ -114,6 +114,13 @@ impl Communicator {
         self.0.launched
     }
 
+    /// Whether the peers have proven to belong to the job: it has a token, or this is a world of one.
+    /// Without a token, whoever reaches this host's loopback interface may take a rank, and what
+    /// comes from a peer must not be believed (a Python pickle, say, which runs code).
+    pub fn authenticated(&self) -> bool {
+        self.0.process.is_authenticated()
+    }
+
     /// What moves the bytes: `uring` or `poll`.
     pub fn driver(&self) -> &'static str {
         self.0.process.driver().name()
