@@ -68,7 +68,7 @@ from ._errors import (
     RefusedError,
     UnsupportedError,
 )
-from ._kirsh import Plan, Stats, Work, __version__
+from ._kirsh import Plan, Stats, Work, __version__, wait_all, wait_any
 from ._ops import ReduceOp
 from ._spawn import spawn
 from ._store import Store
@@ -154,6 +154,8 @@ __all__ = [
     "size",
     "spawn",
     "stats",
+    "wait_all",
+    "wait_any",
 ]
 
 #: Seconds that all communicators together may take to leave when the process ends. With the log's

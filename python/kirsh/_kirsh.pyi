@@ -10,6 +10,7 @@ from typing_extensions import disjoint_base
 from ._ops import ReduceOp
 from ._store import Store
 
+_T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "log_level",
     "log_next",
     "log_stop",
+    "wait_all",
+    "wait_any",
 ]
 
 __version__: str
@@ -143,3 +146,5 @@ def leave_all(seconds: float) -> None: ...
 def log_level(level: int) -> None: ...
 def log_next() -> tuple[int, str, int] | None: ...
 def log_stop() -> None: ...
+def wait_all(works: Sequence[Work[_T]], timeout: float | None = None) -> list[_T]: ...
+def wait_any(works: Sequence[Work[Any]], timeout: float | None = None) -> int: ...

@@ -173,11 +173,11 @@ def _digest(data: bytes | memoryview) -> bytes:
 def _entries(state: object, name: str) -> Iterator[tuple[str, str, str]]:
     """What is in a state: name, description and hash of each thing, in the order of names."""
     if isinstance(state, dict):
-        yield name, f"dict of {len(state)}", ""
+        yield name, "dict", ""
         for key in sorted(state, key=lambda key: (str(key), type(key).__name__)):
             yield from _entries(state[key], f"{name}.{key}" if name else str(key))
     elif isinstance(state, (list, tuple)):
-        yield name, f"{type(state).__name__} of {len(state)}", ""
+        yield name, type(state).__name__, ""
         for index, part in enumerate(state):
             yield from _entries(part, f"{name}[{index}]")
     elif state is None or isinstance(state, (bool, int, float, complex, str)):
@@ -203,6 +203,7 @@ def _needs_detach(state: Any) -> bool:
 
 def _first_difference(listings: list[list[tuple[str, str, str]]]) -> tuple[int, str]:
     """The first rank that differs from rank 0 in the first thing that differs, and words for it."""
+    names = {entry[0] for entry in listings[0]}
     longest = max(len(listing) for listing in listings)
     for index in range(longest):
         entries = [listing[index] if index < len(listing) else None for listing in listings]
@@ -212,8 +213,10 @@ def _first_difference(listings: list[list[tuple[str, str, str]]]) -> tuple[int, 
         peer = ranks[0]
         mine, theirs = entries[0], entries[peer]
         others = "rank " + str(peer) if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
-        if mine is None or theirs is None or mine[0] != theirs[0]:
-            said = f"{_name(theirs)} stands where rank 0 has {_name(mine)}"
+        if mine is None or (theirs is not None and theirs[0] not in names):
+            said = f"it has {_name(theirs)}, and rank 0 does not"
+        elif theirs is None or theirs[0] != mine[0]:
+            said = f"it lacks {_name(mine)}"
         elif mine[1] != theirs[1]:
             said = f"{_name(mine)} is {theirs[1]}, and on rank 0 {mine[1]}"
         else:
@@ -223,4 +226,4 @@ def _first_difference(listings: list[list[tuple[str, str, str]]]) -> tuple[int, 
 
 
 def _name(entry: tuple[str, str, str] | None) -> str:
-    return "nothing" if entry is None else repr(entry[0]) if entry[0] else "the state itself"
+    return repr(entry[0]) if entry is not None and entry[0] else "the state itself"

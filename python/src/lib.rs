@@ -24,6 +24,7 @@ mod request;
 mod shapes;
 mod stats;
 mod store;
+mod waits;
 mod work;
 
 use std::ffi::OsString;
@@ -46,6 +47,8 @@ fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<work::Work>()?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(leave::leave_all, module)?)?;
+    module.add_function(wrap_pyfunction!(waits::wait_all, module)?)?;
+    module.add_function(wrap_pyfunction!(waits::wait_any, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_next, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_level, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_stop, module)?)?;
