@@ -405,16 +405,20 @@ struct Options {
     Algorithm algorithm = Algorithm::automatic;
     /// What to call the operation in this rank's log. Only read during the call.
     const char *name = nullptr;
+    /// This rank's weight in a mean, for ReduceOp::avg; see kirsh_options_t.
+    std::optional<double> weight = std::nullopt;
 };
 
 namespace detail {
 
+/// Points into the options, which outlive the call.
 inline kirsh_options_t to_c(const Options &options) {
     kirsh_options_t c = KIRSH_OPTIONS_INIT;
     c.timeout_ns = options.timeout.count();
     c.scale = options.scale;
     c.algorithm = static_cast<kirsh_algorithm_t>(options.algorithm);
     c.name = options.name;
+    c.weight = options.weight ? &*options.weight : nullptr;
     return c;
 }
 
@@ -1313,11 +1317,11 @@ private:
     }
 
     /// Runs or starts a call, or prepares it, by what is to come out.
-    template <class Out, class Run, class Prepare, class... Arguments>
-    void ask(Run run, Prepare prepare, const Options &options, Out **result, Arguments... arguments) {
+    template <class Out, class Run, class Make, class... Arguments>
+    void ask(Run run, Make make, const Options &options, Out **result, Arguments... arguments) {
         const kirsh_options_t c = detail::to_c(options);
         if constexpr (std::same_as<Out, kirsh_plan_t>) {
-            detail::check(prepare(handle_.get(), arguments..., &c, result));
+            detail::check(make(handle_.get(), arguments..., &c, result));
         } else {
             detail::check(run(handle_.get(), arguments..., &c, result));
         }

@@ -146,9 +146,9 @@ impl Asked {
             looked().map_err(|error| comm.refuse(self.collective, error))?;
         let call = looked.call();
         match into {
-            // SAFETY: by the contract above, until this returns.
             Into::Work(work_out) if work_out.is_null() => {
-                unsafe { comm.call_raw(&call, &options) }?
+                // SAFETY: by the contract above, until this returns.
+                unsafe { comm.call_raw(&call, &options) }?;
             }
             Into::Work(work_out) => {
                 // SAFETY: by the contract above, until the work is over.

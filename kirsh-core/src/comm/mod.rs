@@ -21,6 +21,7 @@ mod started;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod weight;
 mod work;
 
 use std::fmt;
@@ -152,7 +153,7 @@ impl Communicator {
     }
 
     /// Prepares a call on pointers that is to be made many times: validated, planned and chosen for
-    /// once. Not collective; what it is about is told to the peers when it runs.
+    /// once. Not collective (but with [`Options::weight`]); what it is about is told to the peers when it runs.
     ///
     /// # Errors
     /// When the call is refused. It takes its place in the order of calls then, and the peers are

@@ -187,3 +187,69 @@ fn look_for_interrupt(interrupted: &mut impl FnMut()) {
         interrupted();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than any test waits, so that one that hangs fails.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn watch(completions: &[Completion]) -> Watch<'_> {
+        Watch::new(completions.iter())
+    }
+
+    #[test]
+    fn what_was_over_from_the_start_comes_first_and_in_order_and_each_comes_once() {
+        let three: [Completion; 3] = Default::default();
+        three[2].set(Ok(()));
+        three[0].set(Ok(()));
+        let mut watch = watch(&three);
+        three[1].set(Ok(()));
+        three[1].set(Ok(()));
+        let mut next = || watch.next(until(Some(Duration::ZERO)), || {});
+        assert_eq!([next(), next(), next(), next()], [Some(0), Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn a_thread_that_watches_several_is_woken_by_any_of_them() {
+        let two: [Completion; 2] = Default::default();
+        let asleep = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let mut watch = watch(&two);
+                asleep.wait();
+                let first = watch.next(until(Some(PATIENCE)), || {});
+                asleep.wait();
+                [first, watch.next(until(Some(PATIENCE)), || {})]
+            });
+            asleep.wait();
+            two[1].set(Ok(()));
+            asleep.wait();
+            two[0].set(Ok(()));
+            assert_eq!(waiting.join().unwrap(), [Some(1), Some(0)]);
+        });
+    }
+
+    #[test]
+    fn several_threads_may_watch_the_same_and_one_that_gave_up_leaves_nothing_behind() {
+        let one: [Completion; 1] = Default::default();
+        let mut stays = watch(&one);
+        let mut leaves = watch(&one);
+        assert_eq!(leaves.next(until(Some(Duration::from_millis(1))), || {}), None);
+        drop(leaves);
+        assert_eq!(one[0].lock().watchers.len(), 1);
+        one[0].set(Ok(()));
+        assert_eq!(stays.next(until(Some(PATIENCE)), || {}), Some(0));
+        assert!(one[0].lock().watchers.is_empty());
+    }
+
+    #[test]
+    fn one_that_is_given_twice_comes_twice() {
+        let one = Completion::default();
+        let mut watch = Watch::new([&one, &one].into_iter());
+        one.set(Ok(()));
+        let mut next = || watch.next(until(Some(PATIENCE)), || {});
+        assert_eq!([next(), next()], [Some(0), Some(1)]);
+    }
+}
