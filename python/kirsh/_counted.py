@@ -84,7 +84,7 @@ class Counted(_kirsh.Communicator):
         timeout: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
-        """Return the arrays of all ranks, which may differ in length, in a new one along the first axis.
+        """Return the arrays of all ranks, of any lengths, in a new one along the first axis.
 
         :param counts: the lengths of all ranks' arrays, given on every rank or on none. Where it is
             None the ranks tell each other first, which is one more small operation; it blocks also

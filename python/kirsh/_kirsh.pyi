@@ -107,6 +107,7 @@ class Communicator:
         timeout: float | None = None,
         algorithm: str | None = None,
         scale: float | None = None,
+        weight: float | None = None,
     ) -> Any: ...
     def _plan(
         self,
@@ -120,6 +121,7 @@ class Communicator:
         timeout: float | None = None,
         algorithm: str | None = None,
         scale: float | None = None,
+        weight: float | None = None,
     ) -> Plan[Any]: ...
     def rank(self) -> int: ...
     def size(self) -> int: ...

@@ -374,7 +374,7 @@ class Moving(_kirsh.Communicator):
         timeout: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
-        """Send part ``r`` of ``x`` to each rank ``r``, and return what they sent here in a new array.
+        """Send part ``r`` of ``x`` to each rank ``r``; return what they sent here in a new array.
 
         The first axis of ``x`` is divided evenly among the ranks; a length that cannot be divided
         is an error. The result has the shape of ``x``: the part from rank 0, from rank 1, and so

@@ -19,8 +19,9 @@ class Planned(_kirsh.Communicator):
     """The ``plan_`` methods.
 
     Each takes the arguments of the call of its name, checks them, chooses an algorithm and returns
-    a :class:`kirsh.Plan`, whose runs do nothing of that again. Planning is not collective. Where
-    the call makes a new array, the plan does so once, and each run's result is that array.
+    a :class:`kirsh.Plan`, whose runs do nothing of that again. Planning is not collective, except
+    with ``weight``, which the ranks exchange then. Where the call makes a new array, the plan does
+    so once, and each run's result is that array.
     """
 
     __slots__ = ()
@@ -34,6 +35,7 @@ class Planned(_kirsh.Communicator):
         out: None = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Plan[_T]: ...
     @overload
@@ -45,6 +47,7 @@ class Planned(_kirsh.Communicator):
         out: _Out,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Plan[_Out]: ...
     def plan_allreduce(
@@ -55,6 +58,7 @@ class Planned(_kirsh.Communicator):
         out: Any = None,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Plan[Any]:
         """Prepare :meth:`allreduce`, in place unless ``out`` is given."""
@@ -65,6 +69,7 @@ class Planned(_kirsh.Communicator):
             out=out,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 
@@ -75,6 +80,7 @@ class Planned(_kirsh.Communicator):
         op: ReduceOp | str = ReduceOp.SUM,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Plan[list[_T]]:
         """Prepare :meth:`allreduce_many`, in place."""
@@ -85,6 +91,7 @@ class Planned(_kirsh.Communicator):
             op=op,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 
@@ -98,6 +105,7 @@ class Planned(_kirsh.Communicator):
         out: None = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Plan[_T | None]: ...
     @overload
@@ -110,6 +118,7 @@ class Planned(_kirsh.Communicator):
         out: _Out,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Plan[_Out | None]: ...
     def plan_reduce(
@@ -121,6 +130,7 @@ class Planned(_kirsh.Communicator):
         out: Any = None,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Plan[Any]:
         """Prepare :meth:`reduce`, in place unless the root gives ``out``."""
@@ -132,6 +142,7 @@ class Planned(_kirsh.Communicator):
             out=out,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 
@@ -282,6 +293,7 @@ class Planned(_kirsh.Communicator):
         out: None = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Plan[NDArray[Any]]: ...
     @overload
@@ -293,6 +305,7 @@ class Planned(_kirsh.Communicator):
         out: _Out,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Plan[_Out]: ...
     def plan_reduce_scatter(
@@ -303,6 +316,7 @@ class Planned(_kirsh.Communicator):
         out: Any = None,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Plan[Any]:
         """Prepare :meth:`reduce_scatter` on these arrays."""
@@ -313,6 +327,7 @@ class Planned(_kirsh.Communicator):
             out=out,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 

@@ -31,6 +31,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> _T: ...
     @overload
@@ -43,6 +44,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> _Out: ...
     @overload
@@ -55,6 +57,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[_T]: ...
     @overload
@@ -67,6 +70,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[_Out]: ...
     @overload
@@ -79,6 +83,7 @@ class Reducing(_kirsh.Communicator):
         async_op: bool,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Any: ...
     def allreduce(
@@ -90,6 +95,7 @@ class Reducing(_kirsh.Communicator):
         async_op: bool = False,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
         """Combine ``x`` over all ranks, in place unless ``out`` is given, and return the result.
@@ -111,6 +117,10 @@ class Reducing(_kirsh.Communicator):
         :param timeout: seconds that the operation may take on this rank, ``math.inf`` for no limit.
             When they are over, the communicator is of no use any more.
         :param scale: this rank's factor, for ``kirsh.PREMUL_SUM`` only.
+        :param weight: how much this rank counts in the mean, such as its number of samples, for
+            ``kirsh.AVG`` only: the result is the sum of ``weight * x`` by the sum of the weights.
+            All ranks give one, or none does. The weights are exchanged first, which is one more
+            small operation, and blocks also where the call itself is only started.
         :param algorithm: the name of an algorithm for this collective, such as "ring", where the
             library is not to choose. An unknown one is refused with the names that there are.
         :raises KirshError: see its subclasses. After most of them the contents of the array are
@@ -124,6 +134,7 @@ class Reducing(_kirsh.Communicator):
             async_op=async_op,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 
@@ -136,6 +147,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> list[_T]: ...
     @overload
@@ -147,6 +159,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[list[_T]]: ...
     @overload
@@ -158,6 +171,7 @@ class Reducing(_kirsh.Communicator):
         async_op: bool,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Any: ...
     def allreduce_many(
@@ -168,9 +182,10 @@ class Reducing(_kirsh.Communicator):
         async_op: bool = False,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
-        """Combine each of several arrays over all ranks, in place, in one operation; return the list.
+        """Combine several arrays over all ranks, in place, in one operation, and return the list.
 
         The arrays of a rank count as one, one behind the other, but nothing is packed or copied:
         all gradients of a model in one call. They have one dtype, and on every rank the same number
@@ -184,6 +199,7 @@ class Reducing(_kirsh.Communicator):
             async_op=async_op,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 
@@ -198,6 +214,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> _T | None: ...
     @overload
@@ -211,6 +228,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> _Out | None: ...
     @overload
@@ -224,6 +242,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[_T | None]: ...
     @overload
@@ -237,6 +256,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[_Out | None]: ...
     @overload
@@ -250,6 +270,7 @@ class Reducing(_kirsh.Communicator):
         async_op: bool,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Any: ...
     def reduce(
@@ -262,6 +283,7 @@ class Reducing(_kirsh.Communicator):
         async_op: bool = False,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
         """Combine ``x`` over all ranks into the root's, in place unless the root gives ``out``.
@@ -278,6 +300,7 @@ class Reducing(_kirsh.Communicator):
             async_op=async_op,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 
@@ -291,6 +314,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> NDArray[Any]: ...
     @overload
@@ -303,6 +327,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> _Out: ...
     @overload
@@ -315,6 +340,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[NDArray[Any]]: ...
     @overload
@@ -327,6 +353,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[_Out]: ...
     @overload
@@ -339,6 +366,7 @@ class Reducing(_kirsh.Communicator):
         async_op: bool,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Any: ...
     def reduce_scatter(
@@ -350,6 +378,7 @@ class Reducing(_kirsh.Communicator):
         async_op: bool = False,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
         """Combine ``x`` over all ranks, and return this rank's part of the result in a new array.
@@ -367,6 +396,7 @@ class Reducing(_kirsh.Communicator):
             async_op=async_op,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 
@@ -381,6 +411,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> NDArray[Any]: ...
     @overload
@@ -394,6 +425,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> _Out: ...
     @overload
@@ -407,6 +439,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[NDArray[Any]]: ...
     @overload
@@ -420,6 +453,7 @@ class Reducing(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Work[_Out]: ...
     @overload
@@ -433,6 +467,7 @@ class Reducing(_kirsh.Communicator):
         async_op: bool,
         timeout: float | None = ...,
         scale: float | None = ...,
+        weight: float | None = ...,
         algorithm: str | None = ...,
     ) -> Any: ...
     def reduce_scatterv(
@@ -445,9 +480,10 @@ class Reducing(_kirsh.Communicator):
         async_op: bool = False,
         timeout: float | None = None,
         scale: float | None = None,
+        weight: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
-        """Combine ``x`` over all ranks, and return this rank's ``counts[rank]`` rows in a new array.
+        """Combine ``x`` over all ranks; return this rank's ``counts[rank]`` rows in a new array.
 
         :param counts: how many rows of ``x`` each rank gets, the same list on every rank; the sum
             is the length of ``x``. All else is as for :func:`reduce_scatter`.
@@ -461,6 +497,7 @@ class Reducing(_kirsh.Communicator):
             async_op=async_op,
             timeout=timeout,
             scale=scale,
+            weight=weight,
             algorithm=algorithm,
         )
 
@@ -535,7 +572,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
-        """Combine ``x`` of this rank and those below, in place unless ``out`` is given; return the result.
+        """Combine ``x`` of ranks 0 to this one, in place unless ``out`` is given; return the result.
 
         Rank ``r`` gets what ranks 0 to ``r`` combine to. The arguments are those of
         :func:`allreduce`. ``kirsh.AVG`` is refused: divide a sum by ``rank + 1``.
@@ -622,7 +659,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = None,
         algorithm: str | None = None,
     ) -> Any:
-        """Combine ``x`` of the ranks below, in place unless ``out`` is given, and return the result.
+        """Combine ``x`` of the ranks below, in place unless ``out`` is given; return the result.
 
         Rank ``r`` gets what ranks 0 to ``r - 1`` combine to. For rank 0 there are none: its array
         (its ``out``, if given) is left as it was. The arguments are those of :func:`allreduce`.

@@ -170,7 +170,7 @@ impl Communicator {
     /// `kirsh.Communicator` has a method for each, which says what goes in and what comes out.
     #[pyo3(signature = (collective, x=None, *, out=None, op=None, root=None, counts=None,
                         recv_counts=None, many=false, async_op=None, timeout=None,
-                        algorithm=None, scale=None))]
+                        algorithm=None, scale=None, weight=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn _call(
         &self,
@@ -187,16 +187,28 @@ impl Communicator {
         timeout: Option<&Bound<'_, PyAny>>,
         algorithm: Option<&Bound<'_, PyAny>>,
         scale: Option<&Bound<'_, PyAny>>,
+        weight: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let collective = request::collective(collective).map_err(|error| raise(py, &error))?;
-        let given =
-            Given { x, out, op, root, counts, recv_counts, many, timeout, algorithm, scale };
+        let given = Given {
+            x,
+            out,
+            op,
+            root,
+            counts,
+            recv_counts,
+            many,
+            timeout,
+            algorithm,
+            scale,
+            weight,
+        };
         self.carry_out(py, collective, &given, async_op)
     }
 
     /// Prepare the collective call of this name, to be made many times.
     #[pyo3(signature = (collective, x=None, *, out=None, op=None, root=None, many=false,
-                        timeout=None, algorithm=None, scale=None))]
+                        timeout=None, algorithm=None, scale=None, weight=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn _plan(
         slf: &Bound<'_, Self>,
@@ -209,13 +221,25 @@ impl Communicator {
         timeout: Option<&Bound<'_, PyAny>>,
         algorithm: Option<&Bound<'_, PyAny>>,
         scale: Option<&Bound<'_, PyAny>>,
+        weight: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Plan> {
         let (py, this) = (slf.py(), slf.get());
         graveyard::sweep(py);
         let collective = request::collective(collective).map_err(|error| raise(py, &error))?;
         let (counts, recv_counts) = (None, None);
-        let given =
-            Given { x, out, op, root, counts, recv_counts, many, timeout, algorithm, scale };
+        let given = Given {
+            x,
+            out,
+            op,
+            root,
+            counts,
+            recv_counts,
+            many,
+            timeout,
+            algorithm,
+            scale,
+            weight,
+        };
         let request = this.read(py, collective, &given)?;
         if !request.lent.is_arrays() {
             let refusal = Refusal::invalid(

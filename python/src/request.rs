@@ -26,6 +26,7 @@ pub(crate) struct Given<'a, 'py> {
     pub(crate) timeout: Option<&'a Bound<'py, PyAny>>,
     pub(crate) algorithm: Option<&'a Bound<'py, PyAny>>,
     pub(crate) scale: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) weight: Option<&'a Bound<'py, PyAny>>,
 }
 
 /// What every call has, read.
@@ -35,6 +36,7 @@ pub(crate) struct Common {
     timeout: Timeout,
     algorithm: Option<kirsh_core::Algorithm>,
     scale: Option<f64>,
+    weight: Option<f64>,
 }
 
 impl Common {
@@ -44,7 +46,8 @@ impl Common {
             root: arguments::root(given.root)?,
             timeout: arguments::timeout(given.timeout)?,
             algorithm: arguments::algorithm(given.algorithm)?,
-            scale: arguments::scale(given.scale)?,
+            scale: arguments::number(given.scale, "scale")?,
+            weight: arguments::number(given.weight, "weight")?,
         })
     }
 
@@ -53,6 +56,7 @@ impl Common {
             timeout: self.timeout,
             algorithm: self.algorithm,
             scale: self.scale,
+            weight: self.weight,
             ..Options::default()
         }
     }

@@ -45,7 +45,12 @@ pub(crate) fn read(
 ) -> Result<Request, Refusal> {
     use Collective::*;
     let common = Common::read(given)?;
-    // A root that the world does not have is the core's to refuse, as it is said there.
+    if collective.has_root() && common.root >= place.size {
+        return Err(Refusal::invalid(format!(
+            "root {} is not a rank of this communicator of {}",
+            common.root, place.size
+        )));
+    }
     let is_root = !collective.has_root() || common.root == place.rank;
     let reading = Reading { collective, given, place, is_root };
     let parts = match collective {
