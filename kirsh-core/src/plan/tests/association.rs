@@ -31,7 +31,7 @@ fn double_tree(world: Rank, root: Rank, second: bool) -> Print {
     let rank_at = |number: Rank| {
         let place = match number {
             _ if !second => number,
-            _ if places % 2 == 0 => places + 1 - number,
+            _ if places.is_multiple_of(2) => places + 1 - number,
             _ if number == places => 1,
             _ => number + 1,
         };
