@@ -173,14 +173,16 @@ pub(crate) fn rooted_calls(world: u32) -> Vec<Calling> {
 
 /// One or two calls of every collective by every algorithm in a world of hundreds or thousands.
 ///
-/// From a thousand ranks on, those with a frame for each pair of ranks have an element for each;
-/// with four thousand they are left to `long_calls`, and to the forms with unequal counts, which
-/// are the same plans and in which most ranks have nothing.
+/// Beyond 256 ranks, those with a frame for each pair of ranks are simulated in the forms with
+/// unequal counts, which are the same plans and in which most ranks have nothing; the equal ones
+/// only where `KIRSH_SIM_LONG` is set, and up to 1024 ranks.
 pub(crate) fn large_calls(world: u32) -> Vec<Calling> {
     let size = u64::from(world);
     let mut calls = Vec::new();
     for (place, pair) in pairs().enumerate() {
-        if world > 1024 && is_long(pair) {
+        let few = pair == (Collective::Alltoall, Algorithm::Bruck) && world == 1000;
+        let long = std::env::var_os("KIRSH_SIM_LONG").is_some() && world <= 1024;
+        if world > 256 && is_long(pair) && !few && !long {
             continue;
         }
         let counts = match pair {
