@@ -36,8 +36,8 @@ pub(crate) fn params(world: u32, pair: Pair, op: ReduceOp, root: Rank, count: u6
     let whole = if counts_whole(collective) { count } else { count * u64::from(world) };
     let run = match by_block {
         true => whole.div_ceil(world.into()).div_ceil(match world {
-            ..9 => 9,
-            ..33 => 2,
+            0..9 => 9,
+            9..33 => 2,
             _ => 1,
         }),
         false => whole.div_ceil(if world <= 8 { 40 } else { 5 }),
@@ -146,7 +146,7 @@ pub(crate) fn some_calls(world: u32, turn: usize) -> Vec<Calling> {
             true => all[turn % all.len()],
             false => [0, 1, 2, 7, 11][turn % 5],
         };
-        calling(world, pair, op, root, count, turn / all.len() % 2 == 0)
+        calling(world, pair, op, root, count, (turn / all.len()).is_multiple_of(2))
     });
     calls.collect()
 }
@@ -165,7 +165,7 @@ pub(crate) fn rooted_calls(world: u32) -> Vec<Calling> {
         rooted().enumerate().map(move |(place, pair)| {
             let turn = place + root as usize;
             let op = operator(pair.0, turn);
-            calling(world, pair, op, root, all[turn % all.len()], turn % 2 == 0)
+            calling(world, pair, op, root, all[turn % all.len()], turn.is_multiple_of(2))
         })
     };
     (0..world).flat_map(of_root).collect()
