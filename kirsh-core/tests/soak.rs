@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 
 use common::{Group, Random, comm, deny_io_uring, failed, for_each_driver, said};
-use kirsh_core::plan::choice::{Layout, Selection};
+use kirsh_core::model::choice::Selection;
+use kirsh_core::model::{Class, Layout};
 use kirsh_core::plan::{Params, algorithms, build, bytes_sent};
 use kirsh_core::{
     Call, Collective, Communicator, Config, DataType, Options, RawWork, ReduceOp, Timeout,
@@ -131,8 +132,7 @@ impl Drawn {
         let algorithm = able[index as usize % able.len()];
         let call = Call { collective, algorithm, dtype, op, root, count };
         let layout = Layout { world: WORLD, ranks_per_host_max: WORLD };
-        let choice =
-            Selection::built_in().choose(layout, collective, call.bytes(), dtype, Some(algorithm));
+        let choice = Selection::built_in(Class::Gbit1, 2).choose(layout, &call, Some(algorithm));
         assert_eq!(choice.algorithm, algorithm);
         Drawn { params: Params::new(call, WORLD, SLICE), seed: random.next() }
     }

@@ -76,14 +76,14 @@ fn build(
             format!("root {} is not a rank of this communicator of {}", call.root, inner.size);
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
-    let bytes = check_arrays(&call, arrays)?;
+    check_arrays(&call, arrays)?;
     let kernel =
         call.collective.reduces().then(|| Kernel::choose(call.dtype, call.op)).transpose()?;
     if options.scale.is_some() && call.op != ReduceOp::PremulSum {
         let text = format!("scale is for premul_sum, not for {}", call.op);
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
-    let ready = inner.plans.get(&mut call, bytes, options.algorithm, inner.rank)?;
+    let ready = inner.plans.get(&mut call, options.algorithm, inner.rank)?;
     if let Some(name) = options.name {
         tracing::debug!(rank = inner.rank, name, "{call} by {}", call.algorithm);
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Inner;
 use super::config::Config;
+use super::costs;
 use super::plans::Plans;
 use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
@@ -19,7 +20,8 @@ use crate::driver::{Facts, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::memory::Pool;
-use crate::plan::choice::{Layout, Selection};
+use crate::model::Layout;
+use crate::model::choice::{Selection, built_in_hash};
 use crate::rendezvous::address::{self, Listening};
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
 use crate::rendezvous::settings::{self, Checksum, DriverChoice};
@@ -201,13 +203,16 @@ impl<'a> Creation<'a> {
     }
 
     fn joiner(&self, addresses: Vec<SocketAddr>) -> Result<Joiner> {
-        let selection = Selection::built_in();
-        let forced = settings::ALGORITHM.set(self.env).unwrap_or_default();
+        // Rank 0's table is everybody's: what others find in their environment does not matter.
+        let selection = match self.identity.rank {
+            0 => costs::tables_in_force(self.env)?.selection,
+            _ => costs::assumed(self.env)?,
+        };
         let handout = Handout {
             checksum: settings::checksum(self.env)?,
             slice: settings::slice(self.env)?.map(|bytes| bytes as u32),
             liveness_ns: nanoseconds(settings::liveness_timeout(self.env)?),
-            selection: selection.clone().with_forced(&forced)?,
+            selection,
         };
         Ok(Joiner {
             rank: self.identity.rank,
@@ -221,7 +226,7 @@ impl<'a> Creation<'a> {
             pid: std::process::id(),
             host_name: address::host_name(),
             addresses,
-            table_hash: selection.hash(),
+            table_hash: built_in_hash(),
             handout: handout.to_bytes(),
             token: self.token.clone(),
             warn_after: settings::warn_after(self.env)?,

@@ -7,6 +7,7 @@
 mod buffer;
 mod call;
 mod config;
+mod costs;
 mod create;
 mod plans;
 mod stats;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use buffer::{Buffer, Element};
 use call::Arrays;
 pub use config::{Config, Options, Timeout};
+pub use costs::{Tables, tables_in_force};
 pub use create::driver_in_force;
 use plans::Plans;
 pub use stats::Stats;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PLAN_CACHE_MAX;
-use crate::plan::choice::{Layout, Selection};
+use crate::model::choice::{Chooser, Selection};
+use crate::model::Layout;
 use crate::plan::{Params, Plan, build};
 use crate::types::{Algorithm, Call, Rank};
 use crate::wire::plan_key;
@@ -18,8 +19,7 @@ pub(super) struct Ready {
 }
 
 pub(super) struct Plans {
-    layout: Layout,
-    selection: Selection,
+    chooser: Chooser,
     /// Overrides the slice of whatever is chosen.
     slice: Option<u32>,
     cache: Mutex<HashMap<Params, Ready>>,
@@ -28,8 +28,7 @@ pub(super) struct Plans {
 impl Plans {
     pub(super) fn new(layout: Layout, selection: Selection, slice: Option<u32>) -> Self {
         Plans {
-            layout,
-            selection,
+            chooser: Chooser::new(layout, selection),
             slice,
             cache: Mutex::new(HashMap::with_capacity(PLAN_CACHE_MAX)),
         }
@@ -39,15 +38,14 @@ impl Plans {
     pub(super) fn get(
         &self,
         call: &mut Call,
-        bytes: u64,
         forced: Option<Algorithm>,
         rank: Rank,
     ) -> Result<Ready> {
-        let choice = self.selection.choose(self.layout, call.collective, bytes, call.dtype, forced);
+        let choice = self.chooser.choose(call, forced);
         call.algorithm = choice.algorithm;
         let size = call.dtype.size() as u32;
         let slice = self.slice.map_or(choice.slice, |slice| (slice / size).max(1) * size);
-        let params = Params::new(*call, self.layout.world, slice);
+        let params = Params::new(*call, self.chooser.layout().world, slice);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ready) = cache.get(&params) {
             return Ok(ready.clone());

@@ -22,7 +22,6 @@ use crate::types::{Rank, Span};
 mod binomial;
 mod build;
 mod chain;
-pub mod choice;
 mod cut;
 mod dissemination;
 mod local;

@@ -1,0 +1,84 @@
+//! Which table of costs a world goes by: the one that rank 0 finds.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::TABLE_TEXT_BYTES_MAX;
+use crate::model::choice::Selection;
+use crate::model::{Class, Costs};
+use crate::rendezvous::address;
+use crate::rendezvous::identity::Env;
+use crate::rendezvous::settings::{self, LinkChoice};
+
+/// What algorithms and slices would be chosen by if this process were rank 0, and why.
+pub struct Tables {
+    pub selection: Selection,
+    /// Where the costs are from, for people.
+    pub source: String,
+}
+
+/// Finds the table of costs: the file that `KIRSH_TABLE` names, or what is built in for the class
+/// of links that `KIRSH_LINK` names, or else the NIC's rate tells.
+///
+/// # Errors
+/// `Configuration` for a file that cannot be read or is no table, and for malformed settings.
+pub fn tables_in_force(env: Env<'_>) -> Result<Tables> {
+    let forced = settings::ALGORITHM.set(env).unwrap_or_default();
+    let (costs, source) = match settings::table(env)? {
+        Some(path) => {
+            let shown = path.display();
+            let costs = read(&path).map_err(|error| {
+                let text = format!("KIRSH_TABLE={shown}: {}", error.message());
+                Error::new(ErrorKind::Configuration, text)
+            })?;
+            (costs, format!("the table {shown} (KIRSH_TABLE)"))
+        }
+        None => {
+            let (class, why) = class_in_force(env)?;
+            let source = format!("what is built in for {} links: {why}", class.name());
+            (Costs::built_in(class, cores()), source)
+        }
+    };
+    Ok(Tables { selection: Selection::new(costs).with_forced(&forced)?, source })
+}
+
+/// What every rank assumes until rank 0 has said what holds.
+pub(super) fn assumed(env: Env<'_>) -> Result<Selection> {
+    let forced = settings::ALGORITHM.set(env).unwrap_or_default();
+    Selection::built_in(Class::Gbit1, 1).with_forced(&forced)
+}
+
+fn read(path: &std::path::Path) -> Result<Costs> {
+    let failed = |cause| Error::system("reading the table", &cause);
+    // A path may lead to anything: look before it is read.
+    let len = std::fs::metadata(path).map_err(failed)?.len();
+    if len > TABLE_TEXT_BYTES_MAX as u64 {
+        let text = format!("{len} bytes are more than any table has");
+        return Err(Error::new(ErrorKind::Configuration, text));
+    }
+    Costs::from_text(&std::fs::read_to_string(path).map_err(failed)?)
+}
+
+fn class_in_force(env: Env<'_>) -> Result<(Class, String)> {
+    if let LinkChoice::Mbit(mbit) = settings::link(env)? {
+        return Ok((Class::of_mbit(mbit), "KIRSH_LINK says so".to_owned()));
+    }
+    let filter = settings::interfaces(env)?;
+    let outward = address::survey(&filter)?
+        .into_iter()
+        .find(|address| address.left_out.is_none() && !address.ip.is_loopback());
+    let Some(address) = outward else {
+        return Ok((Class::Gbit1, "no interface leads to another host".to_owned()));
+    };
+    let interface = address.interface;
+    // Names come from the kernel, and none with a slash in it.
+    let speed = std::fs::read_to_string(format!("/sys/class/net/{interface}/speed"));
+    // Virtual interfaces answer -1, or not at all.
+    let mbit = speed.ok().and_then(|text| text.trim().parse().ok()).filter(|mbit| *mbit > 0);
+    Ok(match mbit {
+        Some(mbit) => (Class::of_mbit(mbit), format!("{interface} runs at {mbit} Mbit/s")),
+        None => (Class::Gbit1, format!("{interface} does not say its rate; KIRSH_LINK can")),
+    })
+}
+
+fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(65_536) as u32)
+}

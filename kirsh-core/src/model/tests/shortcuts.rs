@@ -1,0 +1,57 @@
+//! What saves effort gives what it stands for.
+
+use super::*;
+use crate::model::{Effort, Predictor, Symmetry, Walk, predict};
+
+fn whole(params: &Params, layout: Layout) -> u64 {
+    let mut walk = Walk::new(layout, &network());
+    walk.run(params, Symmetry::None).expect("a plan that comes to an end").time_ps
+}
+
+#[test]
+fn ranks_that_stand_for_others_take_as_long_as_they() {
+    let mut stood_in = 0;
+    for (collective, algorithm) in everything() {
+        for (world, per_host) in [(8, 1), (12, 1), (16, 2), (16, 4), (24, 4), (32, 1)] {
+            for count in [1, 4096, 100_000 * u64::from(world)] {
+                let count = count * u64::from(world);
+                let params = params(collective, algorithm, count, world, 32 << 10);
+                let symmetry = Symmetry::find(&params, per_host).expect("plans");
+                if symmetry == Symmetry::None {
+                    continue;
+                }
+                stood_in += 1;
+                let layout = packed(world, per_host);
+                let mut walk = Walk::new(layout, &network());
+                let few = walk.run(&params, symmetry).expect("an end").time_ps;
+                let all = whole(&params, layout);
+                assert!(
+                    few.abs_diff(all) <= all / 100,
+                    "{collective} by {algorithm}, {world} ranks, {per_host} a host, {count}: {few} {all}"
+                );
+            }
+        }
+    }
+    assert!(stood_in >= 30, "{stood_in}");
+}
+
+#[test]
+fn fewer_slices_and_smaller_worlds_lead_to_the_same_time_within_3_percent() {
+    let mut shortened = 0;
+    for (collective, algorithm) in everything() {
+        for (world, per_host, bytes) in
+            [(4, 1, 64 << 20), (16, 1, 64 << 20), (48, 1, 48 << 20), (64, 4, 32 << 20), (13, 1, 8 << 20)]
+        {
+            let params = params(collective, algorithm, bytes / u64::from(world), world, 64 << 10);
+            let layout = packed(world, per_host);
+            let few = predict(&params, layout, &network(), Effort::of(std::env::var("EFF").unwrap().parse().unwrap())).expect("a plan");
+            let all = predict(&params, layout, &network(), Effort::ALL).expect("a plan");
+            assert!(all.whole);
+            shortened += u32::from(!few.whole);
+            let (few, all) = (few.time_ps, all.time_ps);
+            println!("{collective} {algorithm} {world} {per_host} {:.1} us {:.2} %", all as f64 / 1e6, few as f64 * 100.0 / all as f64 - 100.0);
+        }
+    }
+    let _ = shortened;
+    let _ = Predictor::new;
+}
