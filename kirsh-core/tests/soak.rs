@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 
 use common::{Group, Random, comm, deny_io_uring, failed, for_each_driver, said};
+use kirsh_core::comm::RawCall;
 use kirsh_core::model::choice::Selection;
 use kirsh_core::model::{Class, Layout};
 use kirsh_core::plan::{Params, algorithms, build, bytes_sent};
@@ -125,7 +126,7 @@ impl Drawn {
             Collective::Broadcast => {
                 (root, op) = (random.below(WORLD.into()) as u32, ReduceOp::Sum)
             }
-            Collective::Allreduce => {}
+            _ => {}
         }
         // Every algorithm in turn.
         let able = algorithms(collective);
@@ -216,36 +217,18 @@ impl Caller<'_> {
         let output = made.output.as_mut_ptr();
         let input = made.input.as_ref().map_or(output.cast_const(), |input| input.as_ptr());
         let (count, dtype) = (call.count as usize, call.dtype);
+        let raw = RawCall::new(call.collective, dtype, count).op(call.op).root(call.root);
+        let raw = raw.send(input).recv(output);
         let comm = self.comm;
         if started {
             // SAFETY: the arrays are as long as the call says, and stay in `unfinished`, untouched,
             // until the work is over.
-            let work = unsafe {
-                match call.collective {
-                    Collective::Barrier => comm.start_barrier(&options),
-                    Collective::Broadcast => {
-                        comm.start_broadcast_raw(output, count, dtype, call.root, &options)
-                    }
-                    Collective::Allreduce => {
-                        comm.start_allreduce_raw(input, output, count, dtype, call.op, &options)
-                    }
-                }
-            };
+            let work = unsafe { comm.start_raw(&raw, &options) };
             self.unfinished.push_back((index, work.unwrap(), made));
             self.finish(UNFINISHED_MAX);
         } else {
             // SAFETY: the arrays are as long as the call says and live until it returns.
-            let done = unsafe {
-                match call.collective {
-                    Collective::Barrier => comm.barrier(&options),
-                    Collective::Broadcast => {
-                        comm.broadcast_raw(output, count, dtype, call.root, &options)
-                    }
-                    Collective::Allreduce => {
-                        comm.allreduce_raw(input, output, count, dtype, call.op, &options)
-                    }
-                }
-            };
+            let done = unsafe { comm.call_raw(&raw, &options) };
             done.unwrap_or_else(|error| panic!("call {index}: {error}"));
             made.verify(index, rank);
         }

@@ -5,7 +5,7 @@
 
 use std::ffi::c_void;
 
-use kirsh_core::comm::{Communicator, RawWork};
+use kirsh_core::comm::{Communicator, RawCall, RawWork};
 use kirsh_core::{Collective, Rank, Result};
 
 use crate::boundary::invalid;
@@ -36,14 +36,15 @@ pub unsafe extern "C" fn kirsh_allreduce(
             // SAFETY: the header asks for null or well-formed options.
             Ok((numbers::dtype(dtype)?, numbers::op(op)?, unsafe { options::read(options) }?))
         })?;
-        let (send, recv) = (send.cast(), recv.cast());
+        let call = RawCall::new(Collective::Allreduce, dtype, count).op(op);
+        let call = call.send(send.cast()).recv(recv.cast());
         if work_out.is_null() {
             // SAFETY: the header asks for `count` elements readable at `send` and writable at `recv`
             // until this call returns.
-            unsafe { comm.allreduce_raw(send, recv, count, dtype, op, &options) }?;
+            unsafe { comm.call_raw(&call, &options) }?;
         } else {
             // SAFETY: the same, until the work handle says that the operation is over.
-            let raw = unsafe { comm.start_allreduce_raw(send, recv, count, dtype, op, &options) }?;
+            let raw = unsafe { comm.start_raw(&call, &options) }?;
             // SAFETY: not null, and the header asks for a place that can be written.
             unsafe { hand_out(raw, work_out) };
         }
@@ -71,14 +72,14 @@ pub unsafe extern "C" fn kirsh_broadcast(
             // SAFETY: the header asks for null or well-formed options.
             Ok((numbers::dtype(dtype)?, root, unsafe { options::read(options) }?))
         })?;
-        let buffer = buffer.cast();
+        let call = RawCall::new(Collective::Broadcast, dtype, count).root(root).recv(buffer.cast());
         if work_out.is_null() {
             // SAFETY: the header asks for `count` elements readable and writable at `buffer` until
             // this call returns.
-            unsafe { comm.broadcast_raw(buffer, count, dtype, root, &options) }?;
+            unsafe { comm.call_raw(&call, &options) }?;
         } else {
             // SAFETY: the same, until the work handle says that the operation is over.
-            let raw = unsafe { comm.start_broadcast_raw(buffer, count, dtype, root, &options) }?;
+            let raw = unsafe { comm.start_raw(&call, &options) }?;
             // SAFETY: not null, and the header asks for a place that can be written.
             unsafe { hand_out(raw, work_out) };
         }

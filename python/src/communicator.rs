@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kirsh_core::comm::RawCall;
 use kirsh_core::{Collective, Config, Options, RawWork};
 use pyo3::exceptions::{PyException, PySystemExit, PyTypeError};
 use pyo3::prelude::*;
@@ -210,17 +211,19 @@ impl Communicator {
         let comm = self.comm();
         if common.started {
             self.start(py, lent, Collective::Allreduce, || {
-                let (send, recv) = (send.pointer(), recv.pointer());
+                let call = RawCall::new(Collective::Allreduce, dtype, count).op(op);
+                let call = call.send(send.pointer()).recv(recv.pointer());
                 // SAFETY: both are dense arrays of `count` elements of `dtype`, `recv` writable;
                 // the `Work` or the graveyard holds them until the operation is over.
-                unsafe { comm.start_allreduce_raw(send, recv, count, dtype, op, &options) }
+                unsafe { comm.start_raw(&call, &options) }
             })
         } else {
             self.block(py, &lent, || {
-                let (send, recv) = (send.pointer(), recv.pointer());
+                let call = RawCall::new(Collective::Allreduce, dtype, count).op(op);
+                let call = call.send(send.pointer()).recv(recv.pointer());
                 // SAFETY: both are dense arrays of `count` elements of `dtype`, `recv` writable;
                 // `lent` holds them beyond the end of this call.
-                unsafe { comm.allreduce_raw(send, recv, count, dtype, op, &options) }
+                unsafe { comm.call_raw(&call, &options) }
             })
         }
     }
@@ -253,17 +256,19 @@ impl Communicator {
         let comm = self.comm();
         if common.started {
             self.start(py, lent, Collective::Broadcast, || {
-                let buffer = address.pointer();
+                let call = RawCall::new(Collective::Broadcast, dtype, count).root(root);
+                let call = call.recv(address.pointer());
                 // SAFETY: a dense, writable array of `count` elements of `dtype`, which the `Work`
                 // or the graveyard holds until the operation is over.
-                unsafe { comm.start_broadcast_raw(buffer, count, dtype, root, &options) }
+                unsafe { comm.start_raw(&call, &options) }
             })
         } else {
             self.block(py, &lent, || {
-                let buffer = address.pointer();
+                let call = RawCall::new(Collective::Broadcast, dtype, count).root(root);
+                let call = call.recv(address.pointer());
                 // SAFETY: a dense, writable array of `count` elements of `dtype`, which `lent`
                 // holds beyond the end of this call.
-                unsafe { comm.broadcast_raw(buffer, count, dtype, root, &options) }
+                unsafe { comm.call_raw(&call, &options) }
             })
         }
     }

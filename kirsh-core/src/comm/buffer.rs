@@ -44,7 +44,7 @@ elements! {
 /// `as_mut_ptr` gives an address that is valid for reads and writes of `count` elements, stays the
 /// same while the buffer is moved about, and is used by nobody else while the buffer lives.
 pub unsafe trait Buffer: Send + 'static {
-    const DATA_TYPE: DataType;
+    type Element: Element;
 
     fn as_mut_ptr(&mut self) -> *mut u8;
 
@@ -54,7 +54,7 @@ pub unsafe trait Buffer: Send + 'static {
 
 // SAFETY: the elements are on the heap, where moving the vector leaves them; it owns them.
 unsafe impl<T: Element> Buffer for Vec<T> {
-    const DATA_TYPE: DataType = T::DATA_TYPE;
+    type Element = T;
 
     fn as_mut_ptr(&mut self) -> *mut u8 {
         Vec::as_mut_ptr(self).cast()
@@ -67,7 +67,7 @@ unsafe impl<T: Element> Buffer for Vec<T> {
 
 // SAFETY: as for a vector.
 unsafe impl<T: Element> Buffer for Box<[T]> {
-    const DATA_TYPE: DataType = T::DATA_TYPE;
+    type Element = T;
 
     fn as_mut_ptr(&mut self) -> *mut u8 {
         <[T]>::as_mut_ptr(self).cast()

@@ -1,58 +1,77 @@
 //! From what a caller says to an operation and a job: validation, choice, plan.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::config::Options;
-use super::{Communicator, Inner};
+use super::raw::{RawCall, RawCounts};
+use super::{Communicator, Inner, arrays};
 use crate::driver::clock::now_ns;
-use crate::driver::job::{Buffers, Job};
+use crate::driver::job::{Buffers, Job, Staged};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::Region;
-use crate::plan::algorithms;
+use crate::plan::{Counts, Params, algorithms};
 use crate::reduce::Kernel;
-use crate::session::{Alias, Operation};
+use crate::session::Operation;
 use crate::types::{Call, Collective, DataType, Rank, ReduceOp};
 
-/// The caller's arrays.
-#[derive(Clone, Copy)]
-pub(super) struct Arrays {
-    pub(super) input: *const u8,
-    pub(super) output: *mut u8,
+/// A call that has been validated and planned, and can be run as often as its arrays live.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    operation: Operation,
+    job: Job,
+    /// How long each run may take.
+    timeout: Option<Duration>,
 }
 
-impl Arrays {
-    /// One array that is both.
-    pub(super) fn one(array: *mut u8) -> Self {
-        Arrays { input: array, output: array }
+impl Prepared {
+    /// An operation and a job for one run, whose deadline counts from now.
+    pub(super) fn into_run(mut self) -> (Operation, Job) {
+        self.operation.deadline_ns = match self.timeout {
+            Some(limit) => {
+                now_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+            }
+            None => u64::MAX,
+        };
+        (self.operation, self.job)
     }
 
-    pub(super) fn none() -> Self {
-        Arrays::one(std::ptr::null_mut())
+    pub(super) fn call(&self) -> Call {
+        self.operation.call
     }
 }
 
-/// A call, with the collective's first algorithm until one is chosen.
-pub(super) fn describe(
-    collective: Collective,
-    count: usize,
-    dtype: DataType,
-    op: ReduceOp,
-    root: Rank,
-) -> Call {
-    let algorithm = algorithms(collective)[0];
-    Call { collective, algorithm, dtype, op, root, count: count as u64 }
+/// A call by its bare name, for messages about one that never took shape.
+pub(super) fn nameless(collective: Collective) -> Call {
+    describe(&RawCall::new(collective, DataType::Byte, 0))
+}
+
+/// A call as all ranks see it, with the collective's first algorithm until one is chosen.
+fn describe(raw: &RawCall<'_>) -> Call {
+    let RawCall { collective, dtype, op, root, count, counts, .. } = *raw;
+    let count = match counts {
+        RawCounts::Even => count as u64,
+        RawCounts::Known(counts) => {
+            counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count as u64))
+        }
+        RawCounts::Pairs { .. } | RawCounts::Rooted { .. } => 0,
+    };
+    Call {
+        collective,
+        algorithm: algorithms(collective)[0],
+        dtype,
+        op: if collective.reduces() { op } else { ReduceOp::Sum },
+        root: if collective.has_root() { root } else { 0 },
+        count,
+    }
 }
 
 impl Communicator {
     /// Validates a call and makes it ready to run. A call that cannot be run is refused: it takes
     /// its place in the order of calls, and the peers are told.
-    pub(super) fn prepare(
-        &self,
-        call: Call,
-        arrays: Arrays,
-        options: &Options<'_>,
-    ) -> Result<(Operation, Job)> {
-        let inner = &*self.0;
+    pub(super) fn prepare(&self, raw: &RawCall<'_>, options: &Options<'_>) -> Result<Prepared> {
+        let (inner, call) = (&*self.0, describe(raw));
         inner.check_usable().map_err(|error| inner.name(error, call))?;
-        build(inner, call, arrays, options).map_err(|error| self.refuse_call(call, error))
+        build(inner, call, raw, options).map_err(|error| self.refuse_call(call, error))
     }
 
     pub(super) fn refuse_call(&self, call: Call, error: Error) -> Error {
@@ -65,78 +84,98 @@ impl Communicator {
     }
 }
 
-fn build(
-    inner: &Inner,
-    mut call: Call,
-    arrays: Arrays,
-    options: &Options<'_>,
-) -> Result<(Operation, Job)> {
+fn build(inner: &Inner, call: Call, raw: &RawCall<'_>, options: &Options<'_>) -> Result<Prepared> {
+    let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
     if call.root >= inner.size {
-        let text =
-            format!("root {} is not a rank of this communicator of {}", call.root, inner.size);
-        return Err(Error::new(ErrorKind::InvalidArgument, text));
+        return invalid(format!(
+            "root {} is not a rank of this communicator of {}",
+            call.root, inner.size
+        ));
     }
-    check_arrays(&call, arrays)?;
-    let kernel =
-        call.collective.reduces().then(|| Kernel::choose(call.dtype, call.op)).transpose()?;
     if options.scale.is_some() && call.op != ReduceOp::PremulSum {
-        let text = format!("scale is for premul_sum, not for {}", call.op);
-        return Err(Error::new(ErrorKind::InvalidArgument, text));
+        return invalid(format!("scale is for premul_sum, not for {}", call.op));
     }
-    let ready = inner.plans.get(&mut call, options.algorithm, inner.rank)?;
+    // The slice does not matter to what is asked of these.
+    let size = call.dtype.size();
+    let mut params = Params::new(call, inner.size, size as u32);
+    params.counts = counts(&call, raw.counts, inner.rank, inner.size)?;
+    let bytes = params.elements().and_then(|elements| elements.checked_mul(size as u64));
+    if bytes.is_none_or(|bytes| bytes > isize::MAX as u64) {
+        return invalid(format!("{call} on {} ranks is more than memory holds", inner.size));
+    }
+    let arrays = arrays::check(&params, inner.rank, raw.send, raw.recv)?;
+    let reduces = call.collective.reduces();
+    let kernel = reduces.then(|| Kernel::choose(call.dtype, call.op)).transpose()?;
+    let input_len = params.input_elements(inner.rank) as usize * size;
+    let ready = inner.plans.get(params, options.algorithm, inner.rank)?;
+    let call = ready.call;
     if let Some(name) = options.name {
         tracing::debug!(rank = inner.rank, name, "{call} by {}", call.algorithm);
     }
-    let scratch = match ready.plan.scratch_len() {
-        0 => None,
-        len => Some(Region::new(len as usize)?),
-    };
-    let deadline_ns = match options.timeout.or(inner.timeout) {
-        Some(limit) => now_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
-        None => u64::MAX,
-    };
-    let alias = if std::ptr::eq(arrays.input, arrays.output) {
-        Alias::InputInOutput(0)
-    } else {
-        Alias::None
-    };
-    // SAFETY: whoever made the call promised that the arrays are valid for the call's count of
-    // elements until the outcome is delivered (the contracts of the `*_raw` functions), and the
-    // plan's spans lie within those counts.
-    let buffers = unsafe { Buffers::new(arrays.input, arrays.output, scratch) };
+    let staged = arrays.staged.then(|| Staged::new(input_len)).transpose()?;
+    // SAFETY: whoever made the call promised that the arrays are valid for as many elements as the
+    // call says until the outcome is delivered (the contract of `RawCall`'s users), and the plan's
+    // spans lie within those.
+    let buffers = unsafe { Buffers::new(arrays.input, arrays.output, staged) };
     let job = Job {
         sequence: 0,
         buffers,
+        scratch_len: ready.plan.scratch_len(),
+        seated: false,
         kernel,
         dtype: call.dtype,
         scale: options.scale.unwrap_or(1.0),
         contributions: inner.size,
         completion: None,
     };
-    let operation = Operation { call, plan: ready.plan, key: ready.key, alias, deadline_ns };
-    Ok((operation, job))
+    let (plan, key) = (ready.plan, ready.key);
+    let operation = Operation { call, plan, key, alias: arrays.alias, deadline_ns: u64::MAX };
+    Ok(Prepared { operation, job, timeout: options.timeout.or(inner.timeout) })
 }
 
-/// Checks the arrays against the call and gives the bytes of one of them.
-fn check_arrays(call: &Call, arrays: Arrays) -> Result<u64> {
-    let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
-    let size = call.dtype.size() as u64;
-    let Some(bytes) = call.count.checked_mul(size).filter(|bytes| *bytes <= isize::MAX as u64)
-    else {
-        return invalid(format!("{} x {} is more than memory holds", call.count, call.dtype));
+/// The counts as plans take them.
+fn counts(call: &Call, raw: RawCounts<'_>, rank: Rank, world: u32) -> Result<Counts> {
+    use Collective::*;
+    let invalid = |text: String| Error::new(ErrorKind::InvalidArgument, text);
+    let each = |name: &str, counts: &[usize]| {
+        if counts.len() != world as usize {
+            let given = counts.len();
+            let text = format!("{given} {name} for {call} on {world} ranks: give one for each");
+            return Err(invalid(text));
+        }
+        Ok(counts.iter().map(|count| *count as u64).collect::<Arc<[u64]>>())
     };
-    if bytes == 0 {
-        return Ok(0);
+    // From or to the root alone.
+    let root_only = |count: usize| {
+        let mut counts = vec![0u64; world as usize];
+        counts[call.root as usize] = count as u64;
+        Arc::from(counts)
+    };
+    let (send, recv) = match (call.collective, raw) {
+        (Allgatherv | ReduceScatterv, RawCounts::Known(counts)) => {
+            return Ok(Counts::Known(each("counts", counts)?));
+        }
+        (Alltoallv, RawCounts::Pairs { send, recv }) => {
+            (each("send counts", send)?, each("receive counts", recv)?)
+        }
+        (Gatherv, RawCounts::Rooted { own, each: counts }) if rank == call.root => {
+            (root_only(own), each("counts", counts)?)
+        }
+        (Scatterv, RawCounts::Rooted { own, each: counts }) if rank == call.root => {
+            (each("counts", counts)?, root_only(own))
+        }
+        (Gatherv, RawCounts::Rooted { own, .. }) => (root_only(own), root_only(0)),
+        (Scatterv, RawCounts::Rooted { own, .. }) => (root_only(0), root_only(own)),
+        (Allgatherv | ReduceScatterv | Alltoallv | Gatherv | Scatterv, _) => {
+            return Err(invalid(format!("{call} needs counts for each rank")));
+        }
+        (_, RawCounts::Even) => return Ok(Counts::Even),
+        (other, _) => return Err(invalid(format!("{other} takes no counts for each rank"))),
+    };
+    let (sent, received) = (send[rank as usize], recv[rank as usize]);
+    if sent != received {
+        let text = format!("{call}: rank {rank} gives itself {sent} elements and takes {received}");
+        return Err(invalid(text));
     }
-    if arrays.input.is_null() || arrays.output.is_null() {
-        return invalid(format!("the array of {} x {} is a null pointer", call.count, call.dtype));
-    }
-    let (input, output) = (arrays.input as u64, arrays.output as u64);
-    if input != output && input < output + bytes && output < input + bytes {
-        return invalid(format!(
-            "send and recv overlap by {} of {bytes} bytes; give the same pointer twice for in place, or arrays that do not overlap",
-            bytes - input.abs_diff(output)
-        ));
-    }
-    Ok(bytes)
+    Ok(Counts::Own { send, recv })
 }

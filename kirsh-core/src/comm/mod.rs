@@ -1,32 +1,40 @@
 //! Communicators: what a program calls.
 //!
-//! A call is validated here, becomes a plan (from a cache) and an operation, and goes to the
-//! communicator's lane. Blocking calls drive the sockets from the calling thread; started calls
-//! are driven by the progress thread and watched through a [`Work`].
+//! Every call becomes a [`RawCall`], whichever way it is made: `blocking` has the safe calls that
+//! wait, `started` those that give a [`Work`], `persistent` those that are prepared once and run
+//! often. `call` and `arrays` validate it, `plans` has the plan, and it goes to the communicator's
+//! lane. Blocking calls drive the sockets from the calling thread; started ones are driven by the
+//! progress thread.
 
+mod arrays;
+mod blocking;
 mod buffer;
 mod call;
 mod config;
 mod costs;
 mod create;
+mod persistent;
 mod plans;
+mod raw;
+mod started;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod work;
 
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use buffer::{Buffer, Element};
-use call::Arrays;
+use call::Prepared;
 pub use config::{Config, Options, Timeout};
 pub use costs::{Tables, tables_in_force};
 pub use create::driver_in_force;
+pub use persistent::{Persistent, RawPlan};
 use plans::Plans;
+pub use raw::{RawArray, RawCall, RawCounts};
 pub use stats::Stats;
 pub use work::{RawWork, Work};
 
@@ -37,7 +45,7 @@ use crate::driver::lane::{Lane, closed};
 use crate::driver::process::Process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::QUEUE_MAX;
-use crate::types::{Call, Collective, DataType, Rank, ReduceOp};
+use crate::types::{Call, Collective, Rank};
 
 /// How long closing waits for operations that still run before it aborts them.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
@@ -111,194 +119,49 @@ impl Communicator {
         self.0.process.driver().name()
     }
 
-    /// Reduces the arrays of all ranks, element by element, in place: afterwards every rank has the
-    /// same result, to the bit.
-    ///
-    /// Collective; blocks; `data` has the same length on every rank.
+    /// Runs a call on pointers: for bindings. Collective; blocks.
     ///
     /// # Errors
     /// See [`Communicator`] for what an error leaves usable.
-    pub fn allreduce<T: Element>(
-        &self,
-        data: &mut [T],
-        op: ReduceOp,
-        options: &Options<'_>,
-    ) -> Result<()> {
-        let data_ptr = data.as_mut_ptr().cast::<u8>();
-        // SAFETY: the slice is borrowed for as long as the call blocks, is `data.len()` elements
-        // of `T` long, and `Element` says that any bytes of that size are a `T`.
-        unsafe { self.allreduce_raw(data_ptr, data_ptr, data.len(), T::DATA_TYPE, op, options) }
-    }
-
-    /// Like [`Communicator::allreduce`], but the result goes to `output` and `input` stays as it is.
-    pub fn allreduce_into<T: Element>(
-        &self,
-        input: &[T],
-        output: &mut [T],
-        op: ReduceOp,
-        options: &Options<'_>,
-    ) -> Result<()> {
-        if input.len() != output.len() {
-            let text = format!(
-                "input has {} elements and output {}; they must be of one length",
-                input.len(),
-                output.len()
-            );
-            return Err(
-                self.refuse(Collective::Allreduce, Error::new(ErrorKind::InvalidArgument, text))
-            );
-        }
-        let (from, to) = (input.as_ptr().cast::<u8>(), output.as_mut_ptr().cast::<u8>());
-        // SAFETY: both slices are borrowed for as long as the call blocks and are of the length
-        // given; being borrowed at once they do not overlap.
-        unsafe { self.allreduce_raw(from, to, input.len(), T::DATA_TYPE, op, options) }
-    }
-
-    /// Copies the root's array to every rank.
-    ///
-    /// Collective; blocks; `data` has the same length on every rank, and is only read on the root.
-    ///
-    /// # Errors
-    /// See [`Communicator`] for what an error leaves usable.
-    pub fn broadcast<T: Element>(
-        &self,
-        data: &mut [T],
-        root: Rank,
-        options: &Options<'_>,
-    ) -> Result<()> {
-        let data_ptr = data.as_mut_ptr().cast::<u8>();
-        // SAFETY: as in `allreduce`.
-        unsafe { self.broadcast_raw(data_ptr, data.len(), T::DATA_TYPE, root, options) }
-    }
-
-    /// Waits until every rank has called it. Collective; blocks.
-    ///
-    /// # Errors
-    /// See [`Communicator`] for what an error leaves usable.
-    pub fn barrier(&self, options: &Options<'_>) -> Result<()> {
-        let arrays = Arrays::none();
-        let call = barrier_call();
-        let (operation, job) = self.prepare(call, arrays, options)?;
-        self.0.lane.run(operation, job).map_err(|error| self.name(error, call))
-    }
-
-    /// Starts an allreduce in place. The work owns the buffer and gives it back when it is over.
-    ///
-    /// # Errors
-    /// When the call is refused. The peers are told; the buffer is dropped.
-    pub fn start_allreduce<B: Buffer>(
-        &self,
-        buffer: B,
-        op: ReduceOp,
-        options: &Options<'_>,
-    ) -> Result<Work<B>> {
-        let (buffer, data, count) = lend(buffer);
-        // SAFETY: `Buffer` promises a stable address for as long as the buffer lives, and the work
-        // keeps it until the operation is over.
-        let raw = unsafe { self.start_allreduce_raw(data, data, count, B::DATA_TYPE, op, options) };
-        own(raw, buffer)
-    }
-
-    /// Starts a broadcast. The work owns the buffer and gives it back when it is over.
-    ///
-    /// # Errors
-    /// When the call is refused. The peers are told; the buffer is dropped.
-    pub fn start_broadcast<B: Buffer>(
-        &self,
-        buffer: B,
-        root: Rank,
-        options: &Options<'_>,
-    ) -> Result<Work<B>> {
-        let (buffer, data, count) = lend(buffer);
-        // SAFETY: as in `start_allreduce`.
-        let raw = unsafe { self.start_broadcast_raw(data, count, B::DATA_TYPE, root, options) };
-        own(raw, buffer)
-    }
-
-    /// Starts a barrier.
-    ///
-    /// # Errors
-    /// When the call is refused.
-    pub fn start_barrier(&self, options: &Options<'_>) -> Result<RawWork> {
-        self.start(barrier_call(), Arrays::none(), options)
-    }
-
-    /// [`Communicator::allreduce`] on pointers, for bindings. `send == recv` is in place; any other
-    /// overlap is refused. Either may be null where `count` is 0.
     ///
     /// # Safety
-    /// `send` is readable, and `recv` writable, for `count` elements until the call returns, and
-    /// nobody else writes the one or touches the other.
-    pub unsafe fn allreduce_raw(
-        &self,
-        send: *const u8,
-        recv: *mut u8,
-        count: usize,
-        dtype: DataType,
-        op: ReduceOp,
-        options: &Options<'_>,
-    ) -> Result<()> {
-        let call = allreduce_call(count, dtype, op);
-        let (operation, job) = self.prepare(call, Arrays { input: send, output: recv }, options)?;
-        self.0.lane.run(operation, job).map_err(|error| self.name(error, call))
+    /// Until it returns, the arrays of `call` are valid for as many elements as it says, nobody
+    /// else writes those of `send` or touches those of `recv`.
+    pub unsafe fn call_raw(&self, call: &RawCall<'_>, options: &Options<'_>) -> Result<()> {
+        self.run(self.prepare(call, options)?)
     }
 
-    /// [`Communicator::broadcast`] on a pointer, for bindings.
+    /// Starts a call on pointers.
+    ///
+    /// # Errors
+    /// When the call is refused. The peers are told.
     ///
     /// # Safety
-    /// `buffer` is readable on the root and writable elsewhere for `count` elements until the call
-    /// returns, and nobody else touches it.
-    pub unsafe fn broadcast_raw(
-        &self,
-        buffer: *mut u8,
-        count: usize,
-        dtype: DataType,
-        root: Rank,
-        options: &Options<'_>,
-    ) -> Result<()> {
-        let call = broadcast_call(count, dtype, root);
-        let (operation, job) = self.prepare(call, Arrays::one(buffer), options)?;
-        self.0.lane.run(operation, job).map_err(|error| self.name(error, call))
+    /// As for [`Communicator::call_raw`], but until the work is over ([`RawWork::is_over`]) or has
+    /// been dropped.
+    pub unsafe fn start_raw(&self, call: &RawCall<'_>, options: &Options<'_>) -> Result<RawWork> {
+        self.check_room(call.collective)?;
+        Ok(self.begin(self.prepare(call, options)?))
     }
 
-    /// Starts what [`Communicator::allreduce_raw`] does.
+    /// Prepares a call on pointers that is to be made many times: validated, planned and chosen for
+    /// once. Not collective; what it is about is told to the peers when it runs.
+    ///
+    /// # Errors
+    /// When the call is refused. It takes its place in the order of calls then, and the peers are
+    /// told, as they wait for its first run.
     ///
     /// # Safety
-    /// As there, but until the work is over ([`RawWork::is_over`]) or has been dropped.
-    pub unsafe fn start_allreduce_raw(
-        &self,
-        send: *const u8,
-        recv: *mut u8,
-        count: usize,
-        dtype: DataType,
-        op: ReduceOp,
-        options: &Options<'_>,
-    ) -> Result<RawWork> {
-        let arrays = Arrays { input: send, output: recv };
-        self.start(allreduce_call(count, dtype, op), arrays, options)
-    }
-
-    /// Starts what [`Communicator::broadcast_raw`] does.
-    ///
-    /// # Safety
-    /// As there, but until the work is over ([`RawWork::is_over`]) or has been dropped.
-    pub unsafe fn start_broadcast_raw(
-        &self,
-        buffer: *mut u8,
-        count: usize,
-        dtype: DataType,
-        root: Rank,
-        options: &Options<'_>,
-    ) -> Result<RawWork> {
-        self.start(broadcast_call(count, dtype, root), Arrays::one(buffer), options)
+    /// As for [`Communicator::start_raw`], during each run.
+    pub unsafe fn plan_raw(&self, call: &RawCall<'_>, options: &Options<'_>) -> Result<RawPlan> {
+        Ok(RawPlan::new(self.clone(), self.prepare(call, options)?))
     }
 
     /// Refuses a call that a binding could not even put into this interface. It takes its place in
     /// the order of calls and is announced, so that the peers fail at once with its reason.
     /// Returns the error to raise.
     pub fn refuse(&self, collective: Collective, error: Error) -> Error {
-        let call = call::describe(collective, 0, DataType::Byte, ReduceOp::Sum, 0);
-        self.refuse_call(call, error)
+        self.refuse_call(call::nameless(collective), error)
     }
 
     /// Ends the communicator on every rank: calls that run, and later ones, fail with
@@ -328,19 +191,28 @@ impl Communicator {
         Stats::read(&self.0.lane)
     }
 
-    fn start(&self, call: Call, arrays: Arrays, options: &Options<'_>) -> Result<RawWork> {
+    /// Refuses to start an operation where too many wait already.
+    fn check_room(&self, collective: Collective) -> Result<()> {
         let waiting = self.0.lane.waiting();
-        if waiting >= QUEUE_MAX {
-            let text = format!("{waiting} started operations are waiting; wait for some first");
-            return Err(self.refuse_call(call, Error::new(ErrorKind::InvalidArgument, text)));
+        if waiting < QUEUE_MAX {
+            return Ok(());
         }
-        let (operation, job) = self.prepare(call, arrays, options)?;
-        let (sequence, completion): (_, Arc<Completion>) = self.0.lane.start(operation, job);
-        Ok(RawWork::new(Arc::clone(&self.0), sequence, completion, call))
+        let text = format!("{waiting} started operations are waiting; wait for some first");
+        Err(self.refuse(collective, Error::new(ErrorKind::InvalidArgument, text)))
     }
 
-    fn name(&self, error: Error, call: Call) -> Error {
-        self.0.name(error, call)
+    /// Runs a prepared call to its end.
+    fn run(&self, prepared: Prepared) -> Result<()> {
+        let call = prepared.call();
+        let (operation, job) = prepared.into_run();
+        self.0.lane.run(operation, job).map_err(|error| self.0.name(error, call))
+    }
+
+    fn begin(&self, prepared: Prepared) -> RawWork {
+        let call = prepared.call();
+        let (operation, job) = prepared.into_run();
+        let (sequence, completion): (_, Arc<Completion>) = self.0.lane.start(operation, job);
+        RawWork::new(Arc::clone(&self.0), sequence, completion, call)
     }
 }
 
@@ -387,37 +259,4 @@ impl fmt::Debug for Communicator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Communicator(rank {} of {})", self.0.rank, self.0.size)
     }
-}
-
-/// Takes a buffer's address where it stays while it is lent: see [`Work`] for why not as it is.
-fn lend<B: Buffer>(buffer: B) -> (MaybeUninit<B>, *mut u8, usize) {
-    let count = buffer.count();
-    let mut buffer = MaybeUninit::new(buffer);
-    // SAFETY: initialised right above.
-    let data = unsafe { buffer.assume_init_mut() }.as_mut_ptr();
-    (buffer, data, count)
-}
-
-/// The work of an operation that has begun, or the buffer's end.
-fn own<B: Buffer>(raw: Result<RawWork>, mut buffer: MaybeUninit<B>) -> Result<Work<B>> {
-    match raw {
-        Ok(raw) => Ok(Work::new(raw, buffer)),
-        Err(error) => {
-            // SAFETY: `lend` made it of a buffer, and no operation has it.
-            unsafe { buffer.assume_init_drop() };
-            Err(error)
-        }
-    }
-}
-
-fn allreduce_call(count: usize, dtype: DataType, op: ReduceOp) -> Call {
-    call::describe(Collective::Allreduce, count, dtype, op, 0)
-}
-
-fn broadcast_call(count: usize, dtype: DataType, root: Rank) -> Call {
-    call::describe(Collective::Broadcast, count, dtype, ReduceOp::Sum, root)
-}
-
-fn barrier_call() -> Call {
-    call::describe(Collective::Barrier, 0, DataType::Byte, ReduceOp::Sum, 0)
 }

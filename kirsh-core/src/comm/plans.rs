@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PLAN_CACHE_MAX;
-use crate::model::choice::{Chooser, Selection};
 use crate::model::Layout;
-use crate::plan::{Params, Plan, build};
+use crate::model::choice::{Chooser, Selection};
+use crate::plan::{Counts, Params, Plan, build};
 use crate::types::{Algorithm, Call, Rank};
 use crate::wire::plan_key;
 
 /// A plan and its key.
 #[derive(Clone)]
 pub(super) struct Ready {
+    /// The call, with the algorithm that was chosen.
+    pub(super) call: Call,
     pub(super) plan: Arc<dyn Plan>,
     pub(super) key: u64,
 }
@@ -34,42 +36,39 @@ impl Plans {
         }
     }
 
-    /// Chooses how to carry the call out, notes that in it, and gives the plan.
+    /// Chooses how to carry the call of these parameters out, and gives the plan.
     pub(super) fn get(
         &self,
-        call: &mut Call,
+        mut params: Params,
         forced: Option<Algorithm>,
         rank: Rank,
     ) -> Result<Ready> {
-        let choice = self.chooser.choose(call, forced);
-        call.algorithm = choice.algorithm;
-        let size = call.dtype.size() as u32;
-        let slice = self.slice.map_or(choice.slice, |slice| (slice / size).max(1) * size);
-        let params = Params::new(*call, self.chooser.layout().world, slice);
+        let choice = self.chooser.choose(&params.call, forced);
+        params.call.algorithm = choice.algorithm;
+        let size = params.call.dtype.size() as u32;
+        params.slice = self.slice.map_or(choice.slice, |slice| (slice / size).max(1) * size);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ready) = cache.get(&params) {
             return Ok(ready.clone());
         }
-        let plan = build(&params, rank)?;
+        let (call, plan) = (params.call, build(&params, rank)?);
         if plan.len() > u64::from(u32::MAX) {
             let text = format!(
-                "{call} in slices of {slice} bytes takes more frames than 32 bits count; set a larger KIRSH_SLICE"
+                "{call} in slices of {} bytes takes more frames than 32 bits count; set a larger KIRSH_SLICE",
+                params.slice
             );
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        let key = plan_key(
-            call,
-            params.world,
-            params.slice,
-            params.channels,
-            params.stripes,
-            params.known_counts(),
-        );
-        if cache.len() == PLAN_CACHE_MAX {
-            cache.clear();
+        let Params { world, slice, channels, stripes, .. } = params;
+        let key = plan_key(&call, world, slice, channels, stripes, params.known_counts());
+        let ready = Ready { call, plan, key };
+        // Counts of a rank's own are seldom the same twice.
+        if !matches!(params.counts, Counts::Own { .. }) {
+            if cache.len() == PLAN_CACHE_MAX {
+                cache.clear();
+            }
+            cache.insert(params, ready.clone());
         }
-        let ready = Ready { plan, key };
-        cache.insert(params, ready.clone());
         Ok(ready)
     }
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::array::{Array, Place};
 use super::choose::AnyIo;
 use super::clock::now_ns;
 use super::completion::Completion;
@@ -19,10 +20,14 @@ use super::mail::Mail;
 use super::progress::Request;
 use super::socket;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{Lease, Pool};
+use crate::memory::{Lease, Pool, Region};
 use crate::session::{Action, Operation, Session, SlabId, Slot, Target};
 use crate::types::{Rank, Sequence};
 use crate::wire::header::Header;
+
+/// Bytes of scratch that an idle communicator keeps: enough for the slices that plans hold back, and
+/// little beside the slabs.
+const SCRATCH_KEPT_MAX: usize = 16 << 20;
 
 pub(crate) struct Core {
     pub(crate) session: Session,
@@ -32,6 +37,8 @@ pub(crate) struct Core {
     slabs: Vec<Vec<Option<Lease>>>,
     pool: Pool,
     jobs: VecDeque<Job>,
+    /// What the plan of the first job keeps beside the caller's arrays; kept from job to job.
+    scratch: Option<Region>,
     /// An abort waits for the kernel to give everything back.
     draining: bool,
     /// Who waits for the lane to be closed.
@@ -47,6 +54,7 @@ impl Core {
             slabs: Vec::new(),
             pool,
             jobs: VecDeque::with_capacity(64),
+            scratch: None,
             draining: false,
             closing: None,
         }
@@ -140,6 +148,9 @@ impl Core {
         lane: &Lane,
         until: Option<Sequence>,
     ) -> Option<Result<()>> {
+        if self.jobs.front().is_some_and(|job| !job.seated) {
+            self.seat_first(&lane.counters);
+        }
         while let Some(action) = self.session.poll() {
             match action {
                 Action::Send { slot, peer, header, source } => {
@@ -236,7 +247,7 @@ impl Core {
         slot: Slot,
         peer: Rank,
         header: &Header,
-        payload: *mut u8,
+        payload: Place,
     ) {
         let Some(link) = self.links[peer as usize].as_mut() else { return };
         link.begin_send(slot, header, payload);
@@ -258,7 +269,10 @@ impl Core {
                 (job.buffers.at(span), None)
             }
             Target::Slab(slab) => match self.lease(slab) {
-                Ok(payload) => (payload, Some(slab)),
+                Ok(payload) => {
+                    let len = u64::from(expected.length);
+                    (Place::new(Array::One(payload), 0, len), Some(slab))
+                }
                 Err(error) => return self.session.abort(error),
             },
         };
@@ -384,6 +398,26 @@ impl Core {
         }
     }
 
+    /// Gives the first job its scratch. Only one operation runs at a time, and when its turn comes
+    /// the one before is over, so that they may share it.
+    fn seat_first(&mut self, counters: &Counters) {
+        let Some(job) = self.jobs.front_mut() else {
+            if self.scratch.as_ref().is_some_and(|region| region.len() > SCRATCH_KEPT_MAX) {
+                self.scratch = None;
+            }
+            return;
+        };
+        let needed = job.scratch_len as usize;
+        if needed > self.scratch.as_ref().map_or(0, Region::len) {
+            match Region::new(needed) {
+                Ok(region) => self.scratch = Some(region),
+                Err(error) => return self.session.abort(error),
+            }
+        }
+        let scratch = self.scratch.as_ref().map_or(std::ptr::null_mut(), Region::as_ptr);
+        job.seat(scratch, &counters.copied);
+    }
+
     fn deliver(&mut self, sequence: Sequence, result: Result<()>, counters: &Counters) {
         counters.operations.add(1);
         while let Some(job) = self.jobs.front() {
@@ -391,6 +425,7 @@ impl Core {
                 return;
             }
             let completion = self.jobs.pop_front().and_then(|job| job.completion);
+            self.seat_first(counters);
             if let Some(completion) = completion {
                 completion.set(result.clone());
             }

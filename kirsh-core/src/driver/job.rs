@@ -2,49 +2,93 @@
 
 use std::sync::Arc;
 
+use super::array::{Array, Place, in_step};
 use super::completion::Completion;
+use crate::error::Result;
 use crate::memory::{Counter, Region, copy};
 use crate::plan::{Finish, Map};
 use crate::reduce::{self, Kernel};
 use crate::types::{DataType, Sequence, Space, Span};
 
-/// Where an operation's address spaces are. The memory is the caller's, lent from the moment the
-/// operation is enqueued until its outcome is delivered; scratch is the library's own.
+/// Where an operation's address spaces are. Input and output are the caller's, lent from the moment
+/// the operation is enqueued until its outcome is delivered; scratch is the library's own.
+#[derive(Clone)]
 pub struct Buffers {
-    input: *const u8,
-    output: *mut u8,
-    scratch: Option<Region>,
+    input: Array,
+    output: Array,
+    staged: Option<Staged>,
+    /// The lane's, from the moment the operation is the first.
+    scratch: *mut u8,
+}
+
+/// A place for a copy of the input, where the caller's own is overwritten before it has been read.
+#[derive(Clone)]
+pub struct Staged {
+    region: Arc<Region>,
+    len: usize,
+}
+
+impl Staged {
+    /// For an input of so many bytes.
+    ///
+    /// # Errors
+    /// Where there is no memory for that.
+    pub fn new(len: usize) -> Result<Self> {
+        Ok(Staged { region: Arc::new(Region::new(len)?), len })
+    }
 }
 
 // SAFETY: the pointers are to memory lent to the operation, which whoever enqueued it promised to
-// leave alone, from any thread, until the outcome is delivered; only the lane's holder uses them.
+// leave alone, from any thread, until the outcome is delivered, and to memory of the lane; only the
+// lane's holder uses them.
 unsafe impl Send for Buffers {}
+// SAFETY: as above; a shared reference only clones.
+unsafe impl Sync for Buffers {}
 
 impl Buffers {
     /// # Safety
     /// `input` is readable, and `output` writable, for the bytes that the operation's plan names,
     /// and nobody else writes the former or touches the latter, until the outcome is delivered.
-    pub unsafe fn new(input: *const u8, output: *mut u8, scratch: Option<Region>) -> Self {
-        Buffers { input, output, scratch }
+    pub unsafe fn new(input: Array, output: Array, staged: Option<Staged>) -> Self {
+        Buffers { input, output, staged, scratch: std::ptr::null_mut() }
     }
 
-    /// The first byte of a span.
-    pub(crate) fn at(&self, span: Span) -> *mut u8 {
-        let base = match span.space {
-            Space::Input => self.input.cast_mut(),
-            Space::Output => self.output,
-            Space::Scratch => {
-                self.scratch.as_ref().map_or(std::ptr::null_mut(), |region| region.as_ptr())
-            }
+    /// The operation's turn has come: takes the place for what is its own, and copies an input that
+    /// is not to be read where it lies.
+    fn seat(&mut self, scratch: *mut u8, copied: &Counter) {
+        self.scratch = scratch;
+        let Some(Staged { region, len }) = &self.staged else { return };
+        let mut target = region.as_ptr();
+        for (piece, len) in self.input.pieces(0, *len as u64) {
+            // SAFETY: the input is readable for `len` bytes in all, as whoever staged it says; the
+            // region is as long, and no other operation runs that would read it.
+            unsafe { copy(piece, target, len, copied) };
+            target = target.wrapping_add(len);
+        }
+    }
+
+    /// Where a span lies.
+    #[inline]
+    pub(crate) fn at(&self, span: Span) -> Place {
+        let array = match (span.space, &self.staged) {
+            (Space::Input, Some(staged)) => Array::One(staged.region.as_ptr()),
+            (Space::Input, None) => self.input.clone(),
+            (Space::Output, _) => self.output.clone(),
+            (Space::Scratch, _) => Array::One(self.scratch),
         };
-        base.wrapping_add(span.offset as usize)
+        Place::new(array, span.offset, span.len)
     }
 }
 
 /// One operation as the lane sees it: the session has its plan, the job its memory.
+#[derive(Clone)]
 pub struct Job {
     pub sequence: Sequence,
     pub buffers: Buffers,
+    /// Bytes of scratch that the plan speaks of.
+    pub scratch_len: u64,
+    /// Its turn has come.
+    pub seated: bool,
     /// `None` for an operation that does not reduce.
     pub kernel: Option<Kernel>,
     pub dtype: DataType,
@@ -57,53 +101,52 @@ pub struct Job {
 }
 
 impl Job {
+    /// The job's turn has come, with so much scratch as it asked for.
+    pub(crate) fn seat(&mut self, scratch: *mut u8, copied: &Counter) {
+        self.buffers.seat(scratch, copied);
+        self.seated = true;
+    }
+
     /// `into = finish(with op received)`, where `received` is in a slab.
     pub(crate) fn fold(&self, received: *const u8, with: Span, into: Span, finish: Finish) {
         let Some(kernel) = &self.kernel else { return };
-        // SAFETY: the plan's spans lie in the lent buffers, are of one length and whole elements,
-        // and equal or disjoint (rules of `plan`); a slab is memory of the library that overlaps
-        // neither; the session starts no fold while a conflicting step lives.
-        unsafe {
-            kernel.fold(
-                self.buffers.at(with),
-                received,
-                self.buffers.at(into),
-                into.len as usize,
-                finish,
-                self.contributions,
-            );
+        let (with, into) = (self.buffers.at(with), self.buffers.at(into));
+        let mut received = received;
+        for (with, into, len) in in_step(with.pieces(), into.pieces()) {
+            // SAFETY: the plan's spans lie in the lent buffers, are of one length and whole
+            // elements, and so are the runs they are cut into; with and into are equal or disjoint
+            // (rules of `plan`); a slab is memory of the library that overlaps neither; the
+            // session starts no fold while a conflicting step lives.
+            unsafe { kernel.fold(with, received, into, len, finish, self.contributions) };
+            received = received.wrapping_add(len);
         }
     }
 
     /// `into = finish(with op into)`.
     pub(crate) fn reduce(&self, with: Span, into: Span, finish: Finish) {
         let Some(kernel) = &self.kernel else { return };
-        // SAFETY: as in `fold`; `with` and `into` are disjoint, and operators commute to the bit,
-        // so `into` may stand for `with` and be overwritten in place.
-        unsafe {
-            kernel.fold(
-                self.buffers.at(into),
-                self.buffers.at(with),
-                self.buffers.at(into),
-                into.len as usize,
-                finish,
-                self.contributions,
-            );
+        let (with, into) = (self.buffers.at(with), self.buffers.at(into));
+        for (with, into, len) in in_step(with.pieces(), into.pieces()) {
+            // SAFETY: as in `fold`; `with` and `into` are disjoint, and operators commute to the
+            // bit, so `into` may stand for `with` and be overwritten in place.
+            unsafe { kernel.fold(into, with, into, len, finish, self.contributions) };
         }
     }
 
     /// `target = map(source)`.
     pub(crate) fn map(&self, source: Span, target: Span, map: Map, copied: &Counter) {
-        let (from, to) = (self.buffers.at(source), self.buffers.at(target));
-        match map {
-            // SAFETY: both spans lie in the lent buffers and are of one length; the session sees
-            // to it that no conflicting step lives; equal spans are elided, others are disjoint.
-            Map::Copy => unsafe { copy(from, to, target.len as usize, copied) },
-            Map::Scale => {
-                // SAFETY: as above; scaling allows target and source to be one.
-                let scaled =
-                    unsafe { reduce::scale(self.dtype, from, to, target.len as usize, self.scale) };
-                debug_assert!(scaled.is_ok(), "only floats are scaled; checked at the call");
+        let (source, target) = (self.buffers.at(source), self.buffers.at(target));
+        for (from, to, len) in in_step(source.pieces(), target.pieces()) {
+            match map {
+                // SAFETY: both runs lie in the lent buffers or in scratch and are of one length;
+                // the session sees to it that no conflicting step lives; equal spans are elided,
+                // others are disjoint.
+                Map::Copy => unsafe { copy(from, to, len, copied) },
+                Map::Scale => {
+                    // SAFETY: as above; scaling allows target and source to be one.
+                    let scaled = unsafe { reduce::scale(self.dtype, from, to, len, self.scale) };
+                    debug_assert!(scaled.is_ok(), "only floats are scaled; checked at the call");
+                }
             }
         }
     }

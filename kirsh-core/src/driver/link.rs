@@ -6,11 +6,19 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 
+use super::array::{Array, Place};
 use super::fork::Fd;
 use super::io::{Io, Op};
 use crate::session::{SlabId, Slot};
-use crate::wire::checksum::crc32c;
+use crate::wire::checksum::Checksum;
 use crate::wire::header::{HEADER_BYTES, Header, TRAILER_BYTES};
+
+/// Runs of memory that one message names at most: the header, the trailer and 62 pieces of payload.
+/// The kernel takes up to 1024, but copies the list each time.
+const VECTORS_MAX: usize = 64;
+
+/// Where the payload of no frame is.
+const NOWHERE: Place = Place::new(Array::One(std::ptr::null_mut()), 0, 0);
 
 /// A connection to one peer, for one lane.
 pub(crate) struct Link {
@@ -26,7 +34,8 @@ pub(crate) struct Link {
 struct Lent {
     header: [u8; HEADER_BYTES],
     trailer: [u8; TRAILER_BYTES],
-    vectors: [libc::iovec; 3],
+    /// Grown to what the array with the most pieces needed so far.
+    vectors: Vec<libc::iovec>,
     message: libc::msghdr,
 }
 
@@ -34,8 +43,7 @@ struct Lent {
 pub(crate) struct Transfer {
     /// From `Box::into_raw`, and this transfer's alone. Looked at only with nothing in flight.
     lent: NonNull<Lent>,
-    payload: *mut u8,
-    payload_len: usize,
+    payload: Place,
     trailed: bool,
     moved: usize,
     pub(crate) slot: Slot,
@@ -52,17 +60,15 @@ impl Transfer {
         // SAFETY: msghdr is plain data for which all zeroes is a valid value: no name, no
         // vectors, no control data.
         let message = unsafe { std::mem::zeroed() };
-        let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         let lent = Box::new(Lent {
             header: [0; HEADER_BYTES],
             trailer: [0; TRAILER_BYTES],
-            vectors: [empty; 3],
+            vectors: Vec::with_capacity(3),
             message,
         });
         Transfer {
             lent: NonNull::from(Box::leak(lent)),
-            payload: std::ptr::null_mut(),
-            payload_len: 0,
+            payload: NOWHERE,
             trailed: false,
             moved: 0,
             slot: Slot(0),
@@ -70,18 +76,17 @@ impl Transfer {
         }
     }
 
-    fn begin(&mut self, slot: Slot, payload: *mut u8, payload_len: usize, trailed: bool) {
+    fn begin(&mut self, slot: Slot, payload: Place, trailed: bool) {
         debug_assert!(!self.in_flight);
         self.slot = slot;
         self.payload = payload;
-        self.payload_len = payload_len;
         self.trailed = trailed;
         self.moved = 0;
     }
 
     fn total(&self) -> usize {
         // P-6: the trailer is there also behind an empty payload.
-        HEADER_BYTES + self.payload_len + if self.trailed { TRAILER_BYTES } else { 0 }
+        HEADER_BYTES + self.payload_len() + if self.trailed { TRAILER_BYTES } else { 0 }
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -111,7 +116,7 @@ impl Transfer {
     }
 
     pub(crate) fn payload_len(&self) -> usize {
-        self.payload_len
+        self.payload.len() as usize
     }
 
     pub(crate) fn advance(&mut self, bytes: usize) {
@@ -125,13 +130,14 @@ impl Transfer {
     }
 
     fn payload_checksum(&self) -> u32 {
-        if self.payload_len == 0 {
-            return crc32c(&[]);
+        let mut checksum = Checksum::new();
+        for (piece, len) in self.payload.pieces() {
+            // SAFETY: the payload is a span of a lent buffer or a slab, valid for these bytes;
+            // nothing is in flight on this transfer when this is called, and the session lets no
+            // other step write them while the frame's slot lives.
+            checksum.update(unsafe { std::slice::from_raw_parts(piece, len) });
         }
-        // SAFETY: the payload is a span of a lent buffer or a slab, valid for payload_len bytes;
-        // nothing is in flight on this transfer when this is called, and the session lets no
-        // other step write these bytes while the frame's slot lives.
-        crc32c(unsafe { std::slice::from_raw_parts(self.payload, self.payload_len) })
+        checksum.value()
     }
 
     /// Points the message at what has not moved yet. Called right before each submission.
@@ -144,31 +150,30 @@ impl Transfer {
         // SAFETY: as above.
         let trailer = unsafe { &raw mut (*lent).trailer };
         // SAFETY: as above.
-        let vectors = unsafe { &raw mut (*lent).vectors };
-        // SAFETY: as above.
         let message = unsafe { &raw mut (*lent).message };
-        let parts = [
-            (header.cast::<u8>(), HEADER_BYTES),
-            (self.payload, self.payload_len),
-            (trailer.cast::<u8>(), if self.trailed { TRAILER_BYTES } else { 0 }),
-        ];
-        let mut left = self.lent_mut().vectors;
-        let mut skip = self.moved;
-        let mut used = 0;
-        for (base, len) in parts {
-            if skip >= len {
-                skip -= len;
-                continue;
-            }
-            left[used] =
-                libc::iovec { iov_base: base.wrapping_add(skip).cast(), iov_len: len - skip };
-            skip = 0;
-            used += 1;
+        let (moved, payload_end) = (self.moved, HEADER_BYTES + self.payload_len());
+        let mut vectors = std::mem::take(&mut self.lent_mut().vectors);
+        vectors.clear();
+        let mut add = |base: *mut u8, len: usize| {
+            vectors.push(libc::iovec { iov_base: base.cast(), iov_len: len });
+        };
+        if moved < HEADER_BYTES {
+            add(header.cast::<u8>().wrapping_add(moved), HEADER_BYTES - moved);
+        }
+        let mut named = moved.saturating_sub(HEADER_BYTES).min(self.payload_len());
+        // What does not fit into one message is named in the next.
+        for (piece, len) in self.payload.pieces_from(named as u64).take(VECTORS_MAX - 2) {
+            add(piece, len);
+            named += len;
+        }
+        if self.trailed && named == self.payload_len() {
+            let skip = moved.saturating_sub(payload_end);
+            add(trailer.cast::<u8>().wrapping_add(skip), TRAILER_BYTES - skip);
         }
         let lent = self.lent_mut();
-        lent.vectors = left;
-        lent.message.msg_iov = vectors.cast();
-        lent.message.msg_iovlen = used as _;
+        lent.vectors = vectors;
+        lent.message.msg_iov = lent.vectors.as_mut_ptr();
+        lent.message.msg_iovlen = lent.vectors.len() as _;
         message
     }
 }
@@ -212,8 +217,9 @@ impl Link {
     }
 
     /// Begins to send a frame.
-    pub(crate) fn begin_send(&mut self, slot: Slot, header: &Header, payload: *mut u8) {
-        self.sending.begin(slot, payload, header.length as usize, header.checksummed);
+    pub(crate) fn begin_send(&mut self, slot: Slot, header: &Header, payload: Place) {
+        debug_assert_eq!(payload.len(), u64::from(header.length));
+        self.sending.begin(slot, payload, header.checksummed);
         header.write_to(&mut self.sending.lent_mut().header);
         if header.checksummed {
             let checksum = self.sending.payload_checksum();
@@ -226,10 +232,11 @@ impl Link {
         &mut self,
         slot: Slot,
         expected: Header,
-        payload: *mut u8,
+        payload: Place,
         slab: Option<SlabId>,
     ) {
-        self.receiving.begin(slot, payload, expected.length as usize, expected.checksummed);
+        debug_assert_eq!(payload.len(), u64::from(expected.length));
+        self.receiving.begin(slot, payload, expected.checksummed);
         self.header_seen = false;
         self.slab = slab;
     }

@@ -5,6 +5,7 @@
 //! session asks; a `lane` says who drives it, by means of a `baton`; the `progress` thread drives
 //! what nobody else does and keeps the control links; a `process` owns them all.
 
+pub mod array;
 mod baton;
 pub mod choose;
 pub mod clock;

@@ -3,6 +3,10 @@
 use super::{Counts, Finish};
 use crate::types::{Rank, Space, Span};
 
+/// Slices of partial results that a rank holds where it may not keep them in Output: it folds into
+/// one while those before it are on their way, and their release may come late.
+pub(super) const SCRATCH_SLICES: u64 = 8;
+
 /// What every algorithm is built from: who this rank is, and how the array is cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
@@ -45,6 +49,34 @@ impl Shape {
         self.piece((0, self.count), slices, slice)
     }
 
+    /// What a run of elements is in bytes.
+    pub(super) const fn bytes(&self, elements: u64) -> u64 {
+        elements * self.size
+    }
+
+    /// The same, where no run has more elements than this: then no slice has.
+    pub(super) fn with_slices_below(self, elements: u64) -> Self {
+        Shape { slice: self.slice.min(elements.max(1)), ..self }
+    }
+
+    /// Bytes of a slice, at most.
+    pub(super) const fn slice_bytes(&self) -> u64 {
+        self.slice * self.size
+    }
+
+    /// A run of elements, `begin..end`, of one of the arrays.
+    pub(super) const fn span(&self, space: Space, (begin, end): (u64, u64)) -> Span {
+        Span::new(space, begin * self.size, (end - begin) * self.size)
+    }
+
+    pub(super) const fn input(&self, run: (u64, u64)) -> Span {
+        self.span(Space::Input, run)
+    }
+
+    pub(super) const fn output(&self, run: (u64, u64)) -> Span {
+        self.span(Space::Output, run)
+    }
+
     /// The finish of a fold: the call's own where it is the last one of its elements.
     pub(super) const fn finish(&self, last: bool) -> Finish {
         if last { self.finish } else { Finish::Keep }
@@ -58,6 +90,9 @@ pub(super) enum Blocks {
     Even(u64),
     /// Where each block begins, and last where the array ends.
     Uneven(Box<[u64]>),
+    /// An array of so many elements in so many parts, of which none is more than one element longer
+    /// than another.
+    Balanced(u64, Rank),
 }
 
 impl Blocks {
@@ -67,6 +102,10 @@ impl Blocks {
             Counts::Known(counts) => Blocks::uneven(counts),
             Counts::Even | Counts::Own { .. } => Blocks::Even(count),
         }
+    }
+
+    pub(super) const fn balanced(count: u64, world: Rank) -> Self {
+        Blocks::Balanced(count, world)
     }
 
     pub(super) fn uneven(counts: &[u64]) -> Self {
@@ -90,6 +129,10 @@ impl Blocks {
         match self {
             Blocks::Even(count) => (u64::from(from) * count, u64::from(to) * count),
             Blocks::Uneven(begins) => (begins[from as usize], begins[to as usize]),
+            Blocks::Balanced(count, world) => {
+                let begin = |block: Rank| cut(*count, u64::from(*world), u64::from(block));
+                (begin(from), begin(to))
+            }
         }
     }
 
@@ -100,6 +143,7 @@ impl Blocks {
             Blocks::Uneven(begins) => {
                 begins.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
             }
+            Blocks::Balanced(count, world) => count.div_ceil(u64::from(*world)),
         }
     }
 }
@@ -120,9 +164,65 @@ impl Piece {
         Span::new(Space::Output, self.offset, self.len)
     }
 
+    /// As many bytes of scratch.
+    pub(super) const fn scratch(self, offset: u64) -> Span {
+        Span::new(Space::Scratch, offset, self.len)
+    }
+
+    /// The same bytes seen from a later origin.
+    pub(super) const fn behind(self, origin: u64) -> Piece {
+        Piece { offset: self.offset - origin, len: self.len }
+    }
+
+    /// How far its first byte lies ahead of an origin, where what ends at `end` begins anew at 0.
+    pub(super) const fn ahead_of(self, origin: u64, end: u64) -> u64 {
+        if self.offset >= origin { self.offset - origin } else { self.offset + end - origin }
+    }
+
     /// In Input while nothing has been folded into it, afterwards in Output.
     pub(super) const fn current(self, untouched: bool) -> Span {
         if untouched { self.input() } else { self.output() }
+    }
+}
+
+/// Slices that go through all turns of an algorithm a few at a time, so that what they leave in
+/// scratch on the way is bounded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batches {
+    pub slices: u64,
+    /// Steps that one slice takes in all.
+    steps: u64,
+}
+
+/// Which batch an index falls into, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch {
+    /// The first of its slices.
+    pub first: u64,
+    /// How many it has.
+    pub slices: u64,
+    /// The index among the batch's own.
+    pub index: u64,
+}
+
+impl Batches {
+    pub(super) const fn new(slices: u64, steps: u64) -> Self {
+        Batches { slices, steps }
+    }
+
+    /// Slices of a batch, at most.
+    pub(super) fn depth(&self) -> u64 {
+        self.slices.min(SCRATCH_SLICES)
+    }
+
+    pub(super) const fn len(&self) -> u64 {
+        self.slices * self.steps
+    }
+
+    pub(super) fn at(&self, index: u64) -> Batch {
+        let whole = self.depth() * self.steps;
+        let first = index / whole * self.depth();
+        Batch { first, slices: self.depth().min(self.slices - first), index: index % whole }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CALL_BYTES_MAX, SLICE_BYTES_MAX, WORLD_SIZE_MAX};
-use crate::types::{Algorithm, Call, Collective, Rank};
+use crate::types::{Algorithm, Call, Collective, Rank, ReduceOp};
 
 /// How many elements belong to which rank, where [`Call::count`] does not say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -166,6 +166,14 @@ impl Params {
         }
         if call.collective.reduces() && !call.op.supports(call.dtype) {
             return unsupported(format!("{} is not defined on {}", call.op, call.dtype));
+        }
+        if call.op == ReduceOp::Avg
+            && matches!(call.collective, Collective::Scan | Collective::Exscan)
+        {
+            return unsupported(format!(
+                "avg in {}: each rank's result has another number of contributions; take sum, and divide by rank + 1 (scan) or by rank (exscan)",
+                call.collective
+            ));
         }
         Ok(())
     }

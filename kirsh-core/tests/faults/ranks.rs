@@ -3,8 +3,10 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use kirsh_core::comm::RawCall;
 use kirsh_core::{
-    Algorithm, Communicator, Config, DataType, Error, ErrorKind, Options, ReduceOp, Timeout,
+    Algorithm, Collective, Communicator, Config, DataType, Error, ErrorKind, Options, ReduceOp,
+    Timeout,
 };
 
 use super::common::{comm, config, failed, said};
@@ -468,8 +470,8 @@ fn alone() {
     assert_eq!(work.wait().unwrap(), [7]);
     // SAFETY: no elements, so no pointer is followed.
     let refusal = unsafe {
-        let (null, options) = (std::ptr::null_mut(), Options::default());
-        comm.allreduce_raw(null, null, 0, DataType::Byte, ReduceOp::Sum, &options)
+        let call = RawCall::new(Collective::Allreduce, DataType::Byte, 0);
+        comm.call_raw(&call.both(std::ptr::null_mut()), &Options::default())
     };
     assert_eq!(refusal.expect_err("bytes do not reduce").kind(), ErrorKind::Unsupported);
     comm.barrier(&Options::default()).unwrap();

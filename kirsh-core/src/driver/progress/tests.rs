@@ -70,11 +70,14 @@ fn barrier() -> (Operation, Job) {
     let plan = build(&Params::new(call, 2, 64), 1).unwrap();
     let operation =
         Operation { call, plan, key: 1, alias: crate::session::Alias::None, deadline_ns: u64::MAX };
+    let nowhere = crate::driver::array::Array::One(std::ptr::null_mut());
     // SAFETY: a barrier has no memory.
-    let buffers = unsafe { Buffers::new(std::ptr::null(), std::ptr::null_mut(), None) };
+    let buffers = unsafe { Buffers::new(nowhere.clone(), nowhere, None) };
     let job = Job {
         sequence: 0,
         buffers,
+        scratch_len: 0,
+        seated: false,
         kernel: None,
         dtype: DataType::Byte,
         scale: 1.0,
