@@ -7,6 +7,7 @@
 mod info;
 mod perf;
 mod run;
+mod simulate;
 mod token;
 
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ enum Command {
     Info(info::Args),
     /// Time a collective, in the columns of nccl-tests.
     Perf(perf::Args),
+    /// Predict what a collective would take on a network that need not exist.
+    Simulate(simulate::Args),
     /// Draw a token for starting ranks by hand across hosts.
     Token(token::Args),
 }
@@ -57,6 +60,23 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Command::Run(options) => run::run(options),
         Command::Info(options) => info::run(options),
         Command::Perf(options) => perf::run(options, &args),
+        Command::Simulate(options) => simulate::run(options),
         Command::Token(options) => token::run(options),
     }
+}
+
+/// The one of these that has this name.
+///
+/// # Errors
+/// The names that there are.
+fn named<T: Copy>(
+    text: &str,
+    all: impl Iterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
+    let all: Vec<T> = all.collect();
+    all.iter().copied().find(|value| name(*value) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
+        format!("what it may be: {}", names.join(", "))
+    })
 }

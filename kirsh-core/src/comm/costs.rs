@@ -1,5 +1,8 @@
 //! Which table of costs a world goes by: the one that rank 0 finds.
 
+use std::io::Read;
+use std::path::Path;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::TABLE_TEXT_BYTES_MAX;
 use crate::model::choice::Selection;
@@ -24,12 +27,11 @@ pub fn tables_in_force(env: Env<'_>) -> Result<Tables> {
     let forced = settings::ALGORITHM.set(env).unwrap_or_default();
     let (costs, source) = match settings::table(env)? {
         Some(path) => {
-            let shown = path.display();
-            let costs = read(&path).map_err(|error| {
-                let text = format!("KIRSH_TABLE={shown}: {}", error.message());
+            let costs = read_table(&path).map_err(|error| {
+                let text = format!("KIRSH_TABLE: {}", error.message());
                 Error::new(ErrorKind::Configuration, text)
             })?;
-            (costs, format!("the table {shown} (KIRSH_TABLE)"))
+            (costs, format!("the table {} (KIRSH_TABLE)", path.display()))
         }
         None => {
             let (class, why) = class_in_force(env)?;
@@ -46,15 +48,21 @@ pub(super) fn assumed(env: Env<'_>) -> Result<Selection> {
     Selection::built_in(Class::Gbit1, 1).with_forced(&forced)
 }
 
-fn read(path: &std::path::Path) -> Result<Costs> {
-    let failed = |cause| Error::system("reading the table", &cause);
-    // A path may lead to anything: look before it is read.
-    let len = std::fs::metadata(path).map_err(failed)?.len();
-    if len > TABLE_TEXT_BYTES_MAX as u64 {
-        let text = format!("{len} bytes are more than any table has");
-        return Err(Error::new(ErrorKind::Configuration, text));
-    }
-    Costs::from_text(&std::fs::read_to_string(path).map_err(failed)?)
+/// Reads a table of costs from a file.
+///
+/// # Errors
+/// `Configuration`, naming the file, where it cannot be read or is no table.
+pub fn read_table(path: &Path) -> Result<Costs> {
+    let wrong = |why: &str| {
+        Error::new(ErrorKind::Configuration, format!("the table {}: {why}", path.display()))
+    };
+    // A path may lead to anything: no more of it is read than a table may have.
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|cause| wrong(&cause.to_string()))?;
+    file.take(TABLE_TEXT_BYTES_MAX as u64 + 1)
+        .read_to_string(&mut text)
+        .map_err(|cause| wrong(&cause.to_string()))?;
+    Costs::from_text(&text).map_err(|error| wrong(error.message()))
 }
 
 fn class_in_force(env: Env<'_>) -> Result<(Class, String)> {

@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use buffer::{Buffer, Element};
 use call::Prepared;
 pub use config::{Config, Options, Timeout};
-pub use costs::{Tables, tables_in_force};
+pub use costs::{Tables, read_table, tables_in_force};
 pub use create::driver_in_force;
 pub use persistent::{Persistent, RawPlan};
 use plans::Plans;

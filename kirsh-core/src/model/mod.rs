@@ -13,6 +13,7 @@ pub mod choice;
 mod evaluate;
 mod network;
 mod predict;
+pub mod scenario;
 mod symmetry;
 mod table;
 #[cfg(test)]

@@ -1,0 +1,1 @@
+//! `kirsh simulate`: a line for each algorithm, and errors that say what could be meant.
