@@ -9,6 +9,7 @@ mod perf;
 mod run;
 mod simulate;
 mod token;
+mod tune;
 
 use std::ffi::OsString;
 
@@ -38,6 +39,8 @@ enum Command {
     Perf(perf::Args),
     /// Predict what a collective would take on a network that need not exist.
     Simulate(simulate::Args),
+    /// Measure what things cost here, and write the table that algorithms are chosen by.
+    Tune(tune::Args),
     /// Draw a token for starting ranks by hand across hosts.
     Token(token::Args),
 }
@@ -61,6 +64,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Command::Info(options) => info::run(options),
         Command::Perf(options) => perf::run(options, &args),
         Command::Simulate(options) => simulate::run(options),
+        Command::Tune(options) => tune::run(options, &args),
         Command::Token(options) => token::run(options),
     }
 }

@@ -4,7 +4,7 @@
 //! long it takes, and [`report`] shows it. With `-n` and no launcher around it the command starts
 //! its ranks itself, by way of `kirsh run` ([`again`] says with which command line).
 
-mod again;
+pub(super) mod again;
 mod measure;
 mod pattern;
 mod report;
