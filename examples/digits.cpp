@@ -1,7 +1,7 @@
 // Trains a small network on handwritten digits, on as many ranks as there are: digits.py in C++.
 //
-//     python3 examples/digits_data.py digits.csv
-//     c++ -std=c++20 -O2 digits.cpp $(pkg-config --cflags --libs kirsh) -o digits
+//     make venv && .venv/bin/python examples/digits_data.py digits.csv
+//     c++ -std=c++20 -O2 examples/digits.cpp $(pkg-config --cflags --libs kirsh) -o digits
 //     kirsh run -n 4 -- ./digits digits.csv
 //
 // Each rank holds a share of its own of the 1437 training rows. The ranks begin with the parameters of

@@ -1,6 +1,6 @@
 /* Sums the ranks.
  *
- *     cc minimal.c $(pkg-config --cflags --libs kirsh) -o minimal
+ *     cc examples/minimal.c $(pkg-config --cflags --libs kirsh) -o minimal
  *     kirsh run -n 3 -- ./minimal
  */
 #include <kirsh.h>

@@ -79,8 +79,9 @@ fn what_ranks_are_told_leads_to_a_store_that_serves_them_alone() {
     let (place, _) = identity::rendezvous(&arguments, &me, env).unwrap().unwrap();
     let (job, token) = (settings::job_id(env).unwrap(), token::find(env).unwrap().unwrap());
     let served = settings::rendezvous_served(env).unwrap();
-    let open =
-        |token: Option<&Token>| open(&place, &me, &job, token, served, Instant::now() + patience);
+    let open = |token: Option<&Token>| {
+        open(&place, &me, &job, token, served, 0, Instant::now() + patience)
+    };
 
     let opened = open(Some(&token)).expect("the launcher serves");
     assert!(opened.server.is_none(), "rank 0 leaves it to the launcher");

@@ -7,7 +7,7 @@ mod ranks;
 
 use std::net::TcpListener;
 
-use common::{Failure, Group, Outcome, for_each_driver};
+use common::{Failure, Group, Outcome, Way, for_each_driver, for_each_way, for_each_way_at_once};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -58,17 +58,16 @@ fn fail_within(
 }
 
 fn a_killed_rank_is_named(victim: u32, what: &str, child: &str) {
-    for_each_driver(|driver| {
-        let group =
-            || Group::new("killed", 4).driver(driver).detail(format!("{victim} {what}{child}"));
+    for_each_way(|way| {
+        let group = || Group::new("killed", 4).way(way).detail(format!("{victim} {what}{child}"));
         fail_within(
             SECOND_NS,
             "dies",
             group,
             |rank| rank != victim,
             |failure| {
-                assert_eq!(failure.kind, "peer lost", "{driver}, {what}: {failure:?}");
-                assert_eq!(failure.peer, Some(victim), "{driver}, {what}: {failure:?}");
+                assert_eq!(failure.kind, "peer lost", "{way}, {what}: {failure:?}");
+                assert_eq!(failure.peer, Some(victim), "{way}, {what}: {failure:?}");
                 assert!(failure.message.contains(&format!("rank {victim}")), "{failure:?}");
             },
         );
@@ -94,29 +93,31 @@ fn a_killed_rank_whose_child_lives_is_named_within_a_second() {
 // P-23
 #[test]
 fn a_stopped_rank_is_named_by_every_other_when_time_is_up() {
-    for_each_driver(|driver| {
+    for_each_way_at_once(|way| {
         let cases = [(2u32, "small"), (0, "barrier"), (3, "ring"), (1, "started")];
         std::thread::scope(|scope| {
             for (victim, what) in cases {
-                scope.spawn(move || {
-                    let group = || {
-                        let detail = format!("{victim} {what}");
-                        Group::new("stopped", 4).driver(driver).detail(detail).stuck(victim)
-                    };
-                    fail_within(
-                        11 * SECOND_NS,
-                        "stops",
-                        group,
-                        |rank| rank != victim,
-                        |failure| {
-                            assert_eq!(failure.kind, "timeout", "{driver}, {what}: {failure:?}");
-                            assert_eq!(failure.peer, Some(victim), "{driver}, {what}: {failure:?}");
-                        },
-                    );
-                });
+                scope.spawn(move || a_stopped_rank_is_named(way, victim, what));
             }
         });
     });
+}
+
+fn a_stopped_rank_is_named(way: Way, victim: u32, what: &str) {
+    let group = || {
+        let detail = format!("{victim} {what}");
+        Group::new("stopped", 4).way(way).detail(detail).stuck(victim)
+    };
+    fail_within(
+        11 * SECOND_NS,
+        "stops",
+        group,
+        |rank| rank != victim,
+        |failure| {
+            assert_eq!(failure.kind, "timeout", "{way}, {what}: {failure:?}");
+            assert_eq!(failure.peer, Some(victim), "{way}, {what}: {failure:?}");
+        },
+    );
 }
 
 // P-10
@@ -133,24 +134,21 @@ fn calls_that_differ_are_an_error_on_every_rank_that_says_who_called_what() {
         ("root", "broadcast(3000 x uint8, root=1)", "broadcast(3000 x uint8, root=0)"),
         ("order", "barrier()", sum),
     ];
-    for_each_driver(|driver| {
+    for_each_way(|way| {
         for (number, (what, odd_call, call)) in cases.into_iter().enumerate() {
             let odd = [2, 0, 3, 1][number % 4];
-            let group = || Group::new("mismatch", 4).driver(driver).detail(format!("{odd} {what}"));
+            let group = || Group::new("mismatch", 4).way(way).detail(format!("{odd} {what}"));
             fail_within(
                 SECOND_NS,
                 "calls",
                 group,
                 |_| true,
                 |failure| {
-                    assert_eq!(failure.kind, "mismatch", "{driver}, {what}: {failure:?}");
+                    assert_eq!(failure.kind, "mismatch", "{way}, {what}: {failure:?}");
                     let text = &failure.message;
-                    assert!(
-                        text.contains(&format!("rank {odd} ")),
-                        "{driver}, {what}: {failure:?}"
-                    );
-                    assert!(text.contains(odd_call), "{driver}, {what}: {failure:?}");
-                    assert!(text.contains(call), "{driver}, {what}: {failure:?}");
+                    assert!(text.contains(&format!("rank {odd} ")), "{way}, {what}: {failure:?}");
+                    assert!(text.contains(odd_call), "{way}, {what}: {failure:?}");
+                    assert!(text.contains(call), "{way}, {what}: {failure:?}");
                     assert!(failure.peer.is_some(), "{failure:?}");
                 },
             );
@@ -162,8 +160,8 @@ fn calls_that_differ_are_an_error_on_every_rank_that_says_who_called_what() {
 #[test]
 fn two_ranks_that_wait_for_each_other_find_out() {
     // Each takes the other for the root.
-    for_each_driver(|driver| {
-        let group = || Group::new("mismatch", 2).driver(driver).detail("0 root");
+    for_each_way(|way| {
+        let group = || Group::new("mismatch", 2).way(way).detail("0 root");
         fail_within(
             SECOND_NS,
             "calls",
@@ -178,20 +176,38 @@ fn two_ranks_that_wait_for_each_other_find_out() {
     });
 }
 
+// P-10
+#[test]
+fn two_ranks_that_each_think_themselves_the_root_find_out_in_the_next_call() {
+    for_each_way(|way| {
+        let group = || Group::new("mismatch", 2).way(way).detail("1 root");
+        fail_within(
+            SECOND_NS,
+            "calls",
+            group,
+            |_| true,
+            |failure| {
+                assert_eq!(failure.kind, "mismatch", "{way}: {failure:?}");
+                assert!(failure.message.contains("broadcast(3000 x uint8, root="), "{failure:?}");
+            },
+        );
+    });
+}
+
 // P-24
 #[test]
 fn a_refused_call_is_an_error_on_every_rank_with_its_reason() {
-    for_each_driver(|driver| {
+    for_each_way(|way| {
         for refuser in [1, 0] {
-            let group = || Group::new("refused", 4).driver(driver).detail(refuser);
+            let group = || Group::new("refused", 4).way(way).detail(refuser);
             fail_within(
                 SECOND_NS,
                 "calls",
                 group,
                 |rank| rank != refuser,
                 |failure| {
-                    assert_eq!(failure.kind, "refused", "{driver}: {failure:?}");
-                    assert_eq!(failure.peer, Some(refuser), "{driver}: {failure:?}");
+                    assert_eq!(failure.kind, "refused", "{way}: {failure:?}");
+                    assert_eq!(failure.peer, Some(refuser), "{way}: {failure:?}");
                     assert!(failure.message.contains("avg is not defined on int32"), "{failure:?}");
                 },
             );
@@ -204,18 +220,18 @@ fn a_refused_call_is_an_error_on_every_rank_with_its_reason() {
 // P-24
 #[test]
 fn a_call_that_every_rank_refuses_harms_nobody() {
-    for_each_driver(|driver| drop(Group::new("refused", 4).driver(driver).detail("all").succeed()));
+    for_each_way(|way| drop(Group::new("refused", 4).way(way).detail("all").succeed()));
 }
 
 #[test]
 fn nobody_writes_to_a_buffer_after_its_call_has_failed() {
-    for_each_driver(|driver| {
+    for_each_way(|way| {
         for how in ["started", "blocking"] {
-            let outcomes = Group::new("lent", 2).driver(driver).detail(how).succeed();
+            let outcomes = Group::new("lent", 2).way(way).detail(how).succeed();
             assert_eq!(outcomes[0].failure().kind, "timeout");
             outcomes[0].must_have_said("unchanged");
         }
-        for outcome in Group::new("overtaken", 4).driver(driver).succeed() {
+        for outcome in Group::new("overtaken", 4).way(way).succeed() {
             assert_eq!(outcome.failure().kind, "aborted", "{}", outcome.output);
             outcome.must_have_said("unchanged");
         }
@@ -287,6 +303,26 @@ fn a_rank_that_never_comes_is_an_error_in_time_that_names_it() {
         let failure = outcome.failure();
         assert!(failure.message.contains('2'), "{failure:?}");
         assert!(failure.at_ns - outcome.must_have_said("begins").at_ns < 6 * SECOND_NS);
+    }
+}
+
+#[test]
+fn a_rank_0_that_dies_while_others_join_is_an_error_that_names_it_and_its_store() {
+    // The others could wait for half a minute.
+    for (scenario, world) in [("deserts", 3), ("vanishes", 2)] {
+        let port = common::free_port();
+        let group = Group::new(scenario, world)
+            .env("KIRSH_RENDEZVOUS", format!("tcp://127.0.0.1:{port}"))
+            .env("KIRSH_JOIN_TIMEOUT", "30");
+        let outcomes = group.run();
+        let failure = outcomes[1].failure();
+        assert!(outcomes[1].status.success(), "{}", outcomes[1].output);
+        assert!(failure.message.contains("rank 0"), "{failure:?}");
+        // Who has the table knows rank 0's own address.
+        let has_store = failure.message.contains(&format!("127.0.0.1:{port}"));
+        assert!(has_store || scenario == "vanishes", "{failure:?}");
+        let took_ns = failure.at_ns.saturating_sub(last_said(&outcomes, "dies"));
+        assert!(took_ns < 8 * SECOND_NS, "{scenario}: after {took_ns} ns: {failure:?}");
     }
 }
 

@@ -5,20 +5,21 @@
 //! `KIRSH_TEST_SOAK` sets the number of calls per driver, `KIRSH_TEST_SEED` the seed.
 
 mod common;
+#[path = "soak/drawn.rs"]
+mod drawn;
+#[path = "soak/made.rs"]
+mod made;
 #[path = "soak/oracle.rs"]
 mod oracle;
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 
-use common::{Group, Random, comm, deny_io_uring, failed, for_each_driver, said};
+use common::{Group, Random, comm, failed, for_each_driver, said};
+use drawn::{Drawn, Given};
 use kirsh_core::comm::RawCall;
-use kirsh_core::model::choice::Selection;
-use kirsh_core::model::{Class, Layout};
-use kirsh_core::plan::{Params, algorithms, build, bytes_sent};
-use kirsh_core::{
-    Call, Collective, Communicator, Config, DataType, Options, RawWork, ReduceOp, Timeout,
-};
+use kirsh_core::{Collective, Communicator, Config, DataType, Options, RawWork, ReduceOp, Timeout};
+use made::Made;
 
 const WORLD: u32 = 4;
 /// Small, so that arrays of a few hundred kilobytes are many slices.
@@ -33,11 +34,8 @@ fn a_rank() {
     let Some((scenario, detail)) = common::scenario() else { return };
     let mut words = detail.split(' ').map(|word| word.parse::<u64>().unwrap());
     let (calls, seed) = (words.next().unwrap(), words.next().unwrap());
-    if scenario != "soak" {
-        deny_io_uring(libc::EPERM);
-    }
     match scenario.as_str() {
-        "soak" | "denied" => soak(calls, seed),
+        "soak" => soak(calls, seed),
         "forced" => failed(&Communicator::create(&Config::default()).expect_err("no io_uring")),
         other => panic!("no scenario {other}"),
     }
@@ -61,6 +59,12 @@ impl Turns {
 }
 
 fn soak(calls: u64, seed: u64) {
+    // A thread that fails leaves others waiting for their turn.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(101);
+    }));
     let comms = [comm(), comm(), comm()];
     said("driver", comms[0].driver());
     let share = calls.div_ceil(comms.len() as u64);
@@ -95,98 +99,6 @@ fn soak(calls: u64, seed: u64) {
     said("calls", share * comms.len() as u64);
 }
 
-/// One call, as chance has drawn it: equal on every rank.
-struct Drawn {
-    params: Params,
-    seed: u64,
-}
-
-impl Drawn {
-    fn new(seed: u64, index: u64) -> Self {
-        let mut random = Random(seed.wrapping_add(index.wrapping_mul(0x1_0000_0001)));
-        let collective = match random.below(20) {
-            0 => Collective::Barrier,
-            1 | 2 => Collective::Broadcast,
-            _ => Collective::Allreduce,
-        };
-        let reducing = |dtype: &&DataType| **dtype != DataType::Byte;
-        let dtypes: Vec<_> = DataType::ALL.iter().filter(reducing).collect();
-        let mut dtype = *dtypes[random.below(dtypes.len() as u64) as usize];
-        let ops: Vec<_> = ReduceOp::ALL.iter().filter(|op| op.supports(dtype)).collect();
-        let mut op = *ops[random.below(ops.len() as u64) as usize];
-        let mut count = match random.below(16) {
-            0..=5 => random.below(16),
-            6..=11 => random.below(2_000),
-            12..=14 => random.below(20_000),
-            _ => random.below(100_000),
-        };
-        let mut root = 0;
-        match collective {
-            Collective::Barrier => (count, dtype, op) = (0, DataType::Byte, ReduceOp::Sum),
-            Collective::Broadcast => {
-                (root, op) = (random.below(WORLD.into()) as u32, ReduceOp::Sum)
-            }
-            _ => {}
-        }
-        // Every algorithm in turn.
-        let able = algorithms(collective);
-        let algorithm = able[index as usize % able.len()];
-        let call = Call { collective, algorithm, dtype, op, root, count };
-        let layout = Layout { world: WORLD, ranks_per_host_max: WORLD };
-        let choice = Selection::built_in(Class::Gbit1, 2).choose(layout, &call, Some(algorithm));
-        assert_eq!(choice.algorithm, algorithm);
-        Drawn { params: Params::new(call, WORLD, SLICE), seed: random.next() }
-    }
-
-    fn input(&self, rank: u32) -> Vec<u8> {
-        let mut random = Random(self.seed ^ u64::from(rank) << 48);
-        let bytes = self.params.call.bytes() as usize;
-        let mut input: Vec<u8> = std::iter::repeat_with(|| random.next().to_ne_bytes())
-            .take(bytes.div_ceil(8))
-            .flatten()
-            .collect();
-        input.truncate(bytes);
-        input
-    }
-
-    fn factors(&self) -> Vec<f64> {
-        (0..WORLD).map(|rank| (self.seed % 7) as f64 - 3.25 + f64::from(rank)).collect()
-    }
-
-    fn result(&self, rank: u32) -> Vec<u8> {
-        let inputs = (0..WORLD).map(|rank| self.input(rank)).collect();
-        oracle::results(&self.params, inputs, &self.factors()).swap_remove(rank as usize)
-    }
-
-    fn bytes_sent(&self, rank: u32) -> u64 {
-        bytes_sent(&*build(&self.params, rank).unwrap()).values().sum()
-    }
-}
-
-/// A call and its arrays.
-struct Made {
-    drawn: Drawn,
-    /// `None` where the call is in place.
-    input: Option<Vec<u8>>,
-    output: Vec<u8>,
-}
-
-impl Made {
-    fn verify(&self, index: u64, rank: u32) {
-        let expected = self.drawn.result(rank);
-        let differs = self.output.iter().zip(&expected).position(|(got, due)| got != due);
-        assert!(
-            differs.is_none() && self.output.len() == expected.len(),
-            "call {index}, {:?}, in place: {}: differs at byte {differs:?}",
-            self.drawn.params,
-            self.input.is_none()
-        );
-        if let Some(input) = &self.input {
-            assert!(*input == self.drawn.input(rank), "call {index} has changed its input");
-        }
-    }
-}
-
 /// One thread's calls on one communicator.
 struct Caller<'a> {
     comm: &'a Communicator,
@@ -200,25 +112,21 @@ impl Caller<'_> {
         let drawn = Drawn::new(self.seed, index);
         // Chance of this rank's own: peers need not know whether a call is started or in place.
         let mut own = Random(drawn.seed ^ 0x5eed ^ u64::from(rank) << 8);
-        let (started, in_place) = (own.below(3) == 0, own.below(2) == 0);
-        let call = drawn.params.call;
-        let in_place = in_place || call.collective == Collective::Broadcast;
+        let started = own.below(3) == 0;
+        let call = drawn.call();
         let factor = drawn.factors()[rank as usize];
         let options = Options {
             algorithm: Some(call.algorithm),
             scale: (call.op == ReduceOp::PremulSum).then_some(factor),
             ..Options::default()
         };
-        let input = drawn.input(rank);
-        let mut made = match in_place {
-            true => Made { drawn, input: None, output: input },
-            false => Made { drawn, output: vec![0x5a; input.len()], input: Some(input) },
-        };
-        let output = made.output.as_mut_ptr();
-        let input = made.input.as_ref().map_or(output.cast_const(), |input| input.as_ptr());
-        let (count, dtype) = (call.count as usize, call.dtype);
-        let raw = RawCall::new(call.collective, dtype, count).op(call.op).root(call.root);
-        let raw = raw.send(input).recv(output);
+        let counts = Given::new(drawn.params(rank), rank);
+        let mut made = Made::new(drawn, rank, &mut own);
+        let [send, recv] = made.runs();
+        let raw = RawCall::new(call.collective, call.dtype, call.count as usize);
+        let raw = raw.op(call.op).root(call.root).counts(counts.raw());
+        let raw = if let [(one, _)] = send[..] { raw.send(one) } else { raw.send_many(&send) };
+        let raw = if let [(one, _)] = recv[..] { raw.recv(one) } else { raw.recv_many(&recv) };
         let comm = self.comm;
         if started {
             // SAFETY: the arrays are as long as the call says, and stay in `unfinished`, untouched,
@@ -258,7 +166,7 @@ fn group(scenario: &'static str, calls: u64) -> Group {
     Group::new(scenario, WORLD)
         .detail(format!("{calls} {seed}"))
         .env("KIRSH_SLICE", SLICE)
-        .deadline(300)
+        .deadline(120)
 }
 
 #[test]
@@ -275,7 +183,7 @@ fn every_algorithm_gives_what_the_oracle_gives_and_sends_what_its_plan_says() {
 
 #[test]
 fn where_io_uring_is_forbidden_everything_works_over_poll() {
-    for outcome in group("denied", 300).succeed() {
+    for outcome in group("soak", 300).denied().succeed() {
         assert_eq!(outcome.must_have_said("driver").text, "poll");
         outcome.must_have_said("calls");
     }
@@ -283,7 +191,7 @@ fn where_io_uring_is_forbidden_everything_works_over_poll() {
 
 #[test]
 fn where_io_uring_is_forbidden_and_asked_for_it_is_an_error() {
-    for outcome in group("forced", 0).driver("uring").succeed() {
+    for outcome in group("forced", 0).denied().driver("uring").succeed() {
         let failure = outcome.failure();
         assert_eq!(failure.kind, "unsupported", "{failure:?}");
         assert!(failure.message.contains("KIRSH_DRIVER"), "{failure:?}");
@@ -294,12 +202,15 @@ fn where_io_uring_is_forbidden_and_asked_for_it_is_an_error() {
 fn the_oracle_finds_an_operator_that_is_not_the_one_that_was_called() {
     // That it folds at all, and by rank: the maximum of four arrays is not their minimum.
     let drawn = (0..).map(|index| Drawn::new(SEED, index)).find(|drawn| {
-        let call = drawn.params.call;
-        call.op == ReduceOp::Max && call.dtype == DataType::Int32 && call.count > 10
+        let call = drawn.call();
+        let fits = call.op == ReduceOp::Max && call.dtype == DataType::Int32;
+        call.collective == Collective::Allreduce && fits && call.count > 10
     });
     let mut drawn = drawn.unwrap();
     let largest = drawn.result(1);
-    drawn.params.call.op = ReduceOp::Min;
+    for params in &mut drawn.params {
+        params.call.op = ReduceOp::Min;
+    }
     assert_ne!(drawn.result(1), largest);
     let inputs: Vec<Vec<i32>> = (0..WORLD)
         .map(|rank| {

@@ -76,8 +76,6 @@ fn every_setting_is_read_and_no_other_is_named() {
 #[test]
 fn exceptions_that_nobody_needs_any_more_are_gone() {
     let sources = source::all();
-    let mut stale = layers::stale(&sources);
-    stale.extend(copies::stale(&sources));
-    stale.extend(habits::stale(&sources));
+    let stale = copies::stale(&sources);
     assert!(stale.is_empty(), "\n{}\n", stale.join("\n"));
 }

@@ -136,13 +136,10 @@ fn lie(params: &Params, rank: Rank, input: &Side, output: &Side) -> Result<(Alia
 
 /// Arrays of several runs: the same runs twice, or no byte in common.
 fn apart(params: &Params, input: &Side, output: &Side) -> Result<(Alias, bool)> {
-    if input.len == 0 && !matches!(output.raw, RawArray::Many(_)) {
-        return Ok((Alias::None, false));
-    }
-    if output.len == 0 && !matches!(input.raw, RawArray::Many(_)) {
-        return Ok((Alias::None, false));
-    }
     let (from, mut all) = (input.extents(), output.extents());
+    if from.len() + all.len() < 2 {
+        return Ok((Alias::None, false));
+    }
     let same = from == all;
     if same && params.own_part(0).is_some() {
         return invalid(format!("{} in place takes one array, not several", params.call));

@@ -24,7 +24,6 @@ pub struct Tables {
 /// # Errors
 /// `Configuration` for a file that cannot be read or is no table, and for malformed settings.
 pub fn tables_in_force(env: Env<'_>) -> Result<Tables> {
-    let forced = settings::ALGORITHM.set(env).unwrap_or_default();
     let (costs, source) = match settings::table(env)? {
         Some(path) => {
             let costs = read_table(&path).map_err(|error| {
@@ -39,13 +38,18 @@ pub fn tables_in_force(env: Env<'_>) -> Result<Tables> {
             (Costs::built_in(class, cores()), source)
         }
     };
-    Ok(Tables { selection: Selection::new(costs).with_forced(&forced)?, source })
+    Ok(Tables { selection: Selection::new(costs).with_forced(&forced(env)?)?, source })
 }
 
 /// What every rank assumes until rank 0 has said what holds.
 pub(super) fn assumed(env: Env<'_>) -> Result<Selection> {
-    let forced = settings::ALGORITHM.set(env).unwrap_or_default();
-    Selection::built_in(Class::Gbit1, 1).with_forced(&forced)
+    Selection::built_in(Class::Gbit1, 1).with_forced(&forced(env)?)
+}
+
+fn forced(env: Env<'_>) -> Result<String> {
+    let pairs = settings::algorithms(env)?;
+    let pairs = pairs.iter().map(|(collective, algorithm)| format!("{collective}:{algorithm}"));
+    Ok(pairs.collect::<Vec<_>>().join(","))
 }
 
 /// Reads a table of costs from a file.

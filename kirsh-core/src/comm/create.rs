@@ -1,8 +1,10 @@
 //! Creating a communicator: who are we, where do we meet, and are we connected.
 
+mod reach;
+
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,24 +12,25 @@ use std::time::{Duration, Instant};
 use super::Inner;
 use super::config::Config;
 use super::costs;
+use super::handout::Handout;
+use super::listen::listen;
 use super::plans::Plans;
 use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
 use crate::driver::lane::interrupted;
 use crate::driver::process::Process;
-use crate::driver::socket::{self, PortRange};
-use crate::driver::{Facts, Roll, interrupt};
+use crate::driver::{Facts, Peer, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::memory::Pool;
 use crate::model::Layout;
-use crate::model::choice::{Selection, built_in_hash};
-use crate::rendezvous::address::{self, Listening};
+use crate::model::choice::built_in_hash;
+use crate::rendezvous::address;
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
+use crate::rendezvous::join::is_lost;
 use crate::rendezvous::settings::{self, Checksum, DriverChoice};
 use crate::rendezvous::{
-    Identity, Joiner, Member, Opened, Patience, Source, Store, Table, await_count, host_id, join,
-    open, token,
+    Identity, Joiner, Member, Opened, Patience, Source, Table, host_id, join, open, token,
 };
 use crate::session::Settings;
 use crate::types::Rank;
@@ -42,12 +45,6 @@ const SLABS_PER_LINK: u8 = 2;
 /// How long a blocking call looks before it sleeps. A sleep and a wake-up cost some 30 µs each way;
 /// an exchange between spinning ranks 4 to 6 µs.
 const SPIN: Duration = Duration::from_micros(60);
-
-/// How long to wait for control links before looking for interrupts and word of failure again.
-const REACH_STEP: Duration = Duration::from_millis(100);
-
-/// Where a rank that cannot reach another says so, for those that wait.
-const UNREACHABLE: &str = "unreachable";
 
 pub(super) fn create(config: &Config) -> Result<Inner> {
     crate::log::install()?;
@@ -121,7 +118,8 @@ impl<'a> Creation<'a> {
 
     fn run(self) -> Result<Inner> {
         let alone = self.identity.world_size == 1;
-        let (listeners, addresses) = if alone { Default::default() } else { self.listen()? };
+        let (listeners, addresses) =
+            if alone { Default::default() } else { listen(self.env, self.token.is_some())? };
         let joiner = self.joiner(addresses)?;
         if alone {
             return self.connect(Table::alone(&joiner)?, listeners);
@@ -135,7 +133,7 @@ impl<'a> Creation<'a> {
             };
             let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
             let outcome = join(&*store, &joiner, Patience::new(self.deadline, &check));
-            if !self.met_the_past(&outcome) {
+            if !self.met_the_past(opened.as_ref(), &outcome) {
                 break (opened, store, outcome);
             }
         };
@@ -143,7 +141,8 @@ impl<'a> Creation<'a> {
             let inner = self
                 .connect(table, listeners)
                 .inspect_err(|error| self.tell_failure(&*store, error))?;
-            self.reach_all(&inner, &*store)?;
+            let by_rank_0 = opened.as_ref().is_some_and(|opened| opened.is_for(self.generation));
+            self.reach_all(&inner, &*store, by_rank_0)?;
             Ok(inner)
         });
         // Whoever serves the store lets the others read the end of it, good or bad.
@@ -154,12 +153,13 @@ impl<'a> Creation<'a> {
     }
 
     /// Whether this rank was so early that it met the store of the communicator before, which rank
-    /// 0 was about to take down. It then looks for the next one.
-    fn met_the_past(&self, outcome: &Result<Table>) -> bool {
-        self.config.store.is_none()
-            && self.identity.rank != 0
+    /// 0 was about to take down. It then looks for the next one. A store that rank 0 serves for this
+    /// one, and that is gone, is rank 0 gone.
+    fn met_the_past(&self, opened: Option<&Opened>, outcome: &Result<Table>) -> bool {
+        self.identity.rank != 0
             && self.generation > 0
-            && outcome.as_ref().is_err_and(crate::rendezvous::join::is_lost)
+            && opened.is_some_and(|opened| !opened.is_for(self.generation))
+            && outcome.as_ref().is_err_and(is_lost)
             && Instant::now() < self.deadline
     }
 
@@ -173,33 +173,8 @@ impl<'a> Creation<'a> {
         let served = settings::rendezvous_served(self.env)?;
         let check = || if interrupt::check() { Err(interrupted()) } else { Ok(()) };
         let patience = Patience::new(self.deadline, &check);
-        open(&rendezvous, &self.identity, &self.job, self.token.as_ref(), served, patience)
-    }
-
-    /// Opens the listener, and says under which addresses others find it.
-    fn listen(&self) -> Result<(Vec<Fd>, Vec<SocketAddr>)> {
-        let ports = match settings::ports(self.env)? {
-            Some(range) => PortRange::new(*range.start(), *range.end()).unwrap_or(PortRange::ANY),
-            None => PortRange::ANY,
-        };
-        let bind = settings::bind(self.env)?;
-        let loopback_only = self.token.is_none();
-        let address = match bind {
-            Some(address) => address,
-            None if loopback_only => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let (listener, at) = socket::listen(address, ports)?;
-        let filter = settings::interfaces(self.env)?;
-        let advertise = settings::advertise(self.env)?;
-        let listening = Listening {
-            port: at.port(),
-            bind,
-            advertise: &advertise,
-            filter: &filter,
-            loopback_only,
-        };
-        Ok((vec![listener], address::published(&listening)?))
+        let (job, token) = (&self.job, self.token.as_ref());
+        open(&rendezvous, &self.identity, job, token, served, self.generation, patience)
     }
 
     fn joiner(&self, addresses: Vec<SocketAddr>) -> Result<Joiner> {
@@ -254,7 +229,7 @@ impl<'a> Creation<'a> {
             rank,
             job: self.job.clone(),
             secret: table.secret.clone(),
-            members: table.ranks,
+            peers: table.ranks.into_iter().map(peer_of).collect(),
             checksums,
             liveness_ns: handout.liveness_ns,
             user_timeout_ms: u32::try_from(handout.liveness_ns / 1_000_000).unwrap_or(0),
@@ -288,75 +263,6 @@ impl<'a> Creation<'a> {
         })
     }
 
-    /// Waits for the control links between rank 0 and everybody, so that a rank that cannot be
-    /// reached shows now, on every rank, and not in the middle of the work.
-    fn reach_all(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
-        let key = self.unreachable_key();
-        self.await_links(inner, store).inspect_err(|error| {
-            // The others wait for links that will not come. Where the store itself is gone there
-            // is no way left to tell them.
-            let heard = format!("{key}/heard");
-            if store.add(&heard, 1).is_ok_and(|count| count == 1) {
-                self.tell_failure(store, error);
-            }
-            // Rank 0 may be who serves the store: it stays until all have looked.
-            if inner.rank == 0 {
-                let bound = Duration::from_secs(limits::LINGER_SECONDS);
-                await_count(store, &heard, inner.size, bound);
-            }
-        })
-    }
-
-    fn await_links(&self, inner: &Inner, store: &dyn Store) -> Result<()> {
-        let world = self.identity.world_size;
-        let awaited: Vec<Rank> = if inner.rank == 0 { (1..world).collect() } else { vec![0] };
-        let mut missing = awaited.clone();
-        let mut look = Instant::now() + 5 * REACH_STEP;
-        while !missing.is_empty() {
-            missing = inner
-                .process
-                .reach(&awaited, REACH_STEP)
-                .map_err(|error| error.with_rank(inner.rank).with_operation("create", None))?;
-            if interrupt::check() {
-                return Err(interrupted());
-            }
-            if Instant::now() >= look {
-                look = Instant::now() + 5 * REACH_STEP;
-                self.hear_of_failure(store, &missing)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Says why this rank will not be reached, to those that wait for a link to it.
-    fn tell_failure(&self, store: &dyn Store, error: &Error) {
-        let text = format!("rank {}: {}", self.identity.rank, error.message());
-        // Without the store the others' deadline remains.
-        let _ = store.set(&self.unreachable_key(), text.as_bytes());
-    }
-
-    fn unreachable_key(&self) -> String {
-        format!("kirsh/{}/{UNREACHABLE}", self.generation)
-    }
-
-    fn hear_of_failure(&self, store: &dyn Store, missing: &[Rank]) -> Result<()> {
-        let rank = self.identity.rank;
-        let failed = |kind, text: String| {
-            Err(Error::new(kind, text).with_rank(rank).with_operation("create", None))
-        };
-        // A store that is gone tells nothing; the deadline remains.
-        if let Ok(Some(text)) = store.get(&self.unreachable_key()) {
-            return failed(ErrorKind::PeerLost, String::from_utf8_lossy(&text).into_owned());
-        }
-        if Instant::now() >= self.deadline {
-            let text = format!(
-                "no connection with rank {missing:?} (KIRSH_JOIN_TIMEOUT sets how long to try)"
-            );
-            return failed(ErrorKind::Timeout, text);
-        }
-        Ok(())
-    }
-
     /// How long blocking calls spin. Never where this host's ranks outnumber its cores: then
     /// whoever spins keeps another from running.
     fn spin_ns(&self, local_size: u32) -> Result<u64> {
@@ -368,44 +274,10 @@ impl<'a> Creation<'a> {
     }
 }
 
-/// What rank 0's settings decide for everybody.
-struct Handout {
-    checksum: Checksum,
-    slice: Option<u32>,
-    /// Heartbeats must come more often than anybody's patience ends, so it is one for all.
-    liveness_ns: u64,
-    selection: Selection,
-}
-
-impl Handout {
-    fn to_bytes(&self) -> Vec<u8> {
-        let checksum = match self.checksum {
-            Checksum::Auto => 0,
-            Checksum::On => 1,
-            Checksum::Off => 2,
-        };
-        let mut bytes = vec![checksum];
-        bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
-        bytes.extend(self.liveness_ns.to_le_bytes());
-        bytes.extend(self.selection.to_bytes());
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let malformed =
-            || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
-        let (&[checksum, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
-        let checksum = match checksum {
-            0 => Checksum::Auto,
-            1 => Checksum::On,
-            2 => Checksum::Off,
-            _ => return Err(malformed()),
-        };
-        let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);
-        let (liveness, selection) = rest.split_first_chunk().ok_or_else(malformed)?;
-        let liveness_ns = u64::from_le_bytes(*liveness);
-        Ok(Handout { checksum, slice, liveness_ns, selection: Selection::from_bytes(selection)? })
-    }
+/// What the driver needs of what a rank published.
+fn peer_of(member: Member) -> Peer {
+    let Member { process_id, host_id, addresses, .. } = member;
+    Peer { process_id, host_id, addresses }
 }
 
 fn layout_of(members: &[Member]) -> Layout {

@@ -13,6 +13,8 @@ mod call;
 mod config;
 mod costs;
 mod create;
+mod handout;
+mod listen;
 mod persistent;
 mod plans;
 mod raw;

@@ -79,12 +79,17 @@ fn a_progress_thread_that_panics_is_an_error_for_all_and_no_silence() {
 
 #[test]
 fn a_call_that_waits_when_the_progress_thread_panics_fails() {
-    let over = std::sync::Barrier::new(2);
+    let failed = std::sync::Barrier::new(2);
     in_a_world_of_two(|comm| {
         let options = Options::default();
         comm.barrier(&options).unwrap();
         if comm.rank() == 1 {
-            over.wait();
+            // Not before rank 0 has failed: this call does not match, which it would hear of.
+            failed.wait();
+            let error = comm.broadcast(&mut [1u8; 100], 0, &options).unwrap_err();
+            // Whichever comes first: the frame of rank 0's call or the end of its links.
+            let kinds = [ErrorKind::PeerLost, ErrorKind::Mismatch];
+            assert!(kinds.contains(&error.kind()), "{error}");
             return;
         }
         // Rank 1 never makes this call, so both wait: one in the kernel, one behind it.
@@ -97,7 +102,7 @@ fn a_call_that_waits_when_the_progress_thread_panics_fails() {
                 assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
             }
         });
-        over.wait();
+        failed.wait();
     });
 }
 

@@ -49,7 +49,8 @@ impl Completion {
 
     /// Waits for the outcome; `None` when the time is up first. `interrupted` is called, without a
     /// lock held, when the interrupt check asks for an end; waiting then goes on, since the
-    /// outcome is now due soon.
+    /// outcome is now due soon. A thread that unwinds does not ask the check again, which may be
+    /// what panicked.
     pub fn wait(
         &self,
         limit: Option<Duration>,
@@ -76,7 +77,7 @@ impl Completion {
                 return slot.clone();
             }
             drop(slot);
-            if interrupt::check() {
+            if !std::thread::panicking() && interrupt::check() {
                 interrupted();
             }
         }

@@ -15,7 +15,7 @@ use super::counters::Counters;
 use super::io::{self, Io};
 use super::job::Job;
 use super::lane::{Lane, closed};
-use super::link::{Direction, Link};
+use super::link::{Direction, Link, split};
 use super::mail::Mail;
 use super::progress::Request;
 use super::socket;
@@ -119,16 +119,20 @@ impl Core {
         !self.session.is_idle() || self.closing.is_some()
     }
 
-    /// Ends everything at once, for want of anybody who could drive. Nothing is in flight, and the
-    /// thread that drove may have left anything half done.
-    pub(crate) fn collapse(&mut self, cause: &Error, counters: &Counters) {
+    /// Ends everything at once, for want of anybody who could drive, and has the others told. Nothing
+    /// is in flight, and the thread that drove may have left anything half done.
+    pub(crate) fn collapse(&mut self, cause: &Error, lane: &Lane) {
         self.links.iter_mut().for_each(|link| *link = None);
         self.draining = false;
         self.session.abort(cause.clone());
         self.session.handle_drained();
         while let Some(action) = self.session.poll() {
-            if let Action::Finish { sequence, result } = action {
-                self.deliver(sequence, result, counters);
+            match action {
+                Action::Finish { sequence, result } => {
+                    self.deliver(sequence, result, &lane.counters);
+                }
+                Action::Control { to, message } => lane.ask(Request::Tell { to, message }),
+                _ => {}
             }
         }
         for job in self.jobs.drain(..) {
@@ -334,23 +338,8 @@ impl Core {
     }
 
     fn link_error(&self, peer: Rank, direction: Direction, result: i32) -> Error {
-        let (kind, text) = match (direction, result) {
-            (Direction::Receive, 0) => (
-                ErrorKind::PeerLost,
-                format!(
-                    "rank {peer} closed its connection while bytes from it were still due: its process has ended, or its communicator is over"
-                ),
-            ),
-            (_, result) => {
-                let cause = std::io::Error::from_raw_os_error(-result);
-                let doing = match direction {
-                    Direction::Send => "sending to",
-                    Direction::Receive => "receiving from",
-                };
-                (ErrorKind::PeerLost, format!("{doing} rank {peer} failed: {cause}"))
-            }
-        };
-        self.session.about_current(kind, text).with_peer(peer)
+        let text = direction.failure(peer, result);
+        self.session.about_current(ErrorKind::PeerLost, text).with_peer(peer)
     }
 
     /// The memory of a slab that has been leased.
@@ -431,10 +420,4 @@ impl Core {
             }
         }
     }
-}
-
-/// The peer and direction in a token's low half.
-fn split(token: u64) -> (Rank, Direction) {
-    let low = token as u32;
-    (low >> 1, if low & 1 == 0 { Direction::Send } else { Direction::Receive })
 }

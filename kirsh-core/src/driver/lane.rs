@@ -1,6 +1,7 @@
 //! A communicator's collective links, one operation after the other, driven by whoever holds the
 //! baton: a blocking caller, or the progress thread for started operations.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::job::Job;
 use super::link::Direction;
 use super::mail::{Mail, Mailbox};
 use super::progress::{Handle, Request};
-use super::thread::{self, ThreadIo};
+use super::thread::{self, ThreadIo, Waited};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Pool;
 use crate::session::{Operation, Session, Settings};
@@ -84,12 +85,23 @@ impl Lane {
     /// else waits. When this returns, nobody touches the operation's memory any more.
     pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
         let mut call = Some((operation, job));
+        // Outlives the thread's io, with which what is in flight ends should this unwind.
+        let seat = Seat { lane: self, held: Cell::new(false) };
         let driven = thread::with(&self.driver, |own| {
             let (operation, job) = call.take_if(|_| self.baton.try_take(&own.bell))?;
-            Some(self.drive(own, operation, job))
+            seat.held.set(true);
+            let driven = self.drive(own, operation, job);
+            seat.held.set(false);
+            Some(driven)
         });
         match (driven, call) {
-            (Ok(Some(result)), _) => result,
+            (Ok(Some(Ok(result))), _) => result,
+            (Ok(Some(Err(broken))), _) => {
+                // With the thread's io went whatever was in flight.
+                self.settle(&broken);
+                let first_cause = self.core().session.failure().cloned();
+                Err(first_cause.unwrap_or(broken))
+            }
             (driven, Some((operation, job))) => {
                 if let Err(error) = driven {
                     // The progress thread has all it needs since the communicator was made.
@@ -249,7 +261,7 @@ impl Lane {
         }
     }
 
-    /// For the holder of an orphaned lane with nothing in flight: ends all there is, and lets go.
+    /// For a holder that can drive no more, with nothing in flight: ends all there is, and lets go.
     fn settle(&self, cause: &Error) {
         loop {
             let mut core = self.core();
@@ -257,7 +269,7 @@ impl Lane {
             while let Some(mail) = self.next_mail() {
                 core.read(mail);
             }
-            core.collapse(cause, &self.counters);
+            core.collapse(cause, self);
             drop(core);
             if self.baton.release() {
                 return;
@@ -277,12 +289,14 @@ impl Lane {
         }
     }
 
-    /// Drives from the calling thread, which has just taken the baton.
-    fn drive(&self, own: &mut ThreadIo, operation: Operation, job: Job) -> Result<()> {
+    /// Drives from the calling thread, which has just taken the baton, and gives the operation's
+    /// outcome. The outer error is that this thread cannot drive any more: it holds the baton still.
+    fn drive(&self, own: &mut ThreadIo, operation: Operation, job: Job) -> Result<Result<()>> {
         let mut core = self.core();
-        let result = self
-            .enqueue_behind_mail(&mut core, operation, job)
-            .and_then(|sequence| self.drive_until(own, &mut core, sequence));
+        let result = match self.enqueue_behind_mail(&mut core, operation, job) {
+            Ok(sequence) => self.drive_until(own, &mut core, sequence)?,
+            Err(error) => Err(error),
+        };
         debug_assert_eq!(core.in_flight(), 0, "a lane is let go with nothing in flight");
         loop {
             self.read_mail(&mut core);
@@ -292,7 +306,7 @@ impl Lane {
                 if busy {
                     self.call_progress();
                 }
-                return result;
+                return Ok(result);
             }
             core = self.core();
         }
@@ -315,28 +329,26 @@ impl Lane {
         Ok(sequence)
     }
 
-    fn drive_until(&self, own: &mut ThreadIo, core: &mut Core, sequence: Sequence) -> Result<()> {
+    /// The outer error is that nothing can be waited for any more.
+    fn drive_until(
+        &self,
+        own: &mut ThreadIo,
+        core: &mut Core,
+        sequence: Sequence,
+    ) -> Result<Result<()>> {
         let mut check_ns = now_ns().saturating_add(INTERRUPT_EVERY_NS);
         loop {
             if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
-                return result;
+                return Ok(result);
             }
             let mut until_ns = core.session.next_deadline();
             if interrupt::is_set() {
                 until_ns = until_ns.min(check_ns);
             }
             let wait = Wait { until_ns, spin_ns: self.spin_ns };
-            let waited = own.wait(wait, |io, completion| core.complete(io, self, completion));
-            match waited {
-                Ok(()) => {}
-                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {
-                    if interrupt::check() {
-                        core.session.abort(interrupted());
-                    }
-                }
-                Err(cause) => {
-                    core.session.abort(Error::system("waiting for the kernel failed", &cause));
-                }
+            let waited = own.wait(wait, |io, completion| core.complete(io, self, completion))?;
+            if waited == Waited::Interrupted && interrupt::check() {
+                core.session.abort(interrupted());
             }
             let now = now_ns();
             if now >= check_ns {
@@ -353,11 +365,49 @@ impl Lane {
     /// Somebody else drives: leaves the operation with them and sleeps.
     fn wait_behind(&self, operation: Operation, job: Job) -> Result<()> {
         let (_, completion) = self.start(operation, job);
+        let _awaited = Awaited { lane: self, completion: &completion };
         let outcome = completion.wait(None, || self.abort(interrupted()));
         outcome.unwrap_or_else(|| {
             Err(Error::new(ErrorKind::Internal, "an endless wait ended without an outcome"))
         })
     }
+}
+
+/// Holds the baton for a caller that drives. Should that unwind, from the interrupt check or from a
+/// defect, the lane fails and is let go.
+struct Seat<'a> {
+    lane: &'a Lane,
+    held: Cell<bool>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if self.held.get() {
+            self.lane.settle(&panicked());
+        }
+    }
+}
+
+/// Waits for a caller whose operation another thread drives. Should that unwind, the memory is the
+/// caller's again only when the operation is over.
+struct Awaited<'a> {
+    lane: &'a Lane,
+    completion: &'a Completion,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.lane.abort(panicked());
+            let _ = self.completion.wait(None, || {});
+        }
+    }
+}
+
+/// What everybody gets whose communicator a panic has ended.
+fn panicked() -> Error {
+    let text = "a call of this rank panicked, in the interrupt check or by a defect of Kirsh";
+    Error::new(ErrorKind::Internal, text)
 }
 
 /// What a caller gets whose call came when the communicator was closed.

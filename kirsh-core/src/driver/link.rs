@@ -10,6 +10,7 @@ use super::array::{Array, Place};
 use super::fork::Fd;
 use super::io::{Io, Op};
 use crate::session::{SlabId, Slot};
+use crate::types::Rank;
 use crate::wire::checksum::Checksum;
 use crate::wire::header::{HEADER_BYTES, Header, TRAILER_BYTES};
 
@@ -195,6 +196,29 @@ impl Drop for Transfer {
 pub(crate) enum Direction {
     Send = 0,
     Receive = 1,
+}
+
+/// The peer and direction in a token's low half.
+pub(crate) fn split(token: u64) -> (Rank, Direction) {
+    let low = token as u32;
+    (low >> 1, if low & 1 == 0 { Direction::Send } else { Direction::Receive })
+}
+
+impl Direction {
+    /// What a completion that moved nothing says of the peer.
+    pub(crate) fn failure(self, peer: Rank, result: i32) -> String {
+        let doing = match (self, result) {
+            (Direction::Receive, 0) => {
+                return format!(
+                    "rank {peer} closed its connection while bytes from it were still due: its process has ended, or its communicator is over"
+                );
+            }
+            (Direction::Receive, _) => "receiving from",
+            (Direction::Send, _) => "sending to",
+        };
+        let cause = std::io::Error::from_raw_os_error(-result);
+        format!("{doing} rank {peer} failed: {cause}")
+    }
 }
 
 impl Link {

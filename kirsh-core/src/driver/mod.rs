@@ -20,6 +20,7 @@ pub mod job;
 pub mod lane;
 mod link;
 mod mail;
+mod peer;
 pub mod poll;
 pub mod process;
 mod progress;
@@ -28,6 +29,7 @@ mod sync;
 mod thread;
 pub mod uring;
 
+pub(crate) use peer::Peer;
 pub(crate) use progress::{Facts, Roll};
 
 #[cfg(test)]

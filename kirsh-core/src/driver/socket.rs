@@ -207,7 +207,8 @@ pub fn connect_result(socket: BorrowedFd<'_>) -> io::Result<()> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkOptions {
     /// How long sent data may stay unacknowledged before the kernel gives the connection up, in
-    /// milliseconds; 0 leaves it to the system (some 15 minutes).
+    /// milliseconds; 0 leaves it to the system (some 15 minutes). More than the kernel can count
+    /// (24 days) is as much as it can.
     pub user_timeout_ms: u32,
     /// Bytes of send buffer; none leaves it to the kernel, which then adapts it.
     pub send_buffer_bytes: Option<usize>,
@@ -244,7 +245,9 @@ pub fn set_up_link(socket: BorrowedFd<'_>, options: &LinkOptions) -> io::Result<
             .with_retries(KEEPALIVE_PROBES),
     )?;
     if options.user_timeout_ms > 0 {
-        let timeout = Duration::from_millis(options.user_timeout_ms.into());
+        // The kernel takes a signed number, and refuses what looks negative.
+        let timeout_ms = options.user_timeout_ms.min(i32::MAX as u32);
+        let timeout = Duration::from_millis(timeout_ms.into());
         socket.set_tcp_user_timeout(Some(timeout))?;
     }
     if let Some(bytes) = options.send_buffer_bytes {

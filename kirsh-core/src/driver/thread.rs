@@ -6,13 +6,14 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::baton::Bell;
 use super::choose::{AnyIo, Choice, DriverKind};
 use super::doorbell::Doorbell;
 use super::fork;
 use super::io::{Completion, Io, Op, Wait};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Scope};
 
 /// The token of the bell; lanes and the progress thread use other classes.
 pub(crate) const BELL: u64 = 0xff00_0000 << 32;
@@ -20,12 +21,33 @@ pub(crate) const BELL: u64 = 0xff00_0000 << 32;
 /// Completions kept room for; a wait rarely brings more than a few.
 const DONE_ROOM: usize = 256;
 
+/// Waits that may fail one after the other before the io counts as broken. With the pauses between
+/// them that is a second, in which a lack of memory may pass.
+const WAIT_FAILURES_MAX: u32 = 10;
+
+/// The pause after the first wait that fails; each further one takes twice as long.
+const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(1);
+
+/// How a wait ended that has not failed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// By a completion, the bell or the time, or in a failure that may pass.
+    Looked,
+    /// A signal may have come.
+    Interrupted,
+}
+
 pub(crate) struct ThreadIo {
     pub(crate) io: AnyIo,
     pub(crate) bell: Arc<Doorbell>,
     /// Whether the kernel watches the bell.
     watched: bool,
     done: Vec<Completion>,
+    /// Waits that have failed in a row.
+    failures: u32,
+    /// Lets every wait fail with this number.
+    #[cfg(test)]
+    pub(crate) failing: Option<i32>,
     /// What was asked for; a thread for which the kernel has no ring left polls instead.
     asked: DriverKind,
     made_in: u64,
@@ -47,17 +69,24 @@ impl ThreadIo {
             bell: Arc::new(bell),
             watched: false,
             done: Vec::with_capacity(DONE_ROOM),
+            failures: 0,
+            #[cfg(test)]
+            failing: None,
             made_in: fork::generation(),
         })
     }
 
     /// Waits for completions, the bell, the time or a signal; `each` gets every completion but
-    /// the bell's.
+    /// the bell's. A wait that fails is followed by a pause.
+    ///
+    /// # Errors
+    /// When waits have failed too often in a row: nothing can be expected of this io any more. What
+    /// is in flight stays so until it is dropped.
     pub(crate) fn wait(
         &mut self,
         wait: Wait,
         mut each: impl FnMut(&mut AnyIo, Completion),
-    ) -> io::Result<()> {
+    ) -> Result<Waited> {
         if !self.watched {
             self.watched = true;
             // SAFETY: the operation names no memory, and the bell's descriptor lives as long as
@@ -75,7 +104,39 @@ impl ThreadIo {
             }
         }
         self.done = done;
-        waited
+        #[cfg(test)]
+        let waited = match self.failing {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => waited,
+        };
+        match waited {
+            Ok(()) => self.failures = 0,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {
+                self.failures = 0;
+                return Ok(Waited::Interrupted);
+            }
+            Err(cause) => self.wait_failed(&cause)?,
+        }
+        Ok(Waited::Looked)
+    }
+
+    fn wait_failed(&mut self, cause: &io::Error) -> Result<()> {
+        self.failures = self.failures.saturating_add(1);
+        if self.is_broken() {
+            let call = match self.io.kind() {
+                DriverKind::Uring => "io_uring_enter",
+                DriverKind::Poll => "ppoll",
+            };
+            let text = format_args!("{call} failed {WAIT_FAILURES_MAX} times in a row");
+            return Err(Error::system(text, cause).with_scope(Scope::Communicator));
+        }
+        std::thread::sleep(WAIT_FAILED_PAUSE * (1 << (self.failures - 1)));
+        Ok(())
+    }
+
+    /// Whether the last wait was one failure too many.
+    fn is_broken(&self) -> bool {
+        self.failures >= WAIT_FAILURES_MAX
     }
 }
 
@@ -84,7 +145,8 @@ thread_local! {
 }
 
 /// Runs with this thread's own io. Where that is in use already (a signal handler that calls
-/// again) or of another kind, with a fresh one.
+/// again) or of another kind, with a fresh one. One that breaks meanwhile is dropped, and what was
+/// in flight there has ended when this returns.
 pub(crate) fn with<R>(choice: &Choice, run: impl FnOnce(&mut ThreadIo) -> R) -> Result<R> {
     let own = OWN.with(Cell::take);
     let mut own = match own {
@@ -92,6 +154,8 @@ pub(crate) fn with<R>(choice: &Choice, run: impl FnOnce(&mut ThreadIo) -> R) -> 
         _ => Box::new(ThreadIo::new(choice)?),
     };
     let result = run(&mut own);
-    OWN.with(|cell| cell.set(Some(own)));
+    if !own.is_broken() {
+        OWN.with(|cell| cell.set(Some(own)));
+    }
     Ok(result)
 }

@@ -85,7 +85,7 @@ impl Predictor {
         } else {
             (self.walk.run(params, Symmetry::None)?, true)
         };
-        let Outcome { time_ps, bytes_sent } = outcome;
+        let Outcome { time_ps, bytes_sent, .. } = outcome;
         Ok(Prediction { time_ps, bytes_sent, steps, whole })
     }
 
@@ -192,15 +192,21 @@ fn samples(ranks: u32) -> impl Iterator<Item = Rank> {
 }
 
 /// Where two measured points lead to.
+///
+/// What is busiest cannot take less for the rest than it took so far: pipelines that are not full
+/// yet hide that.
 fn continued(small: Outcome, large: Outcome, near: u64, far: u64, to: u64) -> Outcome {
-    let line = |small: u64, large: u64| {
-        let rise = u128::from(large.saturating_sub(small)) * u128::from(to - far);
-        let rest = u64::try_from(rise / u128::from((far - near).max(1))).unwrap_or(u64::MAX);
-        large.saturating_add(rest)
+    let rest = |rise: u64| {
+        let rise = u128::from(rise) * u128::from(to - far) / u128::from((far - near).max(1));
+        u64::try_from(rise).unwrap_or(u64::MAX)
     };
+    let busier = large.busy_ps.saturating_sub(small.busy_ps);
+    let later = large.time_ps.saturating_sub(small.time_ps).max(busier);
+    let more = large.bytes_sent.saturating_sub(small.bytes_sent);
     Outcome {
-        time_ps: line(small.time_ps, large.time_ps),
-        bytes_sent: line(small.bytes_sent, large.bytes_sent),
+        time_ps: large.time_ps.saturating_add(rest(later)),
+        bytes_sent: large.bytes_sent.saturating_add(rest(more)),
+        busy_ps: large.busy_ps.saturating_add(rest(busier)),
     }
 }
 

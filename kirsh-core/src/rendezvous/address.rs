@@ -67,6 +67,11 @@ impl InterfaceFilter {
         Some(filter)
     }
 
+    /// Whether every interface is admitted.
+    fn is_open(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
     fn admits(&self, interface: &Interface) -> bool {
         let fits = |pattern: &Pattern| pattern.fits(&interface.name, interface.ip);
         (self.include.is_empty() || self.include.iter().any(fits)) && !self.exclude.iter().any(fits)
@@ -108,11 +113,11 @@ impl Pattern {
     }
 }
 
-/// What this process listens on, as far as its published addresses depend on it.
+/// What the settings say of where this process listens, and what it publishes of that.
 #[derive(Clone, Debug)]
 pub struct Listening<'a> {
     pub port: u16,
-    /// The one address bound, or `None` for all of them (`KIRSH_BIND`).
+    /// The one address to listen on, if one is named (`KIRSH_BIND`).
     pub bind: Option<IpAddr>,
     /// What others see instead, if anything (`KIRSH_ADVERTISE`).
     pub advertise: &'a [Advertised],
@@ -122,15 +127,27 @@ pub struct Listening<'a> {
     pub loopback_only: bool,
 }
 
-/// The addresses to publish for a listener, best first, at most
+/// What to listen on: the one address named; without a token 127.0.0.1 alone; the addresses that
+/// the filter admits, where there is one, at most [`ADDRESSES_MAX`](limits::ADDRESSES_MAX); and else
+/// all there are, `::`. Empty where the filter leaves nothing.
+///
+/// # Errors
+/// `System` where the kernel does not say what the host has.
+pub fn to_bind(listening: &Listening<'_>) -> Result<Vec<IpAddr>> {
+    Ok(binds(listening, &interfaces()?))
+}
+
+/// The addresses to publish for a process that listens on these, best first, at most
 /// [`ADDRESSES_MAX`](limits::ADDRESSES_MAX).
 ///
 /// # Errors
 /// `Configuration` where nothing is left, listing what the host has and why it was left out.
-pub fn published(listening: &Listening<'_>) -> Result<Vec<SocketAddr>> {
-    let host = sys::interfaces()
-        .map_err(|cause| Error::system("asking for this host's interfaces", &cause))?;
-    choose(listening, &host)
+pub fn published(listening: &Listening<'_>, bound: &[IpAddr]) -> Result<Vec<SocketAddr>> {
+    choose(listening, bound, &interfaces()?)
+}
+
+fn interfaces() -> Result<Vec<Interface>> {
+    sys::interfaces().map_err(|cause| Error::system("asking for this host's interfaces", &cause))
 }
 
 /// One address of this host, as people see it.
@@ -148,8 +165,7 @@ pub struct Seen {
 /// # Errors
 /// `System` where the kernel does not say.
 pub fn survey(filter: &InterfaceFilter) -> Result<Vec<Seen>> {
-    let host = sys::interfaces()
-        .map_err(|cause| Error::system("asking for this host's interfaces", &cause))?;
+    let host = interfaces()?;
     let seen = |interface: &Interface| Seen {
         interface: interface.name.clone(),
         ip: interface.ip,
@@ -170,19 +186,53 @@ pub(super) fn all_loopback(addresses: &[SocketAddr]) -> bool {
     addresses.iter().all(|address| address.ip().is_loopback())
 }
 
+/// [`to_bind`], for a host that has these interfaces.
+pub(super) fn binds(listening: &Listening<'_>, host: &[Interface]) -> Vec<IpAddr> {
+    if let Some(ip) = listening.bind {
+        return vec![ip];
+    }
+    if listening.loopback_only {
+        return vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    }
+    if listening.filter.is_open() {
+        return vec![ANY_V6];
+    }
+    let mut own: Vec<IpAddr> =
+        ordered(listening.filter, host).into_iter().map(|interface| interface.ip).collect();
+    shorten(&mut own, IpAddr::is_loopback);
+    own
+}
+
+/// Leaves the first [`ADDRESSES_MAX`](limits::ADDRESSES_MAX). A loopback address stands last and
+/// stays: ranks of this host need it.
+fn shorten<T: Copy>(addresses: &mut Vec<T>, is_loopback: impl Fn(&T) -> bool) {
+    if addresses.len() > limits::ADDRESSES_MAX {
+        let loopback = addresses.iter().position(is_loopback);
+        let last = addresses[loopback.unwrap_or(0).max(limits::ADDRESSES_MAX - 1)];
+        addresses.truncate(limits::ADDRESSES_MAX - 1);
+        addresses.push(last);
+    }
+}
+
 /// [`published`], for a host that has these interfaces.
-pub(super) fn choose(listening: &Listening<'_>, host: &[Interface]) -> Result<Vec<SocketAddr>> {
-    let bind = listening.bind.filter(|ip| !ip.is_unspecified());
-    let own = ordered(listening.filter, host).into_iter().map(|interface| interface.ip);
+pub(super) fn choose(
+    listening: &Listening<'_>,
+    bound: &[IpAddr],
+    host: &[Interface],
+) -> Result<Vec<SocketAddr>> {
     // An IPv4 wildcard does not take IPv6 connections.
-    let v4_only = listening.bind == Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let own: Vec<IpAddr> = match bind {
-        // Loopback addresses beyond the one that the interface has (127.0.0.2) are not listed.
-        Some(ip) if ip.is_loopback() => vec![ip],
-        _ => own
-            .filter(|ip| bind.is_none_or(|bind| bind == *ip) && (ip.is_ipv4() || !v4_only))
-            .collect(),
+    let reached = |ip: &IpAddr| {
+        bound.contains(ip) || bound.contains(&ANY_V6) || (ip.is_ipv4() && bound.contains(&ANY_V4))
     };
+    let mut own: Vec<IpAddr> = ordered(listening.filter, host)
+        .into_iter()
+        .map(|interface| interface.ip)
+        .filter(reached)
+        .collect();
+    // Loopback addresses beyond the one that the interface has (127.0.0.2) are not listed.
+    let unlisted = |ip: &&IpAddr| ip.is_loopback() && !own.contains(ip);
+    let unlisted: Vec<IpAddr> = bound.iter().filter(unlisted).copied().collect();
+    own.extend(unlisted);
     let advertised: Vec<SocketAddr> = match listening.loopback_only {
         true => Vec::new(),
         false => listening
@@ -199,13 +249,7 @@ pub(super) fn choose(listening: &Listening<'_>, host: &[Interface]) -> Result<Ve
     for ip in own.into_iter().filter(keep) {
         addresses.push(SocketAddr::new(ip, listening.port));
     }
-    if addresses.len() > limits::ADDRESSES_MAX {
-        // Loopback stands last and must stay: ranks of this host need it.
-        let loopback = addresses.iter().rposition(|address| address.ip().is_loopback());
-        let last = addresses[loopback.unwrap_or(limits::ADDRESSES_MAX - 1)];
-        addresses.truncate(limits::ADDRESSES_MAX - 1);
-        addresses.push(last);
-    }
+    shorten(&mut addresses, |address| address.ip().is_loopback());
     if addresses.is_empty() {
         return Err(nothing_left(listening, host));
     }

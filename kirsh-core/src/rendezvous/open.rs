@@ -9,6 +9,7 @@ use super::file_store::FileStore;
 use super::identity::{Identity, Rendezvous};
 use super::join::{linger, prefix};
 use super::patience::Patience;
+use super::shelf::Shelf;
 use super::store::Store;
 use super::table::{Joiner, Table};
 use super::tcp_server::TcpServer;
@@ -28,6 +29,10 @@ const REBIND_EVERY: Duration = Duration::from_millis(50);
 /// such a time of each other, and nobody should wait long for what cannot be.
 const WITHOUT_TOKEN_FOR: Duration = Duration::from_secs(3);
 
+/// The key that tells which generation a rank 0 serves its store for. It is there before anybody
+/// can connect.
+const SERVED_FOR: &str = "kirsh/served-for";
+
 /// How long the occupant of a taken port may take to say what it is.
 const PROBE_FOR: Duration = Duration::from_secs(2);
 
@@ -38,9 +43,18 @@ pub struct Opened {
     /// [`join`](super::join()) need it, so [`Opened::linger`] comes before dropping it.
     pub server: Option<TcpServer>,
     directory: Option<Arc<FileStore>>,
+    /// What the store says it is served for, where it does.
+    served_for: Option<u64>,
 }
 
 impl Opened {
+    /// Whether rank 0 serves this store for this very generation, so that losing it is losing rank 0.
+    /// A rank that is early may instead have met the store of the generation before, which goes away
+    /// in good order.
+    pub fn is_for(&self, generation: u64) -> bool {
+        self.served_for == Some(generation)
+    }
+
     /// Waits until all ranks have read how the meeting ended, at most
     /// [`LINGER_SECONDS`](limits::LINGER_SECONDS): for rank 0, before it lets go of the store,
     /// whether [`join`](super::join()) succeeded or not. In a shared directory it then removes what
@@ -59,7 +73,8 @@ impl Opened {
 
 /// Opens the store of a rendezvous within the deadline. For `tcp://` rank 0 serves it, if the host
 /// named is its own and no launcher does (`served_elsewhere`, from `KIRSH_RENDEZVOUS_SERVED`);
-/// everyone else connects, also before it is there. Blocks the calling thread.
+/// everyone else connects, also before it is there. `generation` is what the store is opened for, as
+/// in [`Joiner`]. Blocks the calling thread.
 ///
 /// # Errors
 /// - `Rendezvous`: nobody served within the deadline; the text lists every address tried and why
@@ -73,6 +88,7 @@ pub fn open<'p>(
     job: &str,
     token: Option<&Token>,
     served_elsewhere: bool,
+    generation: u64,
     patience: impl Into<Patience<'p>>,
 ) -> Result<Opened> {
     let patience = patience.into();
@@ -81,13 +97,13 @@ pub fn open<'p>(
         Rendezvous::File(path) => {
             let store = Arc::new(FileStore::open(path)?);
             let directory = Some(store.clone());
-            return Ok(Opened { store, server: None, directory });
+            return Ok(Opened { store, server: None, directory, served_for: None });
         }
     };
     let greeting = Greeting { job, rank: Some(identity.rank), token };
     let mut server = None;
     if identity.rank == 0 && !served_elsewhere {
-        server = serve(host, port, &greeting, patience)?;
+        server = serve(host, port, &greeting, generation, patience)?;
     }
     let connected = match &server {
         // Through the address that was bound: the host's name may lead elsewhere from here.
@@ -101,7 +117,10 @@ pub fn open<'p>(
         None => TcpStore::connect(host, port, &greeting, patience),
     };
     let store = connected.map_err(|error| error.with_rank(identity.rank))?;
-    Ok(Opened { store: Arc::new(store), server, directory: None })
+    // A store that is lost already tells nothing, and is met as lost.
+    let served_for = store.get(SERVED_FOR).ok().flatten();
+    let served_for = served_for.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
+    Ok(Opened { store: Arc::new(store), server, directory: None, served_for })
 }
 
 /// Whether no address of the rendezvous is a loopback address. A name that does not resolve yet may
@@ -141,6 +160,7 @@ fn serve(
     host: &str,
     port: u16,
     greeting: &Greeting<'_>,
+    generation: u64,
     patience: Patience<'_>,
 ) -> Result<Option<TcpServer>> {
     // A name that does not resolve yet is not this host's; connecting tells what is wrong with it.
@@ -154,14 +174,16 @@ fn serve(
     let give_up = Instant::now() + REBIND_FOR.min(patience.left());
     let mut known = false;
     loop {
-        match bind_first(&candidates, port, greeting) {
+        match bind_first(&candidates, port, greeting, generation) {
             Ok(server) => return Ok(Some(server)),
             // Only a taken port is worth another look.
             Err(error) if error.kind() != ErrorKind::Configuration => return Err(error),
             Err(error) if !known => {
                 if let Err(told) = check_occupant(host, port, greeting, &patience, error) {
                     // A connection that the kernel gave this port to for a while is no occupant.
-                    return bind_first(&candidates, port, greeting).map(Some).map_err(|_| told);
+                    return bind_first(&candidates, port, greeting, generation)
+                        .map(Some)
+                        .map_err(|_| told);
                 }
                 known = true;
             }
@@ -195,11 +217,17 @@ fn bind_first(
     candidates: &[IpAddr],
     port: u16,
     greeting: &Greeting<'_>,
+    generation: u64,
 ) -> Result<TcpServer, Error> {
     let mut failure = None;
     for ip in candidates {
         let token = greeting.token.cloned();
-        match TcpServer::bind(SocketAddr::new(*ip, port), greeting.job, token) {
+        let mut shelf = Shelf::default();
+        shelf
+            .set(SERVED_FOR, generation.to_string().as_bytes())
+            .map_err(|why| Error::new(ErrorKind::Internal, why))?;
+        let at = SocketAddr::new(*ip, port);
+        match TcpServer::bind_with(at, greeting.job, token, shelf) {
             Ok(server) => return Ok(server),
             // No IPv6 here, for one: the next may do.
             Err(error) if error.kind() == ErrorKind::System => failure = Some(error),

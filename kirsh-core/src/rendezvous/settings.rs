@@ -135,7 +135,7 @@ settings! {
         "which network interfaces this rank listens on and publishes";
     BIND = "KIRSH_BIND", default "", parser parse_ip,
         allowed "one IP address of this host",
-        "the address that this rank listens on; all of them where it is unset";
+        "the address that this rank listens on; where it is unset, those that KIRSH_IFACE admits";
     ADVERTISE = "KIRSH_ADVERTISE", default "", parser parse_advertised,
         allowed "up to 16 IP addresses, each with a port if it differs, comma separated",
         "the addresses published instead of this host's own, where others see it elsewhere";

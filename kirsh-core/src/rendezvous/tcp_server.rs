@@ -48,6 +48,16 @@ impl TcpServer {
     /// - `Configuration`: the port is taken;
     /// - `System`: the kernel refused a socket or a thread.
     pub fn bind(addr: SocketAddr, job: &str, token: Option<Token>) -> Result<TcpServer> {
+        TcpServer::bind_with(addr, job, token, Shelf::default())
+    }
+
+    /// The same, with a store that holds something from the first.
+    pub(super) fn bind_with(
+        addr: SocketAddr,
+        job: &str,
+        token: Option<Token>,
+        shelf: Shelf,
+    ) -> Result<TcpServer> {
         if token.is_none() && !addr.ip().is_loopback() {
             return Err(Error::new(
                 ErrorKind::Authentication,
@@ -65,15 +75,20 @@ impl TcpServer {
             ),
             _ => Error::system(format_args!("listening on {addr} for the store"), &cause),
         })?;
-        TcpServer::start(listener, job, token)
+        TcpServer::start(listener, job, token, shelf)
     }
 
     /// Serves from a listener that [`listen`] made.
-    fn start(listener: TcpListener, job: &str, token: Option<Token>) -> Result<TcpServer> {
+    fn start(
+        listener: TcpListener,
+        job: &str,
+        token: Option<Token>,
+        shelf: Shelf,
+    ) -> Result<TcpServer> {
         let failed = |cause: io::Error| Error::system("starting the store's server", &cause);
         let addr = listener.local_addr().map_err(failed)?;
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
-        let shop = Shop { addr, job: job.to_owned(), token, shelf: Shelf::default() };
+        let shop = Shop { addr, job: job.to_owned(), token, shelf };
         let looping = Loop { listener, woken, shop, clients: Vec::new(), accept_from: None };
         let thread = sys::spawn_without_signals("kirsh-store", || looping.run()).map_err(failed)?;
         Ok(TcpServer { addr, thread: Some(thread), wake, pid: std::process::id() })

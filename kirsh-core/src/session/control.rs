@@ -43,8 +43,8 @@ fn remember<T>(list: &mut VecDeque<T>, value: T) {
 }
 
 impl Session {
-    /// A control message about this communicator has come. Messages of another one, or from a
-    /// rank that does not exist, are ignored.
+    /// A control message about this communicator has come. Messages of another one, and those
+    /// from or blaming a rank that does not exist, are ignored. P-22
     pub fn handle_message(&mut self, message: &Message) {
         if !matches!(self.state, State::Open) {
             return;
@@ -53,7 +53,7 @@ impl Session {
             Message::Stalled {
                 communicator, epoch, origin, sequence, key, call, blame, ..
             } => {
-                if self.concerns(*communicator, *epoch, *origin) {
+                if self.concerns(*communicator, *epoch, *origin) && *blame < self.settings.world {
                     self.hear_stalled(*origin, *sequence, *key, *call, *blame);
                 }
             }

@@ -15,7 +15,9 @@
 mod action;
 mod alias;
 mod control;
+mod failing;
 mod links;
+mod walk;
 mod watch;
 mod window;
 
@@ -29,12 +31,11 @@ use links::{LinkState, Links};
 use watch::Watch;
 use window::{Phase, Window};
 
-use crate::error::{Error, ErrorKind, Result, Scope};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::plan::{Map, Plan, Step};
+use crate::plan::{Plan, Step};
 use crate::types::{Call, Rank, Sequence};
-use crate::wire::control::Message;
-use crate::wire::header::{FrameKind, Header};
+use crate::wire::header::Header;
 
 /// What stays the same for the life of a session.
 #[derive(Clone, Debug)]
@@ -355,8 +356,6 @@ impl Session {
         }
     }
 
-    // Walking.
-
     fn take_sequence(&mut self) -> Sequence {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
@@ -367,289 +366,9 @@ impl Session {
         self.failure().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// P-12: the next operation, once the one before it is through.
-    fn begin_next(&mut self) -> bool {
-        let Some((sequence, operation)) = self.queue.pop_front() else { return false };
-        self.watch.begin(self.now_ns, self.settings.warn_after_ns, operation.deadline_ns);
-        let plan_len = operation.plan.len();
-        self.current = Some(Current { sequence, operation, cursor: 0, plan_len });
-        self.compare_with_early_news();
-        matches!(self.state, State::Open) || !self.outbox.is_empty()
-    }
-
-    /// Takes steps into the window while there is room.
-    fn admit(&mut self) {
-        let Some(current) = &mut self.current else { return };
-        while current.cursor < current.plan_len && self.window.has_room() {
-            let step = current.operation.plan.step(current.cursor);
-            current.cursor += 1;
-            // P-13: an empty share is no step, and takes no number on its link.
-            let Some(mut step) = step else { continue };
-            current.operation.alias.rewrite(&mut step);
-            if let Step::Map { source, target, map: Map::Copy } = step
-                && source == target
-            {
-                continue;
-            }
-            let link = match step {
-                Step::Send { peer, .. }
-                | Step::Recv { peer, .. }
-                | Step::RecvReduce { peer, .. } => self.links.of(peer),
-                Step::Reduce { .. } | Step::Map { .. } => links::NONE,
-            };
-            let slot = self.window.admit(step, link);
-            if link != links::NONE {
-                // P-11
-                let frame = self.links.take_turn(link, current.sequence, slot, &step);
-                self.window.queue_behind(slot, frame.behind);
-                self.window[slot].frame = frame.number;
-            }
-        }
-    }
-
-    /// The next action of a live step, if one can go on.
-    fn issue(&mut self) -> Option<Action> {
-        while let Some(slot) = self.window.next_attention() {
-            if let Some(action) = self.issue_slot(slot) {
-                return Some(action);
-            }
-        }
-        None
-    }
-
-    fn issue_slot(&mut self, slot: Slot) -> Option<Action> {
-        let live = &self.window[slot];
-        let step = live.step;
-        match (step, live.phase) {
-            (Step::Send { peer, source }, Phase::Waiting) => {
-                if !self.window.free_of_conflicts(slot) || !self.window.has_turn(slot) {
-                    return None;
-                }
-                if !self.link_is_up(slot, peer) {
-                    return self.dial(slot, peer);
-                }
-                self.window[slot].phase = Phase::Sending;
-                let header = self.frame_header(slot, source.len);
-                Some(Action::Send { slot, peer, header, source })
-            }
-            (Step::Recv { peer, target }, Phase::Waiting) => {
-                if !self.window.free_of_conflicts(slot) || !self.window.has_turn(slot) {
-                    return None;
-                }
-                if !self.link_is_up(slot, peer) {
-                    return self.dial(slot, peer);
-                }
-                self.window[slot].phase = Phase::Receiving;
-                let expected = self.frame_header(slot, target.len);
-                Some(Action::Receive { slot, peer, expected, target: Target::Span(target) })
-            }
-            (Step::RecvReduce { peer, into, .. }, Phase::Waiting) => {
-                if !self.window.has_turn(slot) {
-                    return None;
-                }
-                if !self.link_is_up(slot, peer) {
-                    return self.dial(slot, peer);
-                }
-                let link = self.window[slot].link;
-                let slab = self.links.take_slab(link)?;
-                self.window[slot].slab = Some(slab);
-                self.window[slot].phase = Phase::Receiving;
-                let expected = self.frame_header(slot, into.len);
-                Some(Action::Receive { slot, peer, expected, target: Target::Slab(slab) })
-            }
-            (Step::RecvReduce { with, into, finish, .. }, Phase::Verified) => {
-                if !self.window.free_of_conflicts(slot) {
-                    return None;
-                }
-                let slab = self.window[slot].slab?;
-                self.window[slot].phase = Phase::Folding;
-                Some(Action::Fold { slot, slab, with, into, finish })
-            }
-            (Step::Reduce { with, into, finish }, Phase::Waiting) => {
-                if !self.window.free_of_conflicts(slot) {
-                    return None;
-                }
-                self.window[slot].phase = Phase::Folding;
-                Some(Action::Reduce { slot, with, into, finish })
-            }
-            (Step::Map { source, target, map }, Phase::Waiting) => {
-                if !self.window.free_of_conflicts(slot) {
-                    return None;
-                }
-                self.window[slot].phase = Phase::Folding;
-                Some(Action::Map { slot, source, target, map })
-            }
-            _ => None,
-        }
-    }
-
-    fn link_is_up(&self, slot: Slot, _peer: Rank) -> bool {
-        self.links[self.window[slot].link].state == LinkState::Up
-    }
-
-    /// Asks once for the link that this slot needs.
-    fn dial(&mut self, slot: Slot, peer: Rank) -> Option<Action> {
-        let link = self.window[slot].link;
-        if self.links[link].state != LinkState::Down {
-            return None;
-        }
-        self.links[link].state = LinkState::Dialing;
-        Some(Action::Dial { peer })
-    }
-
-    /// What is sent, and what must come: a peer's frame equals what this rank would write. P-14
-    fn frame_header(&self, slot: Slot, length: u64) -> Header {
-        let current = self.current.as_ref().expect("a live step belongs to an operation");
-        Header {
-            kind: FrameKind::Collective,
-            communicator: self.settings.communicator,
-            epoch: self.settings.epoch,
-            step: self.window[slot].frame,
-            sequence: current.sequence,
-            key: current.operation.key,
-            length: length as u32,
-            call: Some(current.operation.call),
-            // P-16: with or without payload.
-            checksummed: self.settings.checksums,
-        }
-    }
-
-    fn expected_header(&self, slot: Slot) -> Header {
-        let length = match self.window[slot].step {
-            Step::Recv { target, .. } => target.len,
-            Step::RecvReduce { into, .. } => into.len,
-            _ => 0,
-        };
-        self.frame_header(slot, length)
-    }
-
-    fn finish_current(&mut self) -> bool {
-        let done = self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.cursor == current.plan_len && self.window.is_empty());
-        if done && let Some(current) = self.current.take() {
-            self.watch.remember(current.sequence, current.operation.key, current.operation.call);
-            self.outbox.push_back(Action::Finish { sequence: current.sequence, result: Ok(()) });
-            self.meet_failure_ahead();
-        }
-        done
-    }
-
-    // Failing.
-
-    /// Poisons the session with its first cause and tells everybody. P-25
-    fn fail(&mut self, error: Error) {
-        if !matches!(self.state, State::Open) {
-            return;
-        }
-        // Whatever the cause, what it broke is what runs now.
-        let error = match (&self.current, error.operation()) {
-            (Some(current), None) => error
-                .with_operation(current.operation.call.collective.name(), Some(current.sequence)),
-            _ => error,
-        };
-        let error = error.with_scope(Scope::Communicator).with_rank(self.settings.rank);
-        self.outbox.push_back(Action::Control {
-            to: Audience::Everyone,
-            message: Message::Abort {
-                communicator: self.settings.communicator,
-                epoch: self.settings.epoch,
-                origin: self.settings.rank,
-                sequence: error.sequence(),
-                about: error.peer(),
-                kind: error.kind(),
-                reason: error.message().to_owned(),
-            },
-        });
-        self.outbox.push_back(Action::Abort { error: error.clone() });
-        self.state = State::Draining(error);
-    }
-
-    /// An error about the operation that runs now.
-    pub(crate) fn about_current(&self, kind: ErrorKind, message: String) -> Error {
-        let error = Error::new(kind, message);
-        match &self.current {
-            Some(current) => error
-                .with_operation(current.operation.call.collective.name(), Some(current.sequence)),
-            None => error,
-        }
-    }
-
-    /// Why a well-formed frame is not the one that the plan predicts. P-10
-    fn describe_surprise(&self, peer: Rank, got: &Header, expected: &Header) -> Error {
-        let foreign = (got.communicator, got.epoch) != (expected.communicator, expected.epoch);
-        if foreign || got.kind != expected.kind {
-            return self
-                .about_current(
-                    ErrorKind::Protocol,
-                    format!("rank {peer} sent a frame of another communicator on this one's link"),
-                )
-                .with_peer(peer);
-        }
-        if let Some(error) = self.own_refusal(got.sequence) {
-            return error;
-        }
-        let past = self.watch.recall(got.sequence).filter(|past| past.key != got.key);
-        let text = if let Some(past) = past {
-            // This rank is through with its own call of that number, which needed nobody else.
-            self.describe_difference(peer, got.call, Some(past.call))
-        } else if got.sequence != expected.sequence {
-            format!(
-                "ranks are at different calls: rank {peer} is in its call #{} {}, rank {} in its call #{} {}; every rank must make the same calls in the same order",
-                got.sequence,
-                named(got.call),
-                self.settings.rank,
-                expected.sequence,
-                named(expected.call)
-            )
-        } else if got.call != expected.call || got.key != expected.key {
-            self.describe_difference(peer, got.call, expected.call)
-        } else if got.checksummed != expected.checksummed {
-            format!("rank {peer} and this rank do not agree whether payloads carry checksums")
-        } else {
-            let text = format!(
-                "rank {peer} sent frame {} of {} bytes where frame {} of {} bytes was due",
-                got.step, got.length, expected.step, expected.length
-            );
-            return self.about_current(ErrorKind::Protocol, text).with_peer(peer);
-        };
-        self.about_current(ErrorKind::Mismatch, text).with_peer(peer)
-    }
-
-    /// Who called what, where a peer's call of the same number is not this rank's.
-    fn describe_difference(&self, peer: Rank, theirs: Option<Call>, own: Option<Call>) -> String {
-        let rank = self.settings.rank;
-        if let (Some(theirs), Some(own)) = (theirs, own)
-            && (Call { algorithm: own.algorithm, ..theirs }) == own
-            && theirs.algorithm != own.algorithm
-        {
-            return format!(
-                "ranks called {own} with different algorithms: rank {peer} by {}, rank {rank} by {}",
-                theirs.algorithm, own.algorithm
-            );
-        }
-        if theirs != own {
-            return format!(
-                "ranks called different things: rank {peer} called {}, rank {rank} called {}",
-                named(theirs),
-                named(own)
-            );
-        }
-        format!(
-            "rank {peer} and rank {rank} both called {}, but would cut it differently: their builds of Kirsh differ",
-            named(own)
-        )
-    }
-
     fn progressed(&mut self) {
         self.watch.progressed(self.now_ns);
     }
-}
-
-/// Where Input is a part of Output, the step speaks of Output alone.
-fn named(call: Option<Call>) -> String {
-    call.map_or_else(|| "nothing that has a name".to_owned(), |call| call.to_string())
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::plan::Step;
 use crate::types::{Algorithm, Collective, DataType, ReduceOp, Span};
+use crate::wire::control::Message;
+use crate::wire::header::FrameKind;
 
 const MS: u64 = 1_000_000;
 const KEY: u64 = 0x1234;
@@ -235,6 +238,21 @@ fn a_changed_blame_is_told_at_once_and_believed_for_a_while() {
     // Somebody who waits for this very rank gives no better answer.
     session.handle_message(&stalled(1, 0, KEY, 0));
     assert!(blames(&mut session).is_empty());
+}
+
+// P-22
+#[test]
+fn a_word_that_blames_a_rank_beyond_the_world_is_not_believed() {
+    let mut session = session();
+    receiving(&mut session);
+    session.handle_tick(100 * MS);
+    assert_eq!(blames(&mut session)[0], (1, 1));
+    session.handle_message(&stalled(1, 0, KEY, 4));
+    session.handle_message(&stalled(1, 0, KEY + 1, 60_000));
+    assert!(blames(&mut session).is_empty());
+    assert!(session.failure().is_none());
+    session.handle_message(&stalled(1, 0, KEY, 3));
+    assert_eq!(blames(&mut session)[0], (1, 3));
 }
 
 // P-23

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,6 +24,14 @@ impl Kirsh {
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A directory in PATH that this user may not search would hide that a program is missing.
         command.env("PATH", "/usr/bin:/bin").env_remove("NO_COLOR");
+        // A shell lets what it starts in the background ignore interrupts, and so would kirsh.
+        // SAFETY: `signal` may be called between fork and exec, and touches no memory of ours.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                Ok(())
+            });
+        }
         Kirsh(command)
     }
 

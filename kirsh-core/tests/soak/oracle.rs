@@ -34,11 +34,14 @@ impl Place {
     }
 }
 
-/// What each rank has in the end. `inputs` by rank; of a broadcast only the root's counts.
-pub(crate) fn results(params: &Params, inputs: Vec<Vec<u8>>, factors: &[f64]) -> Vec<Vec<u8>> {
-    let call = params.call;
-    let world = params.world;
-    let kernel = (call.collective == Collective::Allreduce)
+/// What each rank has in the end. `params` and `inputs` by rank; of a broadcast only the root's
+/// counts. What no rank wrote is 0xa5.
+pub(crate) fn results(params: &[Params], inputs: Vec<Vec<u8>>, factors: &[f64]) -> Vec<Vec<u8>> {
+    let call = params[0].call;
+    let world = params[0].world;
+    let kernel = call
+        .collective
+        .reduces()
         .then(|| Kernel::portable(call.dtype, call.op).expect("an operator of the type"));
     let fold = |with: &[u8], received: &[u8], finish: Finish| {
         let mut into = vec![0u8; with.len()];
@@ -51,15 +54,17 @@ pub(crate) fn results(params: &Params, inputs: Vec<Vec<u8>>, factors: &[f64]) ->
         }
         into
     };
-    let plans: Vec<_> =
-        (0..world).map(|rank| build(params, rank).expect("a plan of valid parameters")).collect();
+    let plan = |rank| build(&params[rank as usize], rank).expect("a plan of valid parameters");
+    let plans: Vec<_> = (0..world).map(plan).collect();
     let mut places: Vec<Place> = inputs
         .into_iter()
         .zip(&plans)
-        .map(|(input, plan)| {
+        .enumerate()
+        .map(|(rank, (input, plan))| {
+            let elements = params[rank].output_elements(rank as Rank) as usize;
             let output = match call.collective {
                 Collective::Broadcast => input.clone(),
-                _ => vec![0xa5; input.len()],
+                _ => vec![0xa5; elements * call.dtype.size()],
             };
             Place { input, output, scratch: vec![0; plan.scratch_len() as usize] }
         })

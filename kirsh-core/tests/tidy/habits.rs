@@ -5,20 +5,6 @@ use crate::source::{Source, words};
 /// Lines of a file that a reader can still hold together.
 const LINES_MAX: usize = 500;
 
-/// Files that may be longer, by how much, and why.
-const LONGER: &[(&str, usize, &str)] = &[
-    (
-        "kirsh-core/src/driver/progress/mod.rs",
-        900,
-        "one thread's whole turn: who may touch what when is argued across its events",
-    ),
-    (
-        "kirsh-core/src/session/mod.rs",
-        700,
-        "one state machine: every event and what it may lead to, side by side",
-    ),
-];
-
 pub(crate) fn opening(source: &Source) -> Vec<String> {
     match source.is_rust() && !source.text.starts_with("//! ") {
         true => vec![source.complain(1, "a file opens with //! and what it is for")],
@@ -28,25 +14,14 @@ pub(crate) fn opening(source: &Source) -> Vec<String> {
 
 pub(crate) fn length(source: &Source) -> Vec<String> {
     let lines = source.text.lines().count();
-    let longer = LONGER.iter().find(|(path, ..)| source.path == *path);
-    let most = longer.map_or(LINES_MAX, |(_, most, _)| *most);
-    match source.is_rust() && !source.is_test() && lines > most {
+    match source.is_rust() && !source.is_test() && lines > LINES_MAX {
         true => {
-            let what = format!("{lines} lines, more than {most}: which second idea is in there?");
-            vec![source.complain(most + 1, &what)]
+            let what =
+                format!("{lines} lines, more than {LINES_MAX}: which second idea is in there?");
+            vec![source.complain(LINES_MAX + 1, &what)]
         }
         false => Vec::new(),
     }
-}
-
-/// Files that are short enough by now to be taken off the list.
-pub(crate) fn stale(sources: &[Source]) -> Vec<String> {
-    let lines = |path: &str| {
-        let source = sources.iter().find(|source| source.path == path);
-        source.map_or(0, |source| source.text.lines().count())
-    };
-    let short = LONGER.iter().filter(|(path, ..)| lines(path) <= LINES_MAX);
-    short.map(|(path, ..)| format!("habits: {path} is no longer longer than {LINES_MAX}")).collect()
 }
 
 pub(crate) fn unfinished(source: &Source) -> Vec<String> {
@@ -84,7 +59,6 @@ fn canary_a_file_that_grows_too_long_is_found() {
     let of = |path, lines| length(&Source::new(path, &"x\n".repeat(lines))).len();
     assert_eq!(of("kirsh-core/src/types.rs", LINES_MAX + 1), 1);
     assert_eq!(of("kirsh-core/src/types.rs", LINES_MAX), 0);
-    assert_eq!(of(LONGER[0].0, LONGER[0].1 + 1), 1, "an exception has an end too");
     assert_eq!(of("kirsh-core/src/wire/handshake/tests.rs", 5 * LINES_MAX), 0);
 }
 

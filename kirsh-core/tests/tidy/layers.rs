@@ -31,24 +31,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
 const INSIDE: [&str; 8] =
     ["wire", "plan", "reduce", "memory", "session", "model", "driver", "sim"];
 
-/// Imports that the picture does not allow, with why they are there all the same.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "kirsh-core/src/driver/",
-    "rendezvous::Member",
-    "who the ranks are and where: plain data that the join hands to the driver as it is",
-)];
-
 pub(crate) fn check(source: &Source) -> Vec<String> {
-    check_with(source, |path| excepted(source, path))
-}
-
-fn excepted(source: &Source, path: &str) -> bool {
-    EXCEPTIONS
-        .iter()
-        .any(|(folder, allowed, _)| source.path.starts_with(folder) && path == *allowed)
-}
-
-fn check_with(source: &Source, excepted: impl Fn(&str) -> bool) -> Vec<String> {
     if source.is_test() {
         return Vec::new();
     }
@@ -61,7 +44,7 @@ fn check_with(source: &Source, excepted: impl Fn(&str) -> bool) -> Vec<String> {
             || source.path.starts_with("python/src")
             || source.path.starts_with("examples");
         for (at, path) in paths(&code, "kirsh_core::").into_iter().filter(|_| face) {
-            if INSIDE.contains(&first(&path)) && !excepted(&path) {
+            if INSIDE.contains(&first(&path)) {
                 let what = format!("a face knows nothing of kirsh_core::{path}");
                 complaints.push(source.complain(number(at), &what));
             }
@@ -82,7 +65,7 @@ fn check_with(source: &Source, excepted: impl Fn(&str) -> bool) -> Vec<String> {
         let known = LAYERS.iter().any(|(name, _)| *name == used);
         let allowed = used == layer || BASE.contains(&used) || below.contains(&used);
         // What the crate's root re-exports, it does for others.
-        if !(allowed || excepted(&path)) && (known || used.starts_with(char::is_uppercase)) {
+        if !allowed && (known || used.starts_with(char::is_uppercase)) {
             let what = format!("{layer} must not use crate::{path}");
             complaints.push(source.complain(number(at), &what));
         }
@@ -94,18 +77,6 @@ fn check_with(source: &Source, excepted: impl Fn(&str) -> bool) -> Vec<String> {
         complaints.push(source.complain(number(at), what));
     }
     complaints
-}
-
-/// Exceptions that no source needs.
-pub(crate) fn stale(sources: &[Source]) -> Vec<String> {
-    let unused = |(folder, path, _): &&(&str, &str, &str)| {
-        !sources.iter().any(|source| {
-            source.path.starts_with(folder)
-                && check_with(source, |_| false).iter().any(|line| line.ends_with(path))
-        })
-    };
-    let stale = EXCEPTIONS.iter().filter(unused);
-    stale.map(|(folder, path, _)| format!("layers: {folder} no longer uses {path}")).collect()
 }
 
 fn first(path: &str) -> &str {
@@ -171,7 +142,8 @@ fn canary_imports_that_point_upwards_or_sideways_are_refused() {
         ("kirsh-core/src/session/mod.rs", "fn f() { crate::driver::clock::now_ns(); }"),
         ("kirsh-core/src/sim/world.rs", "use crate::driver::lane::Lane;"),
         ("kirsh-core/src/driver/a.rs", "use crate::rendezvous::Store;"),
-        ("kirsh-core/src/driver/a.rs", "use crate::rendezvous::{Member, Store};"),
+        ("kirsh-core/src/driver/a.rs", "use crate::rendezvous::Member;"),
+        ("kirsh-core/src/driver/progress/facts.rs", "use crate::rendezvous::table::Member;"),
         ("kirsh-core/src/rendezvous/a.rs", "use crate::driver::lane::Lane;"),
         ("kirsh-core/src/comm/a.rs", "use crate::cli::main;"),
         ("kirsh-core/src/comm/a.rs", "use crate::Communicator;"),
@@ -187,7 +159,6 @@ fn canary_imports_that_point_upwards_or_sideways_are_refused() {
         assert_eq!(complaints(path, text), 1, "{path}: {text}");
     }
     for (path, text) in [
-        ("kirsh-core/src/driver/a.rs", "use crate::rendezvous::Member;"),
         (
             "kirsh-core/src/wire/handshake/a.rs",
             "use super::super::TRAILER_BYTES; use crate::types::Rank;",

@@ -180,7 +180,8 @@ fn find_addresses(
         filter: &filter,
         loopback_only: !has_token,
     };
-    let published = problems.take(address::published(&listening)).unwrap_or_default();
+    let bound = problems.take(address::to_bind(&listening)).unwrap_or_default();
+    let published = problems.take(address::published(&listening, &bound)).unwrap_or_default();
     let published = published.iter().map(|address| match address.port() {
         0 => address.ip().to_string(),
         _ => address.to_string(),

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use super::now;
 use crate::driver::fork::Fd;
@@ -79,6 +79,11 @@ impl Dial {
 
     pub(super) fn descriptor(&self) -> RawFd {
         self.fd.as_ref().map_or(-1, |fd| fd.as_raw_fd())
+    }
+
+    /// The connection to the address that is being tried, if there is one.
+    pub(super) fn connection(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(|fd| fd.as_fd())
     }
 
     /// Begins with the first address, or goes on to the next. P-44
@@ -182,6 +187,12 @@ pub(super) struct Inbound {
     pub(super) from: SocketAddr,
     acceptor: Acceptor,
     pub(super) deadline_ns: u64,
+}
+
+impl AsFd for Inbound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Inbound {

@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use super::now;
 use crate::driver::fork::Fd;
 use crate::error::{Error, ErrorKind};
+use crate::limits::WORLD_SIZE_MAX;
 use crate::types::Rank;
 use crate::wire::control::{ControlReader, Message};
 
@@ -22,10 +23,15 @@ const READS_MAX: usize = 16;
 /// One control link.
 pub(super) struct ControlLink {
     pub(super) peer: Rank,
+    /// Tells this link from others to the same peer, before and after it.
+    pub(super) turn: u16,
     fd: Fd,
     reader: ControlReader,
     unsent: VecDeque<u8>,
     pub(super) heard_ns: u64,
+    /// Anything at all has come. A peer's first word follows its handshake at once, so that a link
+    /// that ends without one is a link that it never had. P-43
+    pub(super) heard: bool,
     pub(super) spoke_ns: u64,
     /// The peer has said goodbye.
     pub(super) goodbye: bool,
@@ -43,14 +49,30 @@ pub(super) enum Reading {
     Ended(Error),
 }
 
+/// Ranks fit the lower half of a link's number: see [`ControlLink::id`].
+const _: () = assert!(WORLD_SIZE_MAX <= 1 << 16);
+
+/// The peer and the turn in a link's number.
+pub(super) fn split(id: u32) -> (Rank, u16) {
+    (id & 0xffff, (id >> 16) as u16)
+}
+
+impl AsFd for ControlLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl ControlLink {
-    pub(super) fn new(peer: Rank, fd: Fd, now_ns: u64) -> Self {
+    pub(super) fn new(peer: Rank, turn: u16, fd: Fd, now_ns: u64) -> Self {
         ControlLink {
             peer,
+            turn,
             fd,
             reader: ControlReader::default(),
             unsent: VecDeque::new(),
             heard_ns: now_ns,
+            heard: false,
             spoke_ns: now_ns,
             goodbye: false,
             ending: false,
@@ -60,6 +82,11 @@ impl ControlLink {
 
     pub(super) fn descriptor(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// The lower half of its tokens.
+    pub(super) fn id(&self) -> u32 {
+        u32::from(self.turn) << 16 | self.peer
     }
 
     /// Reads what is there, or a good part of it, and hands each message over. A peer that never
@@ -72,6 +99,7 @@ impl ControlLink {
                 Ok(bytes) => {
                     // P-28: whatever it is that has come.
                     self.heard_ns = now_ns;
+                    self.heard = true;
                     self.reader.feed(&buffer[..bytes]);
                     loop {
                         match self.reader.next() {

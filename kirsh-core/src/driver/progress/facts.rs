@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 
 use super::roll::Roll;
+use crate::driver::peer::Peer;
 use crate::driver::socket::LinkOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::Member;
 use crate::types::Rank;
 use crate::wire::auth::Token;
 use crate::wire::handshake::{self, Hello, Local};
@@ -22,7 +22,8 @@ pub(crate) struct Facts {
     pub(crate) rank: Rank,
     pub(crate) job: String,
     pub(crate) secret: Token,
-    pub(crate) members: Vec<Member>,
+    /// Every rank of the world, this one included.
+    pub(crate) peers: Vec<Peer>,
     pub(crate) checksums: bool,
     /// Silence on a control link after which a peer counts as lost; `u64::MAX` is never.
     pub(crate) liveness_ns: u64,
@@ -32,18 +33,18 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn me(&self) -> &Member {
-        &self.members[self.rank as usize]
+    pub(super) fn me(&self) -> &Peer {
+        &self.peers[self.rank as usize]
     }
 
     /// Of two processes the one with the lower number dials. P-43
     pub(super) fn dials(&self, peer: Rank) -> bool {
-        self.me().process_id < self.members[peer as usize].process_id
+        self.me().process_id < self.peers[peer as usize].process_id
     }
 
     /// Whether a peer is on this host.
     pub(super) fn near(&self, peer: Rank) -> bool {
-        self.members[peer as usize].host_id == self.me().host_id
+        self.peers[peer as usize].host_id == self.me().host_id
     }
 
     /// How the sockets to a peer are set up.
@@ -64,7 +65,7 @@ impl Facts {
     /// before, if any. P-44
     pub(super) fn addresses(&self, peer: Rank, known: Option<SocketAddr>) -> Vec<SocketAddr> {
         let near = self.near(peer);
-        let peer = &self.members[peer as usize];
+        let peer = &self.peers[peer as usize];
         let (mut loopback, others): (Vec<_>, Vec<_>) =
             peer.addresses.iter().copied().partition(|address| address.ip().is_loopback());
         let mut addresses = others;
@@ -79,8 +80,8 @@ impl Facts {
 
 /// Whether somebody who dials is who should, and what we say of ourselves. P-39
 pub(super) fn judge(facts: &Facts, hello: &Hello) -> Result<(Local, Token)> {
-    let known = facts.members.get(hello.rank as usize);
-    if known.is_none_or(|member| member.process_id != hello.process) {
+    let known = facts.peers.get(hello.rank as usize);
+    if known.is_none_or(|peer| peer.process_id != hello.process) {
         return Err(Error::new(
             ErrorKind::Protocol,
             format!(
@@ -92,7 +93,7 @@ pub(super) fn judge(facts: &Facts, hello: &Hello) -> Result<(Local, Token)> {
     }
     let local = Local {
         job: facts.job.clone(),
-        world: facts.members.len() as u32,
+        world: facts.peers.len() as u32,
         process: facts.me().process_id,
         rank: facts.rank,
         byte_position: 0,

@@ -2,30 +2,37 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Progress, Request, Tracked};
+use super::{Progress, Request};
 use crate::error::{Error, ErrorKind, Scope};
 
 impl Progress {
-    /// Runs to the end. Should it panic, everybody who waits gets an error instead of silence.
+    /// Runs to the end. Should it panic, or lose its way into the kernel, everybody who waits gets
+    /// an error instead of silence.
     pub(super) fn run_or_fail(mut self) {
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run()));
-        let Err(panic) = ran else {
-            // Who waits for the end may want the port and the descriptors again.
-            let left = self.leaving.take();
-            drop(self);
-            if let Some((_, done)) = left {
-                let _ = done.send(());
+        let error = match catch_unwind(AssertUnwindSafe(|| self.run())) {
+            Ok(Ok(())) => {
+                // Who waits for the end may want the port and the descriptors again.
+                let left = self.leaving.take();
+                drop(self);
+                if let Some((_, done)) = left {
+                    let _ = done.send(());
+                }
+                return;
             }
-            return;
+            Ok(Err(error)) => {
+                let text = format!("the progress thread had to give up: {}", error.message());
+                Error::new(error.kind(), text)
+            }
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+                let text =
+                    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                let text =
+                    format!("the progress thread has failed, which is a defect of Kirsh: {text}");
+                Error::new(ErrorKind::Internal, text)
+            }
         };
-        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        let error = Error::new(
-            ErrorKind::Internal,
-            format!("the progress thread has failed, which is a defect of Kirsh: {text}"),
-        )
-        .with_scope(Scope::Communicator)
-        .with_rank(self.facts.rank);
+        let error = error.with_scope(Scope::Communicator).with_rank(self.facts.rank);
         tracing::error!(rank = self.facts.rank, "{error}");
         // Ends what is in flight and waits for it: the callers get their memory back below. With
         // the queue goes whatever was asked for, and with the links the peers' patience.
@@ -34,10 +41,10 @@ impl Progress {
         facts.roll.fail(error.clone());
         for request in requests.try_iter() {
             if let Request::Register { lane } = request {
-                lanes.insert(lane.number, Tracked::new(lane));
+                lanes.insert(lane);
             }
         }
-        for tracked in lanes.values() {
+        for tracked in lanes.iter() {
             tracked.lane.orphan(tracked.held, &error);
         }
     }

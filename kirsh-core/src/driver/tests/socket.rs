@@ -118,6 +118,15 @@ fn a_link_gets_its_options_and_tells_what_is_in_force() {
 }
 
 #[test]
+fn a_user_timeout_beyond_what_the_kernel_counts_is_the_longest_it_does() {
+    let (near, _far) = tcp_pair();
+    let options = LinkOptions { user_timeout_ms: u32::MAX, ..LinkOptions::default() };
+    set_up_link(near.as_fd(), &options).unwrap();
+    let in_force = socket2::SockRef::from(&near).tcp_user_timeout().unwrap().unwrap();
+    assert_eq!(in_force.as_millis(), i32::MAX as u128);
+}
+
+#[test]
 fn ending_a_connection_twice_is_no_error() {
     let (near, far) = tcp_pair();
     shutdown_both(near.as_fd()).unwrap();

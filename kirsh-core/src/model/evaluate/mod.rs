@@ -31,6 +31,8 @@ pub struct Outcome {
     pub time_ps: Time,
     /// Bytes of payload sent by the rank that sends most.
     pub bytes_sent: u64,
+    /// How long what is busiest, a processor or one direction of a NIC, is busy in all.
+    pub busy_ps: Time,
 }
 
 /// What is to happen at some time.
@@ -59,6 +61,9 @@ struct Event {
 struct Host {
     sending_until: Time,
     receiving_until: Time,
+    /// How long the NIC has been busy so far, in either direction.
+    sent: Time,
+    received: Time,
     /// When each core is free; empty where no rank has to share one.
     cores: Vec<Time>,
 }
@@ -127,9 +132,12 @@ impl Walk {
             );
             return Err(Error::new(ErrorKind::Internal, text));
         }
+        let computing = walkers.iter().map(|walker| walker.computed);
+        let moving = self.hosts.iter().map(|host| host.sent.max(host.received));
         Ok(Outcome {
             time_ps: walkers.iter().map(|walker| walker.finish).max().unwrap_or(0),
             bytes_sent: walkers.iter().map(|walker| walker.bytes_sent).max().unwrap_or(0),
+            busy_ps: computing.chain(moving).max().unwrap_or(0),
         })
     }
 
@@ -242,6 +250,7 @@ impl Walk {
         }
         let end = start + cost;
         walker.cpu_free = end;
+        walker.computed += cost;
         if let Some(free) = core {
             *free = end;
         }
@@ -298,6 +307,7 @@ impl Walk {
         let (crosses, far) = (link.crosses, link.far);
         let wire = slowed(&self.network, rank, (step.len + FRAME_BYTES) * costs.wire_fs / 1000);
         let nic = &mut self.hosts[host];
+        nic.sent += wire;
         let mut head = first.max(nic.sending_until);
         nic.sending_until = (head + wire).max(step.received);
         let mut end = nic.sending_until;
@@ -332,6 +342,7 @@ impl Walk {
             uplink.down_until = start + narrowed(wire, switch.oversubscription, switch.hosts);
         }
         let nic = &mut self.hosts[host];
+        nic.received += wire;
         nic.receiving_until = (start.max(nic.receiving_until) + wire).max(end);
         nic.receiving_until
     }

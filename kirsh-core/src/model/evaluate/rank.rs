@@ -116,6 +116,8 @@ pub(super) struct Walker {
     /// The links by peer, where they are more than a glance takes in.
     of_peer: HashMap<Rank, u32>,
     pub(super) cpu_free: Time,
+    /// Processor time used so far.
+    pub(super) computed: Time,
     pub(super) finish: Time,
     pub(super) bytes_sent: u64,
 }
@@ -141,6 +143,7 @@ impl Walker {
             links: Vec::new(),
             of_peer: HashMap::new(),
             cpu_free: 0,
+            computed: 0,
             finish: 0,
             bytes_sent: 0,
         }
@@ -163,6 +166,7 @@ impl Walker {
         self.links.clear();
         self.of_peer.clear();
         self.cpu_free = 0;
+        self.computed = 0;
         self.finish = 0;
         self.bytes_sent = 0;
     }

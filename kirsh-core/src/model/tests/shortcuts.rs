@@ -57,3 +57,45 @@ fn fewer_slices_and_smaller_worlds_lead_to_the_same_time_within_3_percent() {
     }
     assert!(shortened >= 20, "{shortened}");
 }
+
+#[test]
+fn debug_choice() {
+    use crate::model::{Class, choice::Selection};
+    let network = Network::new(Costs::built_in(Class::Gbit10, 8));
+    for (collective, world, per_host, count) in [
+        (Collective::Broadcast, 256, 1, 64u64 << 20),
+        (Collective::Allreduce, 256, 1, 100 << 20),
+        (Collective::Allreduce, 1024, 1, 100 << 20),
+        (Collective::Allreduce, 64, 1, 10 << 20),
+        (Collective::Allreduce, 256, 1, 1 << 20),
+        (Collective::Allreduce, 256, 1, 1 << 10),
+        (Collective::Allreduce, 250, 1, 1 << 20),
+        (Collective::Allreduce, 256, 8, 1 << 20),
+        (Collective::Allgather, 256, 1, 1 << 16),
+        (Collective::Alltoall, 256, 1, 1 << 16),
+    ] {
+        let layout = packed(world, per_host);
+        let start = std::time::Instant::now();
+        let c = Selection::new(network.costs).choose(layout, &call(collective, algorithms(collective)[0], count), None);
+        println!("== {collective} {world} {per_host} {count} chose {} {} in {:?}", c.algorithm, c.slice, start.elapsed());
+        for a in algorithms(collective) {
+            for slice in [16 << 10, 128 << 10, 1 << 20] {
+                let params = params(collective, *a, count, world, slice);
+                let t = std::time::Instant::now();
+                let few = predict(&params, layout, &network, Effort::CHOICE).unwrap().time_ps;
+                let t1 = t.elapsed();
+                let t = std::time::Instant::now();
+                let all = predict(&params, layout, &network, Effort::ANSWER).unwrap();
+                println!("{a:>20} {slice:>8} {:>10.1} {:>10.1} {} {t1:?} {:?}", few as f64 / 1e6, all.time_ps as f64 / 1e6, all.whole, t.elapsed());
+            }
+        }
+    }
+    for world in [64u32, 128, 256, 512] {
+        let p = params(Collective::Allreduce, Algorithm::HalvingDoubling, 100 << 20, world, 1 << 19);
+        let mut w = Walk::new(spread(world), &network);
+        let sym = Symmetry::find(&p, 1).unwrap();
+        let few = w.run(&p, sym).unwrap().time_ps;
+        let all = w.run(&p, Symmetry::None).unwrap().time_ps;
+        println!("HD {world} {sym:?} {} {}", few / 1000000, all / 1000000);
+    }
+}

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::error::ErrorKind;
 use crate::limits;
-use crate::rendezvous::address::{InterfaceFilter, Listening, choose, host_id, published, survey};
+use crate::rendezvous::address::{
+    InterfaceFilter, Listening, binds, choose, host_id, published, survey, to_bind,
+};
 use crate::rendezvous::settings::Advertised;
 use crate::rendezvous::sys::Interface;
 
@@ -54,7 +56,7 @@ fn try_choose(
     let mut listening =
         Listening { port: 9, bind, advertise, filter: &filter, loopback_only: false };
     change(&mut listening);
-    choose(&listening, host)
+    choose(&listening, &binds(&listening, host), host)
 }
 
 #[test]
@@ -116,14 +118,50 @@ fn advertised_addresses_replace_the_hosts_own_except_loopback() {
     let texts = |found: Vec<SocketAddr>| -> Vec<String> {
         found.iter().map(SocketAddr::to_string).collect()
     };
-    assert_eq!(texts(choose(&listening, &host()).unwrap()), expected);
+    let all = |listening: &Listening<'_>| choose(listening, &binds(listening, &host()), &host());
+    assert_eq!(texts(all(&listening).unwrap()), expected);
     listening.loopback_only = true;
-    assert_eq!(texts(choose(&listening, &host()).unwrap()), expected[2..]);
+    assert_eq!(texts(all(&listening).unwrap()), ["127.0.0.1:9"]);
 }
 
 #[test]
-fn a_job_without_a_token_publishes_loopback_alone() {
-    assert_eq!(chosen("", |l| l.loopback_only = true), ["127.0.0.1:9", "[::1]:9"]);
+fn a_job_without_a_token_publishes_what_it_listens_on_which_is_127_0_0_1() {
+    assert_eq!(chosen("", |l| l.loopback_only = true), ["127.0.0.1:9"]);
+}
+
+#[test]
+fn the_filter_narrows_what_is_listened_on_as_well() {
+    let bound = |filter: &str, change: &dyn Fn(&mut Listening<'_>)| -> Vec<String> {
+        let filter = match filter {
+            "" => InterfaceFilter::default(),
+            text => InterfaceFilter::parse(text).unwrap(),
+        };
+        let (bind, advertise) = (None, &[][..]);
+        let mut listening =
+            Listening { port: 0, bind, advertise, filter: &filter, loopback_only: false };
+        change(&mut listening);
+        binds(&listening, &host()).iter().map(IpAddr::to_string).collect()
+    };
+    assert_eq!(bound("", &|_| {}), ["::"]);
+    assert_eq!(bound("eth0", &|_| {}), ["10.0.0.2", "fd00::2", "127.0.0.1", "::1"]);
+    assert_eq!(bound("nothing", &|_| {}), ["127.0.0.1", "::1"]);
+    assert!(!bound("!eth0", &|_| {}).contains(&"10.0.0.2".to_owned()));
+    // An address named goes before, and a job without a token stays where it is.
+    assert_eq!(bound("eth0", &|l| l.bind = "10.8.0.2".parse().ok()), ["10.8.0.2"]);
+    assert_eq!(bound("eth0", &|l| l.loopback_only = true), ["127.0.0.1"]);
+}
+
+#[test]
+fn only_what_was_bound_is_published() {
+    let filter = InterfaceFilter::default();
+    let listening =
+        Listening { port: 9, bind: None, advertise: &[], filter: &filter, loopback_only: false };
+    let bound = ["10.0.0.2", "127.0.0.1"].map(|ip| ip.parse().unwrap());
+    let found = choose(&listening, &bound, &host()).unwrap();
+    assert_eq!(found.iter().map(SocketAddr::ip).collect::<Vec<_>>(), bound);
+    // A host without IPv6 binds the other wildcard.
+    let found = choose(&listening, &["0.0.0.0".parse().unwrap()], &host()).unwrap();
+    assert!(found.len() > 2 && found.iter().all(SocketAddr::is_ipv4), "{found:?}");
 }
 
 #[test]
@@ -158,7 +196,9 @@ fn this_host_has_loopback_and_one_id() {
     let filter = InterfaceFilter::default();
     let listening =
         Listening { port: 9, bind: None, advertise: &[], filter: &filter, loopback_only: true };
-    assert!(published(&listening).unwrap().iter().all(|address| address.ip().is_loopback()));
+    let bound = to_bind(&listening).unwrap();
+    let found = published(&listening, &bound).unwrap();
+    assert!(found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
     let seen = survey(&filter).unwrap();
     assert!(seen.iter().any(|address| address.ip.is_loopback() && address.left_out.is_none()));
     let firsts_left_out = seen.iter().skip_while(|address| address.left_out.is_none());

@@ -34,7 +34,7 @@ fn run(rendezvous: &Rendezvous, world_size: u32) {
         for me in joiners(world_size).into_iter().rev() {
             scope.spawn(move || {
                 let who = identity(me.rank, world_size);
-                let opened = open(rendezvous, &who, "job", None, false, soon()).unwrap();
+                let opened = open(rendezvous, &who, "job", None, false, 0, soon()).unwrap();
                 let serves = matches!(rendezvous, Rendezvous::Tcp { .. }) && me.rank == 0;
                 assert_eq!(opened.server.is_some(), serves);
                 let outcome = join(&*opened.store, &me, soon());
@@ -68,7 +68,7 @@ fn a_directory_serves_the_next_run_also_after_one_that_failed() {
     let scratch = Scratch::new();
     let rendezvous = Rendezvous::File(scratch.0.clone());
     let me = &joiners(2)[0];
-    let opened = open(&rendezvous, &identity(0, 2), "job", None, false, soon()).unwrap();
+    let opened = open(&rendezvous, &identity(0, 2), "job", None, false, 0, soon()).unwrap();
     let outcome = join(&*opened.store, me, Instant::now());
     assert_eq!(outcome.as_ref().unwrap_err().kind(), ErrorKind::Timeout);
     opened.linger(me, &outcome);
@@ -79,11 +79,11 @@ fn a_directory_serves_the_next_run_also_after_one_that_failed() {
 fn where_a_launcher_serves_rank_0_only_connects() {
     let port = free_port();
     let until = Instant::now() + Duration::from_millis(100);
-    let error = refused(open(&loopback(port), &identity(0, 2), "job", None, true, until));
+    let error = refused(open(&loopback(port), &identity(0, 2), "job", None, true, 0, until));
     assert_eq!(error.kind(), ErrorKind::Rendezvous, "{error}");
     let launcher =
         TcpServer::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), "job", None).unwrap();
-    let opened = open(&loopback(port), &identity(0, 2), "job", None, true, soon()).unwrap();
+    let opened = open(&loopback(port), &identity(0, 2), "job", None, true, 0, soon()).unwrap();
     assert!(opened.server.is_none());
     opened.store.set("key", b"").unwrap();
     drop(launcher);
@@ -94,7 +94,7 @@ fn a_port_that_another_jobs_store_has_is_said_to_be_so() {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let other = TcpServer::bind(any, "other", None).unwrap();
     let port = other.addr().port();
-    let error = refused(open(&loopback(port), &identity(0, 2), "job", None, false, soon()));
+    let error = refused(open(&loopback(port), &identity(0, 2), "job", None, false, 0, soon()));
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let port = port.to_string();
     for part in [&port, "Kirsh store of another job", "\"other\"", "\"job\""] {
@@ -112,7 +112,7 @@ fn a_port_that_another_program_has_is_said_to_be_so() {
             stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").unwrap();
             let _ = stream.read_to_end(&mut Vec::new());
         });
-        let error = refused(open(&loopback(port), &identity(0, 2), "job", None, false, soon()));
+        let error = refused(open(&loopback(port), &identity(0, 2), "job", None, false, 0, soon()));
         assert_eq!(error.kind(), ErrorKind::Configuration);
         for part in [&port.to_string(), "no Kirsh store", "KIRSH_RENDEZVOUS"] {
             assert!(error.message().contains(part), "{part:?} is missing in: {error}");
@@ -123,8 +123,8 @@ fn a_port_that_another_program_has_is_said_to_be_so() {
 #[test]
 fn a_second_rank_0_becomes_a_client_and_so_is_found_out() {
     let rendezvous = loopback(free_port());
-    let first = open(&rendezvous, &identity(0, 2), "job", None, false, soon()).unwrap();
-    let second = open(&rendezvous, &identity(0, 2), "job", None, false, soon()).unwrap();
+    let first = open(&rendezvous, &identity(0, 2), "job", None, false, 0, soon()).unwrap();
+    let second = open(&rendezvous, &identity(0, 2), "job", None, false, 0, soon()).unwrap();
     assert!(first.server.is_some() && second.server.is_none());
     let mut ranks = joiners(2);
     ranks[1].rank = 0;
@@ -147,7 +147,7 @@ fn rank_0_does_not_serve_a_host_that_is_not_its_own() {
         (None, ErrorKind::Authentication, "point KIRSH_TOKEN_FILE to it"),
     ] {
         let until = Instant::now() + Duration::from_millis(100);
-        let error = refused(open(&far, &identity(0, 2), "job", token.as_ref(), false, until));
+        let error = refused(open(&far, &identity(0, 2), "job", token.as_ref(), false, 0, until));
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.message().contains("203.0.113.77"), "{error}");
         assert!(error.message().contains(text), "{error}");

@@ -1,0 +1,122 @@
+//! What is due when: time limits of connections, probes, heartbeats, and peers that fell silent.
+
+use std::os::fd::AsFd;
+
+use super::connect::Wish;
+use super::{Progress, unwatch};
+use crate::driver::clock::now_ns;
+use crate::driver::mail::Mail;
+use crate::error::{Error, ErrorKind};
+use crate::types::Rank;
+use crate::wire::control::Message;
+
+impl Progress {
+    pub(super) fn next_deadline(&self) -> u64 {
+        let heartbeat = self.heartbeat_ns();
+        let controls = self.controls.values().map(|link| {
+            link.spoke_ns
+                .saturating_add(heartbeat)
+                .min(link.heard_ns.saturating_add(self.facts.liveness_ns))
+        });
+        let dials = self.dials.values().map(|dial| dial.deadline_ns);
+        let inbound = self.inbound.values().map(|inbound| inbound.deadline_ns);
+        let probes = self.probes.iter().map(|(when_ns, _)| *when_ns);
+        let departed = self.departed.iter().map(|(when_ns, ..)| *when_ns);
+        let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
+        let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
+        let leaving = leaving.filter(|until_ns| *until_ns > now_ns());
+        let all = controls
+            .chain(dials)
+            .chain(inbound)
+            .chain(probes)
+            .chain(departed)
+            .chain(paused)
+            .chain(leaving);
+        all.min().unwrap_or(u64::MAX).min(self.lanes.next_deadline())
+    }
+
+    /// How long this process may be silent. P-28
+    fn heartbeat_ns(&self) -> u64 {
+        self.facts.liveness_ns / 4
+    }
+
+    pub(super) fn look_at_clock(&mut self) {
+        let now = now_ns();
+        let due: Vec<u32> = self
+            .dials
+            .iter()
+            .filter(|(_, dial)| dial.deadline_ns <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            if let Some(mut dial) = self.dials.remove(&id) {
+                if let Some(connection) = dial.connection() {
+                    unwatch(&mut self.own.io, connection);
+                }
+                let step = dial.time_out(now);
+                let id = self.take_id();
+                self.dial_went(id, dial, step);
+            }
+        }
+        let io = &mut self.own.io;
+        self.inbound.retain(|_, inbound| {
+            let keep = inbound.deadline_ns > now;
+            if !keep {
+                unwatch(io, inbound.as_fd());
+            }
+            keep
+        });
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.probes.drain(..).partition(|(when, _)| *when <= now);
+        self.probes = later;
+        for (_, peer) in due {
+            if !self.controls.contains_key(&peer) {
+                self.dial(Wish { peer, lane: None });
+            }
+        }
+        for (_, peer, cause) in
+            self.departed.extract_if(.., |(when, ..)| *when <= now).collect::<Vec<_>>()
+        {
+            self.lose(peer, cause);
+        }
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.paused.drain(..).partition(|(when, _)| *when <= now);
+        self.paused = later;
+        for (_, index) in due {
+            self.accept(index);
+        }
+        self.look_at_controls(now);
+    }
+
+    /// P-28
+    fn look_at_controls(&mut self, now: u64) {
+        let heartbeat = self.heartbeat_ns();
+        let liveness = self.facts.liveness_ns;
+        let quiet: Vec<Rank> = self
+            .controls
+            .values()
+            .filter(|link| link.spoke_ns.saturating_add(heartbeat) <= now)
+            .map(|link| link.peer)
+            .collect();
+        for peer in quiet {
+            self.tell_directly(peer, &Message::Heartbeat);
+        }
+        let silent: Vec<Rank> = self
+            .controls
+            .values()
+            .filter(|link| link.heard_ns.saturating_add(liveness) <= now)
+            .map(|link| link.peer)
+            .collect();
+        for peer in silent {
+            self.drop_control(peer);
+            let seconds = liveness as f64 / 1e9;
+            let cause = Error::new(
+                ErrorKind::PeerLost,
+                format!("rank {peer} has been silent for {seconds:.1} s: its process is stopped, or its host is unreachable (KIRSH_LIVENESS_TIMEOUT sets how long a rank may be silent)"),
+            )
+            .with_peer(peer);
+            self.gone.insert(peer, cause.clone());
+            self.lanes.deliver_to_all(|| Mail::PeerSilent { peer, cause: cause.clone() });
+        }
+    }
+}
