@@ -30,6 +30,9 @@ const KIB: u32 = 1 << 10;
 /// The slices to choose from. Smaller ones cost more processor time than they save by overlap.
 const SLICES: [u32; 6] = [16 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, 512 * KIB, 1024 * KIB];
 
+/// The largest of them that is tried first: with more bytes to a slice little changes.
+const MIDDLE: usize = 3;
+
 /// What a call is cut into where nothing can be predicted: over loopback 256 KiB to 1 MiB moved
 /// most, and the smallest of these leaves most to overlap.
 const SLICE_DEFAULT: u32 = 256 * KIB;
@@ -299,31 +302,33 @@ impl<'a> Contest<'a> {
         bytes.div_ceil(parts(&params).max(1))
     }
 
-    /// A slice of which a part has a good many: enough to overlap, each long enough to be worth it.
+    /// A slice of which a part has a good many: enough to fill a pipeline as deep as the algorithm's,
+    /// each long enough to be worth its frame.
     fn try_middle(&mut self, algorithm: Algorithm) -> Option<Found> {
-        let wanted = self.part_bytes(algorithm) / 16;
-        let middle = SLICES.iter().rposition(|slice| u64::from(*slice) <= wanted).unwrap_or(0);
-        let slice = middle.max(1).min(self.largest(algorithm));
+        let world = self.layout.world;
+        let depth = if algorithm == Algorithm::Chain { world } else { world.ilog2() };
+        let wanted = self.part_bytes(algorithm) / (4 * u64::from(depth.max(2)));
+        let middle = SLICES[..=MIDDLE].iter().rposition(|slice| u64::from(*slice) <= wanted);
+        let slice = middle.unwrap_or(0).min(self.largest(algorithm));
         Some(Found { time_ps: self.time_ps(algorithm, slice)?, algorithm, slice })
     }
 
-    /// Goes on to larger slices, or else to smaller ones, as long as that helps.
+    /// Goes on to larger slices as long as that does not hurt, or else to smaller ones as long as
+    /// that helps.
     fn improve(&mut self, first: Found) -> Found {
         let mut best = first;
         let largest = self.largest(first.algorithm);
         while best.slice < largest {
-            let Some(next) = self.at(best.algorithm, best.slice + 1) else { break };
-            if next.time_ps > best.time_ps {
-                break;
+            match self.at(best.algorithm, best.slice + 1) {
+                Some(next) if next.time_ps <= best.time_ps => best = next,
+                _ => break,
             }
-            best = next;
         }
-        while best.slice == first.slice.min(best.slice) && best.slice > 0 {
-            let Some(next) = self.at(best.algorithm, best.slice - 1) else { break };
-            if next.time_ps >= best.time_ps {
-                break;
+        while best.slice <= first.slice && best.slice > 0 {
+            match self.at(best.algorithm, best.slice - 1) {
+                Some(next) if next.time_ps < best.time_ps => best = next,
+                _ => break,
             }
-            best = next;
         }
         best
     }

@@ -3,8 +3,8 @@
 //! Long pipelines come into a steady state: from then on each further slice takes as long as the
 //! one before. So a plan of many slices is walked with fewer of them, twice, and the difference
 //! says what the rest takes. The same holds for the turns of a ring or a chain, of which there are
-//! as many as ranks: such a plan is walked in two smaller worlds. Tests hold both against the walk
-//! of every step.
+//! as many as ranks, and for the rounds of plans that double their reach: such a plan is walked in
+//! two smaller worlds. Tests hold this against the walk of every step.
 
 use super::evaluate::{Outcome, Walk};
 use super::network::{Layout, Network, Time};
@@ -89,45 +89,83 @@ impl Predictor {
         Ok(Prediction { time_ps, bytes_sent, steps, whole })
     }
 
-    /// From two smaller worlds, where that saves effort.
+    /// From two smaller worlds, where that saves effort. All or nothing where one rank is unlike the
+    /// others: where it is matters.
     fn by_worlds(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
         let symmetry = self.symmetry(params)?;
-        let Params { call, world, .. } = params;
-        let in_turns = turns_grow_with_world(call.algorithm);
-        let block = self.block().min(*world);
-        // All or nothing where one rank is unlike the others: where it is matters.
-        let possible = in_turns && self.network.straggler.is_none() && *world / block >= 6;
-        if !possible || self.steps(&one_slice(params), symmetry)? <= effort.steps / 3 {
-            return self.by_slices(params, symmetry, effort);
+        let steps = self.steps(&one_slice(params), symmetry)?;
+        let blocks = params.world / self.block().min(params.world);
+        if self.network.straggler.is_none() {
+            let in_turns = turns_grow_with_world(params.call.algorithm);
+            if in_turns && blocks > 8 && steps > effort.steps / 3 {
+                return self.by_turns(params, effort);
+            }
+            // The wider a plan is the fewer slices can be afforded: too few tell nothing.
+            if !in_turns && symmetry == Symmetry::None && blocks >= 8 && steps > effort.steps / 16 {
+                return self.by_doublings(params, effort);
+            }
         }
-        let in_world = |world: u32| {
+        self.by_slices(params, symmetry, effort)
+    }
+
+    /// As many turns as ranks: each further rank takes as long as the one before.
+    fn by_turns(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
+        let (world, block) = (params.world, self.block());
+        let in_blocks = |blocks: u32| {
             let mut smaller = params.clone();
-            smaller.world = world;
-            smaller.call.root = 0;
-            if parts(params) > 1 && !counts_per_rank(call.collective) {
-                smaller.call.count = call.count / u64::from(params.world) * u64::from(world);
+            smaller.world = blocks * block;
+            // Parts as long as before.
+            if parts(params) > 1 && !counts_per_rank(params.call.collective) {
+                smaller.call.count =
+                    params.call.count / u64::from(world) * u64::from(smaller.world);
             }
             smaller
         };
-        let fits = |model: &Self, blocks: u32| -> Result<bool> {
-            let smaller = in_world(blocks * block);
-            let symmetry = model.symmetry(&smaller)?;
-            Ok(model.steps(&one_slice(&smaller), symmetry)? <= effort.steps / 4)
-        };
-        // Two hosts are a pair rather than a ring: the smaller of the worlds has three.
-        let mut blocks = 3;
-        while blocks * 4 <= *world / block && fits(self, blocks * 4)? {
+        // Two hosts are a pair rather than a ring.
+        let mut blocks = 4;
+        while blocks * 4 < world / block {
+            let larger = in_blocks(blocks * 4);
+            if self.steps(&larger, self.symmetry(&larger)?)? > effort.steps / 3 {
+                break;
+            }
             blocks *= 2;
         }
-        let (small, large) = (in_world(blocks * block), in_world(2 * blocks * block));
-        let half = Effort::of(effort.steps / 2);
-        let mut at = |params: &Params| {
-            let symmetry = self.symmetry(params)?;
-            self.by_slices(params, symmetry, half)
+        let near = self.by_half(&in_blocks(blocks), effort)?;
+        let far = self.by_half(&in_blocks(2 * blocks), effort)?;
+        let at = |blocks: u32| u64::from(blocks * block);
+        Ok((continued(near, far, at(blocks), at(2 * blocks), world.into()), false))
+    }
+
+    /// As many rounds as the world has doublings: each further one takes as long as the one before.
+    fn by_doublings(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
+        let (world, block) = (params.world, self.block());
+        let halved = |times: u32| {
+            let mut smaller = params.clone();
+            smaller.world = ((world >> times) / block).max(1) * block;
+            // As many bytes in all as before.
+            if counts_per_rank(params.call.collective) {
+                let total = params.call.count.saturating_mul(world.into());
+                smaller.call.count = total / u64::from(smaller.world);
+            }
+            smaller
         };
-        let (small, large) = (at(&small)?.0, at(&large)?.0);
-        let (near, far) = (u64::from(blocks * block), u64::from(2 * blocks * block));
-        Ok((continued(small, large, near, far, u64::from(*world)), false))
+        let mut times = 1;
+        while (world / block) >> (times + 2) >= 2 {
+            let large = halved(times);
+            if self.steps(&large, self.symmetry(&large)?)? <= effort.steps / 2 {
+                break;
+            }
+            times += 1;
+        }
+        let near = self.by_half(&halved(times + 1), effort)?;
+        let far = self.by_half(&halved(times), effort)?;
+        Ok((continued(near, far, 0, 1, 1 + u64::from(times)), false))
+    }
+
+    fn by_half(&mut self, params: &Params, effort: Effort) -> Result<Outcome> {
+        let params = evened(params);
+        let symmetry = self.symmetry(&params)?;
+        Ok(self.by_slices(&params, symmetry, Effort::of(effort.steps / 2))?.0)
     }
 
     /// From two shorter pipelines, where that saves effort.
@@ -220,7 +258,7 @@ const fn turns_grow_with_world(algorithm: Algorithm) -> bool {
 }
 
 /// Whether a call's count is that of one rank's part.
-const fn counts_per_rank(collective: Collective) -> bool {
+pub(super) const fn counts_per_rank(collective: Collective) -> bool {
     use Collective::*;
     matches!(collective, Allgather | ReduceScatter | Gather | Scatter | Alltoall)
 }

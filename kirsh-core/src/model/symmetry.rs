@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::predict::counts_per_rank;
 use crate::error::Result;
 use crate::plan::{Params, Plan, Step, build};
 use crate::types::Rank;
@@ -35,7 +36,10 @@ impl Symmetry {
             return Ok(Symmetry::None);
         }
         let mut possible = vec![Symmetry::Shift { block }];
-        if world.is_power_of_two() && block.is_power_of_two() {
+        // Where a rank collects parts its own lies behind those that it flips to, or before them: what
+        // it waits for differs, though its steps do not.
+        let alike = !counts_per_rank(params.call.collective);
+        if alike && world.is_power_of_two() && block.is_power_of_two() {
             possible.push(Symmetry::Flip { block });
         }
         let blocks = world / block;

@@ -8,6 +8,7 @@ use crate::error::ErrorKind;
 use crate::limits::SLICE_BYTES_MAX;
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space};
 
+mod reducing;
 
 /// Small enough that a few hundred elements are many slices.
 const SLICE: u32 = 28;
