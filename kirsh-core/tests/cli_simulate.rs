@@ -55,7 +55,10 @@ fn every_algorithm_has_its_line_and_one_is_chosen() {
     }
     assert!(lines[1].contains("64 ranks on 64 hosts; between hosts 50 us"), "{lines:?}");
     for column in ["algorithm", "slice", "time", "algbw", "busbw", "sent", "steps"] {
-        assert!(lines.iter().any(|line| line.starts_with('#') && line.contains(column)), "{column}");
+        assert!(
+            lines.iter().any(|line| line.starts_with('#') && line.contains(column)),
+            "{column}"
+        );
     }
 }
 

@@ -102,12 +102,7 @@ impl Selection {
         wanted.or(forced.map(|(_, algorithm)| *algorithm))
     }
 
-    fn choose_rounded(
-        &self,
-        layout: Layout,
-        call: &Call,
-        required: Option<Algorithm>,
-    ) -> Choice {
+    fn choose_rounded(&self, layout: Layout, call: &Call, required: Option<Algorithm>) -> Choice {
         let all = algorithms(call.collective);
         let candidates = required.as_ref().map_or(all, std::slice::from_ref);
         let fallback = Choice { algorithm: candidates[0], slice: SLICE_DEFAULT };
@@ -125,7 +120,7 @@ impl Selection {
         }
         // The slice matters less than the algorithm: only those that are near the best are tried
         // with others.
-        let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / 2));
+        let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / 4));
         for first in found.into_iter().filter(|found| found.time_ps <= near) {
             let improved = contest.improve(first);
             best = best.map(|best| best.or_if_faster(improved));
@@ -298,7 +293,8 @@ impl<'a> Contest<'a> {
 
     fn part_bytes(&self, algorithm: Algorithm) -> u64 {
         let params = self.params(algorithm, 0);
-        let bytes = params.elements().unwrap_or(u64::MAX).saturating_mul(self.call.dtype.size() as u64);
+        let bytes =
+            params.elements().unwrap_or(u64::MAX).saturating_mul(self.call.dtype.size() as u64);
         bytes.div_ceil(parts(&params).max(1))
     }
 

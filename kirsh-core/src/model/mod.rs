@@ -20,6 +20,8 @@ mod table;
 mod tests;
 
 pub use evaluate::{Outcome, Walk};
-pub use network::{Class, Costs, FRAME_BYTES, Layout, Link, Network, Straggler, Switch, Time, wire_fs};
+pub use network::{
+    Class, Costs, FRAME_BYTES, Layout, Link, Network, Straggler, Switch, Time, wire_fs,
+};
 pub use predict::{Effort, Prediction, Predictor, predict};
 pub use symmetry::Symmetry;

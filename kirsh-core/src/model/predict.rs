@@ -21,7 +21,7 @@ pub struct Effort {
 
 impl Effort {
     /// For choosing at run time: some hundred microseconds.
-    pub const CHOICE: Effort = Effort { steps: 1_500 };
+    pub const CHOICE: Effort = Effort { steps: 1_000 };
     /// For people who wait for an answer: about a second.
     pub const ANSWER: Effort = Effort { steps: 3_000_000 };
     /// Every step, however long it takes.
@@ -101,7 +101,8 @@ impl Predictor {
                 return self.by_turns(params, effort);
             }
             // The wider a plan is the fewer slices can be afforded: too few tell nothing.
-            if !in_turns && symmetry == Symmetry::None && blocks >= 8 && steps > effort.steps / 16 {
+            if !in_turns && symmetry == Symmetry::None && blocks >= 32 && steps > effort.steps / 16
+            {
                 return self.by_doublings(params, effort);
             }
         }
@@ -149,9 +150,10 @@ impl Predictor {
             }
             smaller
         };
+        // Below eight hosts plans are not yet what they are in a large world.
         let mut times = 1;
-        while (world / block) >> (times + 2) >= 2 {
-            let large = halved(times);
+        while (world / block) >> (times + 2) >= 8 {
+            let large = one_slice(&halved(times));
             if self.steps(&large, self.symmetry(&large)?)? <= effort.steps / 2 {
                 break;
             }
@@ -224,9 +226,9 @@ impl Predictor {
 /// A few ranks of which one is likely to have most to do: the first, the last, and some between.
 fn samples(ranks: u32) -> impl Iterator<Item = Rank> {
     let all = [0, 1, ranks / 3, ranks / 2, ranks.saturating_sub(2), ranks.saturating_sub(1)];
-    (0..all.len()).filter(move |at| all[*at] < ranks && !all[..*at].contains(&all[*at])).map(
-        move |at| all[at],
-    )
+    (0..all.len())
+        .filter(move |at| all[*at] < ranks && !all[..*at].contains(&all[*at]))
+        .map(move |at| all[at])
 }
 
 /// Where two measured points lead to.
@@ -251,10 +253,7 @@ fn continued(small: Outcome, large: Outcome, near: u64, far: u64, to: u64) -> Ou
 /// Whether a plan by this algorithm has as many turns as there are ranks.
 const fn turns_grow_with_world(algorithm: Algorithm) -> bool {
     use Algorithm::*;
-    matches!(
-        algorithm,
-        Ring | Chain | Pairwise | Linear | ScatterAllgather | ReduceScatterGather
-    )
+    matches!(algorithm, Ring | Chain | Pairwise | Linear | ScatterAllgather | ReduceScatterGather)
 }
 
 /// Whether a call's count is that of one rank's part.

@@ -81,10 +81,8 @@ pub fn simulate(scenario: &Scenario, effort: Effort) -> Result<Vec<Simulated>> {
     let able = algorithms(collective);
     if let Some(wanted) = algorithm.filter(|wanted| !able.contains(wanted)) {
         let names: Vec<_> = able.iter().map(|algorithm| algorithm.name()).collect();
-        let text = format!(
-            "{wanted} does not carry out {collective}; choose from {}",
-            names.join(", ")
-        );
+        let text =
+            format!("{wanted} does not carry out {collective}; choose from {}", names.join(", "));
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
     if needs_own_counts(collective) {
@@ -103,11 +101,8 @@ pub fn simulate(scenario: &Scenario, effort: Effort) -> Result<Vec<Simulated>> {
         let params = Params::new(call, ranks, slice);
         let predicted = predict(&params, layout, &scenario.network, effort)?;
         let time_ns = (predicted.time_ps as f64 / 1e3).max(f64::MIN_POSITIVE);
-        let algbw = if predicted.time_ps == 0 {
-            0.0
-        } else {
-            scenario.bytes_in_force() as f64 / time_ns
-        };
+        let algbw =
+            if predicted.time_ps == 0 { 0.0 } else { scenario.bytes_in_force() as f64 / time_ns };
         Ok(Simulated {
             algorithm,
             slice,

@@ -68,7 +68,9 @@ impl Symmetry {
             let index = if sample % 4 < 2 { index } else { sample * (len / samples) + sample % 7 };
             let index = index.min(len - 1);
             match (first.step(index), plan.step(index)) {
-                (Some(first), Some(other)) => self.resembles(params.world, first, other, block, size),
+                (Some(first), Some(other)) => {
+                    self.resembles(params.world, first, other, block, size)
+                }
                 (None, None) => true,
                 _ => false,
             }

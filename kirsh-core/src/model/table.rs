@@ -57,7 +57,8 @@ impl Costs {
         if !latencies || !others.into_iter().all(|cost| cost <= LARGEST) {
             return None;
         }
-        let cores = u32::try_from(cores).ok().filter(|n| (1..=CORES_MAX).contains(&u64::from(*n)))?;
+        let cores =
+            u32::try_from(cores).ok().filter(|n| (1..=CORES_MAX).contains(&u64::from(*n)))?;
         let link = |latency_ps, wire_fs, frame_ps, copy_fs| Link {
             latency_ps,
             wire_fs,

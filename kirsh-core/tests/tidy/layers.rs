@@ -28,8 +28,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
 ];
 
 /// What the faces, the examples and the benches do not know of: the inside of the core.
-const INSIDE: [&str; 8] =
-    ["wire", "plan", "reduce", "memory", "session", "model", "driver", "sim"];
+const INSIDE: [&str; 8] = ["wire", "plan", "reduce", "memory", "session", "model", "driver", "sim"];
 
 pub(crate) fn check(source: &Source) -> Vec<String> {
     if source.is_test() {

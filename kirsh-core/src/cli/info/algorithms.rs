@@ -105,8 +105,10 @@ pub(super) fn text(all: &Algorithms) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "\n{collective}{forced}");
         for (index, Range { from, algorithm, slice }) in sizes.iter().enumerate() {
-            let from = if index == 0 { "any size".to_owned() } else { format!("from {}", sized(*from)) };
-            let _ = writeln!(text, "  {from:<12} {algorithm:<22} slices of {}", sized((*slice).into()));
+            let from =
+                if index == 0 { "any size".to_owned() } else { format!("from {}", sized(*from)) };
+            let _ =
+                writeln!(text, "  {from:<12} {algorithm:<22} slices of {}", sized((*slice).into()));
         }
     }
     text

@@ -74,9 +74,10 @@ fn paint(
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let all = || lines.iter().flat_map(|(_, points)| points);
     let bounds = |of: fn(&(f64, f64)) -> f64| {
-        let (low, high) = all().map(of).fold((f64::MAX, f64::MIN_POSITIVE), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+        let (low, high) =
+            all().map(of).fold((f64::MAX, f64::MIN_POSITIVE), |(low, high), value| {
+                (low.min(value), high.max(value))
+            });
         // A range of no width cannot be drawn on.
         (low.max(1e-3), high.max(low.max(1e-3) * 2.0))
     };

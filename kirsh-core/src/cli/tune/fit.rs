@@ -65,8 +65,7 @@ type Place = fn(&mut Costs) -> &mut u64;
 /// arrays is part of no call that is timed.
 fn places(layout: Layout) -> Vec<Place> {
     let (local, remote) = visible(layout);
-    let mut places: Vec<Place> =
-        vec![|costs| &mut costs.fold_fs, |costs| &mut costs.fold_half_fs];
+    let mut places: Vec<Place> = vec![|costs| &mut costs.fold_fs, |costs| &mut costs.fold_half_fs];
     if local {
         places.push(|costs| &mut costs.local.latency_ps);
         places.push(|costs| &mut costs.local.frame_ps);

@@ -131,9 +131,8 @@ fn layout(comm: &Communicator) -> Result<Layout> {
 fn cut(timed: &mut [Timed], layout: Layout, selection: &Selection, slice: Option<u32>) {
     for one in timed {
         let call = one.sample.call();
-        one.slice = slice.unwrap_or_else(|| {
-            selection.choose(layout, &call, Some(one.sample.algorithm)).slice
-        });
+        one.slice = slice
+            .unwrap_or_else(|| selection.choose(layout, &call, Some(one.sample.algorithm)).slice);
     }
 }
 

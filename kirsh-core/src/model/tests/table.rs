@@ -11,7 +11,10 @@ fn a_table_reads_back_as_it_was_written() {
         costs.remote.wire_fs += 1;
         costs.local.latency_ps += 999_999;
         let text = costs.to_text("measured by a test\n\non one host");
-        assert!(text.starts_with("# measured by a test\n#\n# on one host\nkirsh-costs 1\n"), "{text}");
+        assert!(
+            text.starts_with("# measured by a test\n#\n# on one host\nkirsh-costs 1\n"),
+            "{text}"
+        );
         assert_eq!(Costs::from_text(&text).expect("what was written"), costs);
         assert_eq!(Costs::from_bytes(&costs.to_bytes()), Some(costs));
     }

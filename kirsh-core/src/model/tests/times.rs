@@ -104,7 +104,8 @@ fn more_bytes_never_take_less_time() {
         for world in [2, 4, 7] {
             let mut last = 0;
             for count in [1u64, 64, 4096, 1 << 16, 1 << 19, 1 << 22] {
-                let params = params(collective, algorithm, count * u64::from(world), world, 1 << 16);
+                let params =
+                    params(collective, algorithm, count * u64::from(world), world, 1 << 16);
                 let mut walk = Walk::new(spread(world), &network());
                 let time = walk.run(&params, Symmetry::None).expect("an end").time_ps;
                 assert!(time >= last, "{collective} by {algorithm}: {count} x {world}");
@@ -152,7 +153,8 @@ fn every_plan_comes_to_an_end_and_sends_what_it_says() {
             let plans = (0..world).map(|rank| build(&params, rank).expect("a plan"));
             let sent = plans.map(|plan| crate::plan::bytes_sent(&*plan).values().sum::<u64>());
             let outcome = Walk::new(layout, &network()).run(&params, Symmetry::None);
-            let outcome = outcome.unwrap_or_else(|error| panic!("{collective} {algorithm}: {error}"));
+            let outcome =
+                outcome.unwrap_or_else(|error| panic!("{collective} {algorithm}: {error}"));
             assert_eq!(outcome.bytes_sent, sent.max().unwrap_or(0), "{collective} by {algorithm}");
         }
     }
