@@ -9,7 +9,7 @@
 use super::evaluate::{Outcome, Walk};
 use super::network::{Layout, Network, Time};
 use super::symmetry::Symmetry;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::plan::{Counts, Params, build};
 use crate::types::{Algorithm, Collective, Rank};
 
@@ -101,8 +101,8 @@ impl Predictor {
                 return self.by_turns(params, effort);
             }
             // The wider a plan is the fewer slices can be afforded: too few tell nothing.
-            if !in_turns && symmetry == Symmetry::None && blocks >= 32 && steps > effort.steps / 16
-            {
+            let wide = blocks >= 8 && params.world >= 32 && steps > effort.steps / 16;
+            if !in_turns && symmetry == Symmetry::None && wide {
                 return self.by_doublings(params, effort);
             }
         }
@@ -150,9 +150,9 @@ impl Predictor {
             }
             smaller
         };
-        // Below eight hosts plans are not yet what they are in a large world.
+        // Below eight ranks plans are not yet what they are in a large world.
         let mut times = 1;
-        while (world / block) >> (times + 2) >= 8 {
+        while (world / block) >> (times + 2) >= 2 && world >> (times + 2) >= 8 {
             let large = one_slice(&halved(times));
             if self.steps(&large, self.symmetry(&large)?)? <= effort.steps / 2 {
                 break;
@@ -182,7 +182,7 @@ impl Predictor {
         // A pipeline and one of half its length.
         let affordable = (effort.steps / 3 * 2 / steps).max(2);
         if slices <= affordable + affordable / 2 {
-            return Ok((self.walk.run(params, symmetry)?, true));
+            return Ok((self.run(params, symmetry)?, true));
         }
         let count = params.call.count;
         let shorter = |of: u64| {
@@ -193,9 +193,19 @@ impl Predictor {
         };
         let (small, large) = (shorter(affordable / 2), shorter(affordable));
         let (near, far) = (small.call.count, large.call.count);
-        let small = self.walk.run(&small, symmetry)?;
-        let large = self.walk.run(&large, symmetry)?;
+        let small = self.run(&small, symmetry)?;
+        let large = self.run(&large, symmetry)?;
         Ok((continued(small, large, near, far, count), false))
+    }
+
+    /// Walks with ranks that stand for others, or with all of them where those turn out not to fit.
+    fn run(&mut self, params: &Params, symmetry: Symmetry) -> Result<Outcome> {
+        match self.walk.run(params, symmetry) {
+            Err(error) if error.kind() == ErrorKind::Internal && symmetry != Symmetry::None => {
+                self.walk.run(params, Symmetry::None)
+            }
+            outcome => outcome,
+        }
     }
 
     fn block(&self) -> u32 {
