@@ -1,6 +1,10 @@
 //! The Python face: the extension module `kirsh._kirsh` under the package `kirsh`.
 //!
-//! It knows the public Rust interface of kirsh-core and the interpreter, nothing else. Three rules
+//! It knows the public Rust interface of kirsh-core and the interpreter, nothing else. The methods that
+//! users call, with their documentation and types, are Python (`kirsh/_reducing.py` and its
+//! neighbours); each comes in by `Communicator._call` or `_plan`, `shapes` makes a `Request` of its
+//! arguments, and that is what the core is asked. So a collective is a method there and an arm in
+//! `shapes`. Three rules
 //! hold everywhere in here:
 //! - whatever may wait is called detached from the interpreter (without the GIL);
 //! - memory that a started operation works on is kept alive until that operation is over, also

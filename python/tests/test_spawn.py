@@ -140,12 +140,18 @@ def test_the_processes_end_with_their_caller(tmp_path, end):
     while sum(bool(path.read_text()) for path in directory.iterdir()) < 2:
         assert time.monotonic() < deadline and caller.process.poll() is None, caller.errors
         time.sleep(0.01)
+    pids = [int(path.read_text()) for path in directory.iterdir()]
     caller.process.send_signal(end)
+    try:
+        await_end(pids)
+    finally:
+        # They hold the caller's output open.
+        for pid in filter(is_running, pids):
+            os.kill(pid, signal.SIGKILL)
     caller.finish(time.monotonic() + 20)
     assert caller.process.returncode == (-signal.SIGINT if end == signal.SIGINT else -end)
     if end == signal.SIGINT:
         assert "KeyboardInterrupt" in caller.errors
-    await_end([int(path.read_text()) for path in directory.iterdir()])
 
 
 def test_a_function_typed_in_travels_with_cloudpickle():
