@@ -115,8 +115,8 @@ impl Class {
         // The borders lie at the geometric means: 2.5 and 5 Gbit/s have no class of their own.
         match mbit {
             ..=3_162 => Class::Gbit1,
-            ..=15_811 => Class::Gbit10,
-            ..=50_000 => Class::Gbit25,
+            3_163..=15_811 => Class::Gbit10,
+            15_812..=50_000 => Class::Gbit25,
             _ => Class::Gbit100,
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn draw(scenario: &Scenario, path: &Path) -> Result<()> {
         Error::new(ErrorKind::Internal, format!("the plot cannot be drawn: {cause}"))
     })?;
     write(path, &pixels)
-        .map_err(|cause| Error::system(&format!("writing {}", path.display()), &cause))
+        .map_err(|cause| Error::system(format!("writing {}", path.display()), &cause))
 }
 
 fn lines(scenario: &Scenario) -> Result<Vec<Line>> {

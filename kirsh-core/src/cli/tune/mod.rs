@@ -138,7 +138,7 @@ fn cut(timed: &mut [Timed], layout: Layout, selection: &Selection, slice: Option
 
 fn write(path: &Path, costs: &Costs, about: &str) -> Result<()> {
     std::fs::write(path, costs.to_text(about))
-        .map_err(|cause| Error::system(&format!("writing {}", path.display()), &cause))
+        .map_err(|cause| Error::system(format!("writing {}", path.display()), &cause))
 }
 
 fn text_about(comm: &Communicator, layout: Layout, costs: &Costs, timed: &[Timed]) -> String {
