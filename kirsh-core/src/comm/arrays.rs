@@ -131,11 +131,6 @@ fn lie(params: &Params, rank: Rank, input: &Side, output: &Side) -> Result<(Alia
         }
         return Ok((Alias::None, false));
     }
-    let many = |side: &Side| matches!(side.raw, RawArray::Many(_));
-    if !many(input) && !many(output) {
-        // One of the two is empty.
-        return Ok((Alias::None, false));
-    }
     if let Some(alias) = in_part(params, rank, input, output) {
         let whole = if matches!(alias, Alias::InputInOutput(_)) { output } else { input };
         disjoint(params, whole.extents())?;
