@@ -85,7 +85,7 @@
 
 /* What structs start from. Fields that a later header adds are unset in programs that know this one. */
 #define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0}
-#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL}
+#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL, NULL}
 #define KIRSH_STORE_INIT {sizeof(kirsh_store_t), NULL, NULL, NULL, NULL, NULL, NULL}
 #define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0, 0, 0}
 #define KIRSH_ERROR_INFO_INIT \
@@ -457,7 +457,7 @@ typedef struct kirsh_stats_t {
 } kirsh_stats_t;
 
 // What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire_format must be the
-// same on every rank; timeout_ns, scale and name are each rank's own. Only read during the call.
+// same on every rank; timeout_ns, scale, name and weight are each rank's own. Only read during the call.
 typedef struct kirsh_options_t {
     // sizeof(kirsh_options_t).
     size_t size;
@@ -473,6 +473,13 @@ typedef struct kirsh_options_t {
     int32_t wire_format;
     // What to call the operation in this rank's log. NULL: nothing.
     const char *name;
+    // This rank's weight in a mean, such as its number of samples: with KIRSH_AVG in allreduce, reduce,
+    // reduce_scatter and reduce_scatterv the result is sum(weight * x) / sum(weight). NULL: none, and all
+    // ranks count alike. All ranks give one or none does, else they hear KIRSH_MISMATCH. Weights are
+    // finite and not negative, and not all 0. They are exchanged by an allreduce of one double ahead of
+    // the call, in its place in the order, and this BLOCKS also where the call is only started; a plan
+    // exchanges them once, when it is made, which is collective then.
+    const double *weight;
 } kirsh_options_t;
 
 // One of several arrays that count as one, each behind the one before. It has no size of its own and
