@@ -23,6 +23,7 @@ pub mod token;
 
 mod agree;
 mod codec;
+mod filter;
 mod patience;
 mod published;
 mod shelf;
