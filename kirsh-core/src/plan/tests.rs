@@ -9,6 +9,7 @@ use crate::limits::SLICE_BYTES_MAX;
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space};
 
 mod choice;
+mod reducing;
 
 /// Small enough that a few hundred elements are many slices.
 const SLICE: u32 = 28;
