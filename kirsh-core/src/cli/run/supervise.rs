@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::children::{Children, GONE_AFTER};
 use super::environment::Environment;
 use super::group;
+use super::others::{Others, Outcome};
 use super::pump::Pump;
 use super::sys::{self, Exit, SignalName, Signals};
 use crate::cli::FAILED;
@@ -28,9 +29,17 @@ const FOLLOWERS_END_AFTER: Duration = Duration::from_secs(2);
 /// one that does not block signals, may have swallowed it.
 const LOOK_ANYWAY: Duration = Duration::from_secs(1);
 
+/// How long a launcher whose own ranks have failed waits to hear whose failure was the first.
+const WORD_WITHIN: Duration = Duration::from_secs(5);
+
 /// What the user asked for.
 pub(super) struct Options {
+    /// Ranks to start here.
     pub(super) ranks: u32,
+    /// The first of them.
+    pub(super) first_rank: u32,
+    /// Behind a rank's name in messages, where there are several nodes: " on node 1 (host b)".
+    pub(super) on_node: String,
     /// The program and its arguments; not empty.
     pub(super) command: Vec<OsString>,
     pub(super) prefix: bool,
@@ -50,19 +59,25 @@ pub(super) struct Options {
 pub(super) fn supervise(
     options: &Options,
     environment: &Environment,
-    mut signals: Signals,
+    signals: &mut Signals,
+    others: Option<&Others>,
 ) -> io::Result<i32> {
-    let mut children = Children::default();
+    let mut children = Children::new(options.first_rank);
     let mut sources = Vec::new();
-    for rank in 0..options.ranks {
-        if let Err(error) = children.spawn(rank, options, environment, &signals, &mut sources) {
+    for rank in options.first_rank..options.first_rank + options.ranks {
+        if let Err(error) = children.spawn(rank, options, environment, signals, &mut sources) {
             let program = options.command[0].to_string_lossy();
-            eprintln!("kirsh run: cannot start {program:?} as rank {rank}: {error}");
-            return Ok(match error.raw_os_error() {
+            let text = format!("cannot start {program:?} as rank {rank}{}: {error}", options.on_node);
+            eprintln!("kirsh run: {text}");
+            let code = match error.raw_os_error() {
                 Some(libc::ENOENT) => NOT_FOUND,
                 Some(libc::EACCES | libc::ENOEXEC) => NOT_STARTED,
                 _ => FAILED,
-            });
+            };
+            if let Some(others) = others {
+                others.report_failure(code, &text);
+            }
+            return Ok(code);
         }
     }
     let pump = Pump::start(sources)?;
@@ -82,15 +97,18 @@ pub(super) fn supervise(
         last_word: None,
         interrupted: false,
         deadline,
+        others,
+        ended: None,
     };
-    world.watch(&mut signals)?;
+    world.watch(signals)?;
+    world.hear_of_the_end(signals)?;
     let code = world.code.unwrap_or(0);
     let interrupted = world.interrupted;
     if let Some(word) = world.last_word {
         pump.say(word);
     }
     drop(children);
-    finish_output(&pump, &mut signals, interrupted, options.kill_after)?;
+    finish_output(&pump, signals, interrupted, options.kill_after)?;
     Ok(code)
 }
 
@@ -147,6 +165,10 @@ struct World<'a> {
     /// A signal told the launcher to stop.
     interrupted: bool,
     deadline: Option<Instant>,
+    /// The launchers of the other nodes, where there are any.
+    others: Option<&'a Others>,
+    /// How the run has ended for all nodes, once that is known.
+    ended: Option<Outcome>,
 }
 
 impl World<'_> {
@@ -177,10 +199,87 @@ impl World<'_> {
             }
             let look_at = now + if all_ended { LOOK_EVERY } else { LOOK_ANYWAY };
             let wake_at = self.next_time().map_or(look_at, |at| at.min(look_at));
-            signals.wait(None, Some(wake_at.saturating_duration_since(now)))?;
+            let bell = self.others.filter(|_| self.ended.is_none()).map(Others::bell);
+            signals.wait(bell, Some(wake_at.saturating_duration_since(now)))?;
             while let Some(signal) = signals.next() {
                 self.handle(signal);
             }
+            self.listen();
+        }
+    }
+
+    /// Stops the ranks here when the run has failed elsewhere.
+    fn listen(&mut self) {
+        let Some(outcome) = self.others.and_then(Others::outcome) else { return };
+        if let Outcome::Failed { code, what, .. } = &outcome
+            && !self.told_to_stop()
+        {
+            let running = self.children.running();
+            let stopping = match running.len() {
+                0 => String::new(),
+                _ => format!("; stopping {}{}", list(&running), self.options.on_node),
+            };
+            self.pump.say(format_args!("{what}{stopping}"));
+            self.code = Some(*code);
+            self.last_word = Some(format!("the run failed elsewhere: {what}"));
+            self.tell(libc::SIGTERM);
+        }
+        self.ended = Some(outcome);
+    }
+
+    /// When nothing of this node's ranks is left: waits for how the whole run ends, and takes that
+    /// for this launcher's end. A second failure, such as of ranks that lost their peer, gives way
+    /// to the first.
+    fn hear_of_the_end(&mut self, signals: &mut Signals) -> io::Result<()> {
+        let Some(others) = self.others else { return Ok(()) };
+        let failed = self.code;
+        // Every way to a code has been reported where it was found.
+        if failed.is_none() {
+            others.report_success();
+        }
+        let give_up = failed.map(|_| Instant::now() + WORD_WITHIN);
+        while self.ended.is_none() {
+            let now = Instant::now();
+            if give_up.is_some_and(|at| at <= now) {
+                return Ok(());
+            }
+            let timeout = self.deadline.into_iter().chain(give_up).min();
+            if failed.is_none() && self.deadline.is_some_and(|at| at <= now) {
+                self.code = Some(TIMED_OUT);
+                let text = "the time of --timeout is over, and other nodes still run";
+                self.pump.say(text);
+                others.report_failure_after_all(TIMED_OUT, text);
+                return Ok(());
+            }
+            let timeout = timeout.map(|at| at.saturating_duration_since(now));
+            signals.wait(Some(others.bell()), timeout)?;
+            while let Some(signal) = signals.next() {
+                if !matches!(signal, libc::SIGCHLD | libc::SIGTSTP) {
+                    let text = format!("node{} got {}", self.options.on_node, SignalName(signal));
+                    self.interrupted = true;
+                    self.code = Some(128 + signal);
+                    others.report_failure_after_all(128 + signal, &text);
+                    return Ok(());
+                }
+            }
+            self.ended = others.outcome();
+        }
+        if let Some(Outcome::Failed { node, code, what }) = &self.ended
+            && (failed.is_none() || !others.is_own(*node))
+        {
+            // A signal that the user sent here stays this launcher's own end.
+            if !self.interrupted {
+                self.code = Some(*code);
+            }
+            self.last_word = Some(format!("the run failed elsewhere: {what}"));
+        }
+        Ok(())
+    }
+
+    /// Tells the launchers of the other nodes that the run fails here.
+    fn report(&self, code: i32, what: &str) {
+        if let Some(others) = self.others {
+            others.report_failure(code, what);
         }
     }
 
@@ -196,10 +295,12 @@ impl World<'_> {
             0 => String::new(),
             _ => format!("; stopping {}", list(&others)),
         };
-        self.pump.say(format_args!("rank {rank} failed first: it {exit}{also}{stopping}"));
+        let on_node = &self.options.on_node;
+        self.pump.say(format_args!("rank {rank}{on_node} failed first: it {exit}{also}{stopping}"));
         self.code = Some(exit.code());
+        self.report(exit.code(), &format!("rank {rank}{on_node} {exit}"));
         if !others.is_empty() {
-            self.last_word = Some(format!("the run failed with rank {rank}, which {exit}"));
+            self.last_word = Some(format!("the run failed with rank {rank}{on_node}, which {exit}"));
         }
         self.tell(libc::SIGTERM);
     }
@@ -213,6 +314,8 @@ impl World<'_> {
                 self.pump
                     .say(format_args!("the {seconds} s of --timeout are over; stopping {running}"));
                 self.code = Some(TIMED_OUT);
+                let place = &self.options.on_node;
+                self.report(TIMED_OUT, &format!("the {seconds} s of --timeout are over{place}"));
                 self.tell(libc::SIGTERM);
             }
             Stop::Told { kill_at } if kill_at <= now => self.kill(),
@@ -259,6 +362,7 @@ impl World<'_> {
                 let name = SignalName(signal);
                 self.pump.say(format_args!("got {name}; passing it on to the ranks"));
                 self.code = Some(128 + signal);
+                self.report(128 + signal, &format!("the launcher{} got {name}", self.options.on_node));
                 self.tell(signal);
             }
         }
