@@ -4,6 +4,7 @@
 //! returns the exit code. Nothing in here ends the process, so that an interpreter
 //! that calls [`main`] can still clean up.
 
+mod doctor;
 mod info;
 mod perf;
 mod run;
@@ -35,6 +36,8 @@ enum Command {
     Info(info::Args),
     /// Time a collective, in the columns of nccl-tests.
     Perf(perf::Args),
+    /// Examine the network between ranks: who reaches whom, by which address, and how fast.
+    Doctor(doctor::Args),
     /// Draw a token for starting ranks by hand across hosts.
     Token(token::Args),
 }
@@ -57,6 +60,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Command::Run(options) => run::run(options),
         Command::Info(options) => info::run(options),
         Command::Perf(options) => perf::run(options, &args),
+        Command::Doctor(options) => doctor::run(options, &args),
         Command::Token(options) => token::run(options),
     }
 }

@@ -3,7 +3,7 @@
 //! [`host`] asks the kernel, [`facts`] the library, [`show`] writes it for people.
 
 mod facts;
-mod host;
+pub(super) mod host;
 mod show;
 
 use std::io::Write;

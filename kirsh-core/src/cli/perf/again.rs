@@ -24,7 +24,7 @@ pub(super) fn command(invocation: &[OsString]) -> Result<Vec<OsString>> {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "this command cannot tell how to start itself again, since its process was started \
-             with other arguments; start the ranks with `kirsh run -n N -- kirsh perf ...`",
+             with other arguments; start the ranks with `kirsh run -n N -- kirsh ...`",
         ));
     };
     if let [program] = &mut command[..] {

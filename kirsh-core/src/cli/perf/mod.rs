@@ -19,6 +19,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use self::measure::{Mode, Request};
 use self::report::{Format, Heading, Report};
+pub(super) use self::sizes::parse as parse_size;
 use super::{FAILED, MISUSED, run};
 use crate::comm::{Communicator, Config};
 use crate::error::{Error, ErrorKind, Result};
@@ -151,7 +152,7 @@ pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
         eprintln!("kirsh perf: {error}");
         FAILED
     };
-    match start_ranks(&args, invocation) {
+    match start_ranks(args.ranks, invocation) {
         Ok(Some(code)) => code,
         Ok(None) => measure_as_a_rank(&args).unwrap_or_else(failed),
         Err(error) => failed(error),
@@ -160,9 +161,9 @@ pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
 
 /// Starts the ranks where that is for this process to do, and gives their exit code; `None` where
 /// this process is a rank itself.
-fn start_ranks(args: &Args, invocation: &[OsString]) -> Result<Option<i32>> {
+pub(super) fn start_ranks(ranks: Option<u32>, invocation: &[OsString]) -> Result<Option<i32>> {
     let me = identity(&Arguments::default(), &process_env)?;
-    match args.ranks {
+    match ranks {
         None => Ok(None),
         Some(ranks) if me.source == Source::Alone => {
             Ok(Some(run::start(ranks, again::command(invocation)?)))

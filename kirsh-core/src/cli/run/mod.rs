@@ -3,7 +3,7 @@
 //!
 //! [`nodes`] is how the launchers of several nodes agree, [`others`] what they tell each other
 //! afterwards. [`store`] is what the ranks meet at, [`environment`] what they are told, [`children`] and [`group`]
-//! their processes, [`supervise`] who stops them and when, [`pump`] and [`lines`] what becomes of
+//! their processes, [`supervise`] who stops them and when, [`ending`] what of that is up to others, [`pump`] and [`lines`] what becomes of
 //! their output, [`sys`] the system calls.
 //!
 //! Each rank leads a process group of its own, and only these groups are ever signalled. Ranks
@@ -13,6 +13,7 @@
 //! (setsid) has left the launcher's care.
 
 mod children;
+mod ending;
 mod environment;
 mod group;
 mod lines;

@@ -13,7 +13,7 @@ use super::sys::{self, Exit, SignalName, Signals};
 use crate::cli::FAILED;
 
 /// Exit code when the time for the whole run is over, as timeout(1) has it.
-const TIMED_OUT: i32 = 124;
+pub(super) const TIMED_OUT: i32 = 124;
 /// Exit codes of a shell for a program that cannot be started or found.
 const NOT_STARTED: i32 = 126;
 const NOT_FOUND: i32 = 127;
@@ -28,9 +28,6 @@ const FOLLOWERS_END_AFTER: Duration = Duration::from_secs(2);
 /// How often to look for ended ranks although no signal says so. In an interpreter another thread,
 /// one that does not block signals, may have swallowed it.
 const LOOK_ANYWAY: Duration = Duration::from_secs(1);
-
-/// How long a launcher whose own ranks have failed waits to hear whose failure was the first.
-const WORD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the user asked for.
 pub(super) struct Options {
@@ -153,26 +150,26 @@ enum Stop {
     },
 }
 
-struct World<'a> {
-    options: &'a Options,
-    children: &'a mut Children,
-    pump: &'a Pump,
+pub(super) struct World<'a> {
+    pub(super) options: &'a Options,
+    pub(super) children: &'a mut Children,
+    pub(super) pump: &'a Pump,
     stop: Stop,
     /// The exit code, once something other than success is certain.
-    code: Option<i32>,
+    pub(super) code: Option<i32>,
     /// What to say at the end again, since those that are stopped may say a lot.
-    last_word: Option<String>,
+    pub(super) last_word: Option<String>,
     /// A signal told the launcher to stop.
-    interrupted: bool,
-    deadline: Option<Instant>,
+    pub(super) interrupted: bool,
+    pub(super) deadline: Option<Instant>,
     /// The launchers of the other nodes, where there are any.
-    others: Option<&'a Others>,
+    pub(super) others: Option<&'a Others>,
     /// How the run has ended for all nodes, once that is known.
-    ended: Option<Outcome>,
+    pub(super) ended: Option<Outcome>,
 }
 
 impl World<'_> {
-    fn told_to_stop(&self) -> bool {
+    pub(super) fn told_to_stop(&self) -> bool {
         !matches!(self.stop, Stop::None)
     }
 
@@ -206,74 +203,6 @@ impl World<'_> {
             }
             self.listen();
         }
-    }
-
-    /// Stops the ranks here when the run has failed elsewhere.
-    fn listen(&mut self) {
-        let Some(outcome) = self.others.and_then(Others::outcome) else { return };
-        if let Outcome::Failed { code, what, .. } = &outcome
-            && !self.told_to_stop()
-        {
-            let running = self.children.running();
-            let stopping = match running.len() {
-                0 => String::new(),
-                _ => format!("; stopping {}{}", list(&running), self.options.on_node),
-            };
-            self.pump.say(format_args!("{what}{stopping}"));
-            self.code = Some(*code);
-            self.last_word = Some(format!("the run failed elsewhere: {what}"));
-            self.tell(libc::SIGTERM);
-        }
-        self.ended = Some(outcome);
-    }
-
-    /// When nothing of this node's ranks is left: waits for how the whole run ends, and takes that
-    /// for this launcher's end. A second failure, such as of ranks that lost their peer, gives way
-    /// to the first.
-    fn hear_of_the_end(&mut self, signals: &mut Signals) -> io::Result<()> {
-        let Some(others) = self.others else { return Ok(()) };
-        let failed = self.code;
-        // Every way to a code has been reported where it was found.
-        if failed.is_none() {
-            others.report_success();
-        }
-        let give_up = failed.map(|_| Instant::now() + WORD_WITHIN);
-        while self.ended.is_none() {
-            let now = Instant::now();
-            if give_up.is_some_and(|at| at <= now) {
-                return Ok(());
-            }
-            let timeout = self.deadline.into_iter().chain(give_up).min();
-            if failed.is_none() && self.deadline.is_some_and(|at| at <= now) {
-                self.code = Some(TIMED_OUT);
-                let text = "the time of --timeout is over, and other nodes still run";
-                self.pump.say(text);
-                others.report_failure_after_all(TIMED_OUT, text);
-                return Ok(());
-            }
-            let timeout = timeout.map(|at| at.saturating_duration_since(now));
-            signals.wait(Some(others.bell()), timeout)?;
-            while let Some(signal) = signals.next() {
-                if !matches!(signal, libc::SIGCHLD | libc::SIGTSTP) {
-                    let text = format!("node{} got {}", self.options.on_node, SignalName(signal));
-                    self.interrupted = true;
-                    self.code = Some(128 + signal);
-                    others.report_failure_after_all(128 + signal, &text);
-                    return Ok(());
-                }
-            }
-            self.ended = others.outcome();
-        }
-        if let Some(Outcome::Failed { node, code, what }) = &self.ended
-            && (failed.is_none() || !others.is_own(*node))
-        {
-            // A signal that the user sent here stays this launcher's own end.
-            if !self.interrupted {
-                self.code = Some(*code);
-            }
-            self.last_word = Some(format!("the run failed elsewhere: {what}"));
-        }
-        Ok(())
     }
 
     /// Tells the launchers of the other nodes that the run fails here.
@@ -369,7 +298,7 @@ impl World<'_> {
     }
 
     /// Tells the ranks to stop, also those that somebody has suspended.
-    fn tell(&mut self, signal: i32) {
+    pub(super) fn tell(&mut self, signal: i32) {
         self.children.signal(signal);
         self.children.signal(libc::SIGCONT);
         self.stop = Stop::Told { kill_at: Instant::now() + self.options.kill_after };
@@ -389,7 +318,7 @@ impl World<'_> {
 }
 
 /// "rank 3", or "ranks 0, 1, 2" with an end to long lists.
-fn list(ranks: &[u32]) -> String {
+pub(super) fn list(ranks: &[u32]) -> String {
     const SHOWN: usize = 16;
     let shown: Vec<_> = ranks.iter().take(SHOWN).map(u32::to_string).collect();
     let more = match ranks.len().saturating_sub(SHOWN) {
