@@ -162,7 +162,7 @@ fn the_doctor_names_the_pair_that_cannot_connect_and_goes_on_with_the_others() {
     let findings = findings(&report);
     for (from, to) in [(1, 2), (2, 1)] {
         assert!(pair(&report, from, to)["chosen"].is_null(), "{report}");
-        let name = format!("rank {from} (host ");
+        let name = format!("\"rank {from} (host ");
         let line = findings.lines().find(|line| line.contains(&name) && line.contains("cannot"));
         let line = line.unwrap_or_else(|| panic!("{name} is missing in {findings}"));
         assert!(line.contains(&network.address(to, 0)) && line.contains("error"), "{line}");

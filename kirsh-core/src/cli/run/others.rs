@@ -117,7 +117,10 @@ impl Others {
 
     /// How the run has ended, once that is known; told once.
     pub(super) fn outcome(&self) -> Option<Outcome> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner).try_recv().ok()
+        let outcome = self.news.lock().unwrap_or_else(PoisonError::into_inner).try_recv().ok()?;
+        // From here on nothing that this launcher could say counts.
+        self.reported.store(true, Ordering::Release);
+        Some(outcome)
     }
 
     /// Says that the run fails here with this code and why. What stands in the end is what was said
