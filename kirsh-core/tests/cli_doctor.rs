@@ -33,7 +33,11 @@ fn three_ranks_reach_each_other_and_one_pair_is_measured() {
             assert!(pair["chosen"].as_str().unwrap().starts_with("127.0.0.1:"), "{pair}");
             let measured = pair["from"] == 0 && pair["to"] == 1;
             for value in ["latency_us", "bandwidth_mbit", "path_mtu", "mss"] {
-                assert_eq!(pair[value].as_f64().is_some_and(|value| value > 0.0), measured, "{pair}");
+                assert_eq!(
+                    pair[value].as_f64().is_some_and(|value| value > 0.0),
+                    measured,
+                    "{pair}"
+                );
             }
             assert_eq!(pair["retransmits"].is_u64(), measured, "{pair}");
         }
@@ -45,9 +49,15 @@ fn people_read_of_ranks_pairs_and_findings() {
     let out = doctor("-n 2 --time 0.05 --size 1M").env("KIRSH_DRIVER", "poll").run();
     assert_eq!(out.code, 0, "{out:?}");
     let text = out.stdout_lines().join("\n");
-    for part in
-        ["2 ranks", "rank 1: host ", "driver poll (", "0 -> 1  127.0.0.1:", "Mbit/s", "MTU", "1 -> 0"]
-    {
+    for part in [
+        "2 ranks",
+        "rank 1: host ",
+        "driver poll (",
+        "0 -> 1  127.0.0.1:",
+        "Mbit/s",
+        "MTU",
+        "1 -> 0",
+    ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     assert_eq!(text.matches("doctor: 2 ranks").count(), 1, "rank 0 alone prints: {text}");

@@ -49,7 +49,8 @@ fn ranks_count_over_nodes_of_different_sizes_and_are_told_so_in_torchruns_words(
         for (local, line) in lines.iter().enumerate() {
             let (start, port) = line.rsplit_once(' ').unwrap();
             let rank = first + local;
-            let expected = format!("{rank} {rank} 6 6 {local} {ranks} {node} 3 127.0.0.1 1 unbound");
+            let expected =
+                format!("{rank} {rank} 6 6 {local} {ranks} {node} 3 127.0.0.1 1 unbound");
             assert_eq!(start, expected);
             ports.push(port.to_owned());
         }

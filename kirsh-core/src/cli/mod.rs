@@ -8,7 +8,9 @@ mod doctor;
 mod info;
 mod perf;
 mod run;
+mod simulate;
 mod token;
+mod tune;
 
 use std::ffi::OsString;
 
@@ -30,7 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a program as the ranks of a world on this host.
+    /// Start a program as the ranks of a world, on this host or as one of several nodes.
     Run(run::Args),
     /// Show what Kirsh would do here, and why: driver, addresses, identity, settings.
     Info(info::Args),
@@ -38,6 +40,10 @@ enum Command {
     Perf(perf::Args),
     /// Examine the network between ranks: who reaches whom, by which address, and how fast.
     Doctor(doctor::Args),
+    /// Predict what a collective would take on a network that need not exist.
+    Simulate(simulate::Args),
+    /// Measure what things cost here, and write the table that algorithms are chosen by.
+    Tune(tune::Args),
     /// Draw a token for starting ranks by hand across hosts.
     Token(token::Args),
 }
@@ -61,6 +67,24 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Command::Info(options) => info::run(options),
         Command::Perf(options) => perf::run(options, &args),
         Command::Doctor(options) => doctor::run(options, &args),
+        Command::Simulate(options) => simulate::run(options),
+        Command::Tune(options) => tune::run(options, &args),
         Command::Token(options) => token::run(options),
     }
+}
+
+/// The one of these that has this name.
+///
+/// # Errors
+/// The names that there are.
+fn named<T: Copy>(
+    text: &str,
+    all: impl Iterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
+    let all: Vec<T> = all.collect();
+    all.iter().copied().find(|value| name(*value) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
+        format!("what it may be: {}", names.join(", "))
+    })
 }

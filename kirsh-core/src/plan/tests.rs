@@ -8,7 +8,8 @@ use crate::error::ErrorKind;
 use crate::limits::SLICE_BYTES_MAX;
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space};
 
-mod choice;
+mod association;
+mod prints;
 mod reducing;
 
 /// Small enough that a few hundred elements are many slices.

@@ -206,7 +206,8 @@ fn why_not(filter: &InterfaceFilter, interface: &Interface) -> Option<&'static s
         return Some("link-local");
     }
     // Loopback is not a choice of network: ranks of one host need it whatever KIRSH_IFACE says.
-    (!interface.loopback && !filter.admits(&interface.name, interface.ip)).then_some("left out by KIRSH_IFACE")
+    (!interface.loopback && !filter.admits(&interface.name, interface.ip))
+        .then_some("left out by KIRSH_IFACE")
 }
 
 /// Whether an address probably leads to containers, virtual machines or through a tunnel, or was

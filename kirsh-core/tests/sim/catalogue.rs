@@ -36,8 +36,8 @@ pub(crate) fn params(world: u32, pair: Pair, op: ReduceOp, root: Rank, count: u6
     let whole = if counts_whole(collective) { count } else { count * u64::from(world) };
     let run = match by_block {
         true => whole.div_ceil(world.into()).div_ceil(match world {
-            ..9 => 9,
-            ..33 => 2,
+            0..9 => 9,
+            9..33 => 2,
             _ => 1,
         }),
         false => whole.div_ceil(if world <= 8 { 40 } else { 5 }),
@@ -146,7 +146,7 @@ pub(crate) fn some_calls(world: u32, turn: usize) -> Vec<Calling> {
             true => all[turn % all.len()],
             false => [0, 1, 2, 7, 11][turn % 5],
         };
-        calling(world, pair, op, root, count, turn / all.len() % 2 == 0)
+        calling(world, pair, op, root, count, (turn / all.len()).is_multiple_of(2))
     });
     calls.collect()
 }
@@ -165,7 +165,7 @@ pub(crate) fn rooted_calls(world: u32) -> Vec<Calling> {
         rooted().enumerate().map(move |(place, pair)| {
             let turn = place + root as usize;
             let op = operator(pair.0, turn);
-            calling(world, pair, op, root, all[turn % all.len()], turn % 2 == 0)
+            calling(world, pair, op, root, all[turn % all.len()], turn.is_multiple_of(2))
         })
     };
     (0..world).flat_map(of_root).collect()
@@ -173,14 +173,16 @@ pub(crate) fn rooted_calls(world: u32) -> Vec<Calling> {
 
 /// One or two calls of every collective by every algorithm in a world of hundreds or thousands.
 ///
-/// From a thousand ranks on, those with a frame for each pair of ranks have an element for each;
-/// with four thousand they are left to `long_calls`, and to the forms with unequal counts, which
-/// are the same plans and in which most ranks have nothing.
+/// Beyond 256 ranks, those with a frame for each pair of ranks are simulated in the forms with
+/// unequal counts, which are the same plans and in which most ranks have nothing; the equal ones
+/// only where `KIRSH_SIM_LONG` is set, and up to 1024 ranks.
 pub(crate) fn large_calls(world: u32) -> Vec<Calling> {
     let size = u64::from(world);
     let mut calls = Vec::new();
     for (place, pair) in pairs().enumerate() {
-        if world > 1024 && is_long(pair) {
+        let few = pair == (Collective::Alltoall, Algorithm::Bruck) && world == 1000;
+        let long = std::env::var_os("KIRSH_SIM_LONG").is_some() && world <= 1024;
+        if world > 256 && is_long(pair) && !few && !long {
             continue;
         }
         let counts = match pair {

@@ -64,7 +64,8 @@ fn of_pair(pair: &Pair, examined: &Examined, say: &mut impl FnMut(Severity, Stri
             .iter()
             .filter_map(|tried| Some(format!("{}: {}", tried.address, tried.problem.as_ref()?)))
             .collect();
-        let tried = if tried.is_empty() { String::new() } else { format!(" ({})", tried.join("; ")) };
+        let tried =
+            if tried.is_empty() { String::new() } else { format!(" ({})", tried.join("; ")) };
         let why = pair.problem.as_deref().unwrap_or("nobody knows why");
         say(Severity::Error, format!("{name} cannot connect: {why}{tried}"));
         return;
@@ -140,7 +141,8 @@ fn of_path(pair: &Pair, name: &str, say: &mut impl FnMut(Severity, String)) {
 /// Whether one direction is much slower than the other.
 fn asymmetric(examined: &Examined, say: &mut impl FnMut(Severity, String)) {
     for there in &examined.pairs {
-        let back = examined.pairs.iter().find(|pair| (pair.to, pair.from) == (there.from, there.to));
+        let back =
+            examined.pairs.iter().find(|pair| (pair.to, pair.from) == (there.from, there.to));
         if let Some(rate) = there.bandwidth_mbit
             && let Some(other) = back.and_then(|back| back.bandwidth_mbit)
             && other >= FASTER * rate
@@ -160,7 +162,10 @@ fn asymmetric(examined: &Examined, say: &mut impl FnMut(Severity, String)) {
 fn of_rank(rank: &RankFacts, say: &mut impl FnMut(Severity, String)) {
     let host = &rank.host;
     if rank.driver.is_empty() {
-        say(Severity::Error, format!("rank {} (host {host}) has no driver: {}", rank.rank, rank.why));
+        say(
+            Severity::Error,
+            format!("rank {} (host {host}) has no driver: {}", rank.rank, rank.why),
+        );
     } else if rank.driver != "uring" && !rank.forced {
         say(Severity::Note, format!("host {host} runs without io_uring: {}", rank.why));
     }
@@ -234,7 +239,10 @@ mod tests {
     }
 
     fn texts(examined: &Examined) -> Vec<String> {
-        of(examined).into_iter().map(|found| format!("{:?}: {}", found.severity, found.text)).collect()
+        of(examined)
+            .into_iter()
+            .map(|found| format!("{:?}: {}", found.severity, found.text))
+            .collect()
     }
 
     #[test]
@@ -278,10 +286,15 @@ mod tests {
         all.ranks[1].why = "forbidden".to_owned();
         all.ranks[1].locked_memory_bytes = Some(64 << 10);
         let texts = texts(&all);
-        assert!(texts[0].starts_with("Error: rank 1 (host b) -> rank 0 (host a) cannot"), "{texts:?}");
+        assert!(
+            texts[0].starts_with("Error: rank 1 (host b) -> rank 0 (host a) cannot"),
+            "{texts:?}"
+        );
         assert!(texts[0].contains("10.0.0.1:9: no answer"), "{texts:?}");
         let rest = texts[1..].join("\n");
-        for part in ["congestion control bbr", "without io_uring: forbidden", "(64 KiB)", "poll, uring"] {
+        for part in
+            ["congestion control bbr", "without io_uring: forbidden", "(64 KiB)", "poll, uring"]
+        {
             assert!(rest.contains(part), "{part:?} is missing in {rest}");
         }
     }

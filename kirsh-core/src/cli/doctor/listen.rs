@@ -74,7 +74,12 @@ impl Hello {
     }
 
     /// Whether these bytes are a greeting for this process from a rank of this job.
-    fn accept(bytes: &[u8; HELLO_BYTES], to: u32, process_id: u64, secret: &Token) -> Option<Hello> {
+    fn accept(
+        bytes: &[u8; HELLO_BYTES],
+        to: u32,
+        process_id: u64,
+        secret: &Token,
+    ) -> Option<Hello> {
         let from = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
         let hello = Hello { from, to, process_id };
         let proof: [u8; PROOF_BYTES] = bytes[16..].try_into().ok()?;

@@ -47,7 +47,7 @@ pub(super) struct Args {
     time: Duration,
 
     /// At most so many bytes are sent for that, with K, M or G for powers of 1024.
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = perf::parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = perf::sizes::parse)]
     size: u64,
 
     /// Prints one JSON object.

@@ -66,7 +66,11 @@ fn as_text(examined: &Examined, findings: &[Finding]) -> String {
         line(of_pair(pair));
     }
     line(String::new());
-    line(if findings.is_empty() { "Nothing to remark.".to_owned() } else { "Findings:".to_owned() });
+    line(if findings.is_empty() {
+        "Nothing to remark.".to_owned()
+    } else {
+        "Findings:".to_owned()
+    });
     for finding in findings {
         let severity = match finding.severity {
             Severity::Error => "error",

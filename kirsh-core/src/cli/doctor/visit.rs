@@ -125,7 +125,11 @@ impl Visit {
     pub(super) fn examine(&mut self, effort: &Effort) -> Result<Option<Examined>> {
         let Some(opened) = &self.opened else {
             let ranks = vec![self.facts.clone()];
-            return Ok(Some(Examined { kirsh: env!("CARGO_PKG_VERSION"), ranks, pairs: Vec::new() }));
+            return Ok(Some(Examined {
+                kirsh: env!("CARGO_PKG_VERSION"),
+                ranks,
+                pairs: Vec::new(),
+            }));
         };
         let store = Arc::clone(&opened.store);
         let hosts: Vec<u64> = self.table.ranks.iter().map(|member| member.host_id).collect();
@@ -189,7 +193,8 @@ impl Visit {
 
     fn follow(&mut self, store: &dyn Store, turns: &[Turn], effort: &Effort) -> Result<()> {
         // Rank 0 is never longer than this, whatever else is.
-        let bound = TURN_WITHIN * u32::try_from(turns.len() + self.table.ranks.len()).unwrap_or(u32::MAX);
+        let bound =
+            TURN_WITHIN * u32::try_from(turns.len() + self.table.ranks.len()).unwrap_or(u32::MAX);
         let give_up = Instant::now() + bound.min(FOR_EVER);
         let mut mine = turns.iter().enumerate().filter(|(_, turn)| turn.from == self.me.rank);
         let mut next = mine.next();
@@ -261,9 +266,9 @@ fn turns(hosts: &[u64]) -> Vec<Turn> {
 fn facts(joiner: &Joiner) -> Result<RankFacts> {
     let host = Host::look();
     let filter = settings::interfaces(&process_env)?;
-    let left_out = address::survey(&filter)?.into_iter().filter_map(|seen| {
-        Some(format!("{} {} ({})", seen.interface, seen.ip, seen.left_out?))
-    });
+    let left_out = address::survey(&filter)?
+        .into_iter()
+        .filter_map(|seen| Some(format!("{} {} ({})", seen.interface, seen.ip, seen.left_out?)));
     let (driver, why, forced) = match driver_in_force(&process_env) {
         Ok(choice) => (choice.kind.name().to_owned(), choice.why, choice.forced),
         Err(error) => (String::new(), error.message().to_owned(), true),
@@ -297,8 +302,7 @@ mod tests {
         assert_eq!(turns.len(), 30);
         let measured: Vec<_> =
             turns.iter().filter(|turn| turn.measures).map(|turn| (turn.from, turn.to)).collect();
-        let expected =
-            [(0, 1), (0, 3), (0, 5), (3, 0), (3, 4), (3, 5), (5, 0), (5, 3)];
+        let expected = [(0, 1), (0, 3), (0, 5), (3, 0), (3, 4), (3, 5), (5, 0), (5, 3)];
         assert_eq!(measured, expected);
         assert!(super::turns(&[7]).is_empty());
     }

@@ -237,7 +237,8 @@ impl<'a, T: Number> Bench<'a, T> {
     fn check(&mut self) -> Result<u64> {
         self.refill();
         self.caller.call()?;
-        let apart = self.request.mode == Mode::OutOfPlace || !has_one_array(self.request.collective);
+        let apart =
+            self.request.mode == Mode::OutOfPlace || !has_one_array(self.request.collective);
         let result = if apart { &self.caller.output } else { &self.caller.input };
         let mut wrong = [differing(result, &self.expected)];
         self.caller.comm.allreduce(&mut wrong, ReduceOp::Sum, &Options::default())?;

@@ -159,8 +159,8 @@ impl Shape {
         let others = (ranks - 1.0) / ranks;
         match self.collective {
             Allreduce => 2.0 * others,
-            Allgather | Allgatherv | ReduceScatter | ReduceScatterv | Gather | Gatherv | Scatter
-            | Scatterv | Alltoall | Alltoallv => others,
+            Allgather | Allgatherv | ReduceScatter | ReduceScatterv | Gather | Gatherv
+            | Scatter | Scatterv | Alltoall | Alltoallv => others,
             Broadcast | Reduce | Scan | Exscan | Barrier => 1.0,
         }
     }

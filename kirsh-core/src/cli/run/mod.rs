@@ -181,7 +181,9 @@ impl Args {
         })?;
         if node >= nodes {
             let last = nodes - 1;
-            return Err(format!("--node-rank {node} is out of range: nodes count from 0 to {last}"));
+            return Err(format!(
+                "--node-rank {node} is out of range: nodes count from 0 to {last}"
+            ));
         }
         let set = settings::RENDEZVOUS.set(&process_env);
         let Some(text) = self.rendezvous.clone().or(set) else {
@@ -192,7 +194,9 @@ impl Args {
         };
         let rendezvous = Rendezvous::parse(&text).map_err(|error| error.message().to_owned())?;
         if matches!(rendezvous, Rendezvous::File(_)) {
-            return Err("launchers of several nodes meet at tcp://host:port, not in a directory".into());
+            return Err(
+                "launchers of several nodes meet at tcp://host:port, not in a directory".into()
+            );
         }
         let job_id = self.job_id.clone();
         Ok(Some(Terms { nodes, node, ranks: self.ranks, rendezvous, job_id }))

@@ -87,7 +87,8 @@ pub(super) fn meet(terms: &Terms, interrupt: &dyn Fn() -> Result<()>) -> Result<
     )
     .map_err(|error| at_the_door(terms, &error))?;
     let warn_after = settings::warn_after(&process_env)?.unwrap_or(FOR_EVER);
-    let meeting = Meeting { store: &*opened.store, terms, interrupt, started, deadline, warn_after };
+    let meeting =
+        Meeting { store: &*opened.store, terms, interrupt, started, deadline, warn_after };
     let outcome = meeting.attend();
     // Who serves stays until all who have come know how it ended.
     let _ = opened.store.add("run/read", 1);

@@ -34,7 +34,11 @@ const HEARD: &str = "run/heard";
 pub(super) enum Outcome {
     /// Every rank on every node ended with 0.
     Done,
-    Failed { node: u32, code: i32, what: String },
+    Failed {
+        node: u32,
+        code: i32,
+        what: String,
+    },
 }
 
 impl Outcome {

@@ -64,7 +64,8 @@ pub(super) fn supervise(
     for rank in options.first_rank..options.first_rank + options.ranks {
         if let Err(error) = children.spawn(rank, options, environment, signals, &mut sources) {
             let program = options.command[0].to_string_lossy();
-            let text = format!("cannot start {program:?} as rank {rank}{}: {error}", options.on_node);
+            let text =
+                format!("cannot start {program:?} as rank {rank}{}: {error}", options.on_node);
             eprintln!("kirsh run: {text}");
             let code = match error.raw_os_error() {
                 Some(libc::ENOENT) => NOT_FOUND,
@@ -229,7 +230,8 @@ impl World<'_> {
         self.code = Some(exit.code());
         self.report(exit.code(), &format!("rank {rank}{on_node} {exit}"));
         if !others.is_empty() {
-            self.last_word = Some(format!("the run failed with rank {rank}{on_node}, which {exit}"));
+            self.last_word =
+                Some(format!("the run failed with rank {rank}{on_node}, which {exit}"));
         }
         self.tell(libc::SIGTERM);
     }
@@ -291,7 +293,10 @@ impl World<'_> {
                 let name = SignalName(signal);
                 self.pump.say(format_args!("got {name}; passing it on to the ranks"));
                 self.code = Some(128 + signal);
-                self.report(128 + signal, &format!("the launcher{} got {name}", self.options.on_node));
+                self.report(
+                    128 + signal,
+                    &format!("the launcher{} got {name}", self.options.on_node),
+                );
                 self.tell(signal);
             }
         }

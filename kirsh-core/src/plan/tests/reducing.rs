@@ -1,12 +1,13 @@
 //! The collectives that reduce, and the broadcasts: what they send, what they hold, what comes of
 //! it in worlds that are too large to simulate call by call.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::HashMap;
 
+use super::prints::{Print, both, outputs, own};
 use super::*;
 use crate::plan::Counts;
 
-type Pair = (Collective, Algorithm);
+pub(super) type Pair = (Collective, Algorithm);
 
 const REDUCING: [Collective; 6] = [
     Collective::Allreduce,
@@ -17,7 +18,7 @@ const REDUCING: [Collective; 6] = [
     Collective::Exscan,
 ];
 
-fn pairs() -> impl Iterator<Item = Pair> {
+pub(super) fn pairs() -> impl Iterator<Item = Pair> {
     REDUCING
         .into_iter()
         .chain([Collective::Broadcast])
@@ -29,7 +30,12 @@ fn uneven(rank: Rank, count: u64) -> u64 {
     [count, 0, 1, 3 * count, count / 2][rank as usize % 5]
 }
 
-fn params_of((collective, algorithm): Pair, world: u32, root: Rank, count: u64) -> Params {
+pub(super) fn params_of(
+    (collective, algorithm): Pair,
+    world: u32,
+    root: Rank,
+    count: u64,
+) -> Params {
     let root = if collective.has_root() { root } else { 0 };
     let call =
         Call { collective, algorithm, dtype: DataType::Float32, op: ReduceOp::Sum, root, count };
@@ -192,121 +198,6 @@ fn scratch_does_not_grow_with_the_array_and_steps_answer_at_once() {
     }
 }
 
-/// Stands for the sum of some ranks' elements: how many there are in it, and the sum of a number
-/// of each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Print {
-    sum: u64,
-    count: u32,
-}
-
-fn own(rank: Rank, element: u64) -> Print {
-    Print { sum: mix(u64::from(rank) << 40 ^ element), count: 1 }
-}
-
-fn both(left: Print, right: Print) -> Print {
-    Print { sum: left.sum.wrapping_add(right.sum), count: left.count + right.count }
-}
-
-/// One rank of a large world. Its input is never written, so it need not be held.
-struct Member {
-    rank: Rank,
-    plan: Arc<dyn Plan>,
-    position: u64,
-    output: Vec<Print>,
-    scratch: Vec<Print>,
-}
-
-impl Member {
-    fn read(&self, span: Span) -> Vec<Print> {
-        let (begin, end) = (span.offset / 4, span.end() / 4);
-        let held = begin as usize..end as usize;
-        match span.space {
-            Space::Input => (begin..end).map(|element| own(self.rank, element)).collect(),
-            Space::Output => self.output[held].to_vec(),
-            Space::Scratch => self.scratch[held].to_vec(),
-        }
-    }
-
-    fn write(&mut self, span: Span, prints: &[Print]) {
-        let held = (span.offset / 4) as usize..(span.end() / 4) as usize;
-        match span.space {
-            Space::Input => panic!("rank {} writes its input", self.rank),
-            Space::Output => self.output[held].copy_from_slice(prints),
-            Space::Scratch => self.scratch[held].copy_from_slice(prints),
-        }
-    }
-}
-
-/// Runs the plans of all ranks, each step by step, links without limits between them.
-fn outputs(params: &Params) -> Vec<Vec<Print>> {
-    let mut members: Vec<_> = (0..params.world)
-        .map(|rank| {
-            let plan = build(params, rank).expect("a plan");
-            let gives = params.call.collective == Collective::Broadcast && rank == params.call.root;
-            let print = |element| if gives { own(rank, element) } else { Print::default() };
-            let output = (0..params.output_elements(rank)).map(print).collect();
-            let scratch = vec![Print::default(); (plan.scratch_len() / 4) as usize];
-            Member { rank, plan, position: 0, output, scratch }
-        })
-        .collect();
-    let mut links: HashMap<(Rank, Rank), VecDeque<Vec<Print>>> = HashMap::new();
-    let mut ready: Vec<Rank> = (0..params.world).collect();
-    while let Some(rank) = ready.pop() {
-        let member = &mut members[rank as usize];
-        while member.position < member.plan.len() {
-            let step = member.plan.step(member.position);
-            let frame = match step {
-                Some(Step::Recv { peer, .. } | Step::RecvReduce { peer, .. }) => {
-                    match links.get_mut(&(peer, rank)).and_then(VecDeque::pop_front) {
-                        Some(frame) => frame,
-                        None => break,
-                    }
-                }
-                _ => Vec::new(),
-            };
-            member.position += 1;
-            let fold = |with: Vec<Print>, other: Vec<Print>| -> Vec<_> {
-                assert_eq!(with.len(), other.len());
-                with.into_iter().zip(other).map(|(left, right)| both(left, right)).collect()
-            };
-            match step {
-                None => {}
-                Some(Step::Send { peer, source }) => {
-                    links.entry((rank, peer)).or_default().push_back(member.read(source));
-                    ready.push(peer);
-                }
-                Some(Step::Recv { target, .. }) => member.write(target, &frame),
-                Some(Step::RecvReduce { with, into, .. }) => {
-                    let sum = fold(member.read(with), frame);
-                    member.write(into, &sum);
-                }
-                Some(Step::Reduce { with, into, .. }) => {
-                    let sum = fold(member.read(with), member.read(into));
-                    member.write(into, &sum);
-                }
-                Some(Step::Map { source, target, .. }) => {
-                    let moved = member.read(source);
-                    member.write(target, &moved);
-                }
-            }
-        }
-    }
-    let stuck: BTreeSet<_> = members
-        .iter()
-        .filter(|member| member.position < member.plan.len())
-        .map(|member| member.rank)
-        .collect();
-    assert!(
-        stuck.is_empty(),
-        "{} ranks, {:?} first, wait in {params:?}",
-        stuck.len(),
-        stuck.first()
-    );
-    assert!(links.values().all(VecDeque::is_empty), "frames nobody wanted in {params:?}");
-    members.into_iter().map(|member| member.output).collect()
-}
-
 /// Holds all results against what they must be.
 fn verify(params: &Params) {
     let Params { call, world, .. } = params;
@@ -325,7 +216,11 @@ fn verify(params: &Params) {
                     (0..*world).fold(Print::default(), |sum, rank| both(sum, own(rank, element)))
                 }),
             };
-            assert_eq!(print, expected, "element {element} of rank {rank} in {params:?}");
+            assert_eq!(
+                print.contents(),
+                expected.contents(),
+                "element {element} of rank {rank} in {params:?}"
+            );
             if scan {
                 below.insert(element, both(before, own(rank, element)));
             }

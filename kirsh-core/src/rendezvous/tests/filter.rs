@@ -124,9 +124,8 @@ fn a_part_that_is_wrong_is_named_and_what_is_allowed_said() {
         ("e*h0", "\"e*h0\" is no name"),
         ("!!eth0", "\"!eth0\" is no name"),
     ] {
-        let error = settings::interfaces(&|name: &str| {
-            (name == "KIRSH_IFACE").then(|| text.to_owned())
-        });
+        let error =
+            settings::interfaces(&|name: &str| (name == "KIRSH_IFACE").then(|| text.to_owned()));
         let error = error.expect_err(text).to_string();
         assert!(error.contains(part), "{text}: {error}");
         assert!(error.contains("KIRSH_IFACE") && error.contains("fd00::/8"), "{text}: {error}");
