@@ -47,7 +47,7 @@ impl World<'_> {
             if give_up.is_some_and(|at| at <= now) {
                 return Ok(());
             }
-            let timeout = self.deadline.into_iter().chain(give_up).min();
+            let timeout = if failed.is_none() { self.deadline } else { give_up };
             if failed.is_none() && self.deadline.is_some_and(|at| at <= now) {
                 self.code = Some(TIMED_OUT);
                 let text = "the time of --timeout is over, and other nodes still run";

@@ -26,6 +26,9 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// lost will not.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long to wait for what another launcher is about to write.
+const COURTESY: Duration = Duration::from_secs(2);
+
 const OUTCOME: &str = "run/outcome";
 const HEARD: &str = "run/heard";
 
@@ -183,7 +186,12 @@ impl Drop for Others {
 
 /// Publishes how the run ended unless somebody has. That the store is gone is noticed elsewhere.
 fn publish(store: &dyn Store, outcome: &Outcome) {
-    if store.add("run/outcome/turn", 1).is_ok_and(|turn| turn == 1) {
+    let is_first = match store.add("run/outcome/turn", 1) {
+        Ok(turn) => turn == 1,
+        Err(_) => return,
+    };
+    // Whoever was first may have died before it could say what.
+    if is_first || matches!(store.wait(OUTCOME, Instant::now() + COURTESY), Ok(None)) {
         let _ = store.set(OUTCOME, &outcome.encode());
     }
 }
