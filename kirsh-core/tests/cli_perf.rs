@@ -208,13 +208,106 @@ fn what_cannot_be_meant_is_refused_before_any_rank_starts() {
         ("allreduce -i 0", "auto"),
         ("allreduce -f 1", "1"),
         ("allreduce -b 1X", "K, M or G"),
-        ("alltoall", "allreduce"),
+        ("allswap", "alltoallv"),
+        ("reduce --out-of-place", "one array"),
+        ("allgather --in-place", "two arrays"),
+        ("gatherv --started", "blocking"),
+        ("scan --op avg", "avg"),
+        ("reduce_scatter --op band", "band"),
     ] {
         let out = perf(arguments).args(["-n", "2"]).run();
         assert_eq!(out.code, 2, "{arguments}: {out:?}");
         assert!(out.stderr().contains(word), "{arguments}: {out:?}");
         assert!(out.stdout.is_empty());
     }
+}
+
+/// Each collective, what its count column is of so many elements on so many ranks, and what its
+/// bus bandwidth is of its algorithm bandwidth.
+type Collective = (&'static str, fn(u64, u64) -> u64, fn(f64) -> f64);
+
+const COLLECTIVES: [Collective; 16] = {
+    const WHOLE: fn(u64, u64) -> u64 = |elements, _| elements;
+    const PART: fn(u64, u64) -> u64 = |elements, ranks| elements / ranks;
+    const ONE: fn(f64) -> f64 = |_| 1.0;
+    const OTHERS: fn(f64) -> f64 = |n| (n - 1.0) / n;
+    [
+        ("allreduce", WHOLE, |n| 2.0 * (n - 1.0) / n),
+        ("reduce", WHOLE, ONE),
+        ("broadcast", WHOLE, ONE),
+        ("scan", WHOLE, ONE),
+        ("exscan", WHOLE, ONE),
+        ("allgather", PART, OTHERS),
+        ("reduce_scatter", PART, OTHERS),
+        ("gather", PART, OTHERS),
+        ("scatter", PART, OTHERS),
+        ("alltoall", PART, OTHERS),
+        ("allgatherv", WHOLE, OTHERS),
+        ("reduce_scatterv", WHOLE, OTHERS),
+        ("gatherv", WHOLE, OTHERS),
+        ("scatterv", WHOLE, OTHERS),
+        ("alltoallv", WHOLE, OTHERS),
+        ("barrier", |_, _| 0, ONE),
+    ]
+};
+
+#[test]
+fn every_collective_is_right_on_one_two_and_three_ranks_with_the_columns_of_nccl_tests() {
+    for (collective, count, bus_factor) in COLLECTIVES {
+        for ranks in [1, 2, 3] {
+            let root = if has_root(collective) { ranks - 1 } else { 0 };
+            let arguments = format!(
+                "{collective} -n {ranks} --root {root} --dtype int32 -b 4 -e 50000 -f 111 -i 2 -w 1"
+            );
+            let rows = table(&perf(&arguments).run());
+            let largest = rows.last().unwrap();
+            // 4 * 111^2 bytes are 12321 elements, which three divides and two does not.
+            let elements = if collective == "barrier" { 0 } else { 12321 };
+            let parts = if count(6, 3) == 2 { ranks } else { 1 };
+            assert_eq!(largest.count, count(elements, ranks), "{arguments}");
+            assert_eq!(largest.size, 4 * (elements / parts * parts), "{arguments}");
+            for row in &rows {
+                assert_eq!(row.wrong, "0", "{arguments}: {row:?}");
+                let busbw = row.algbw * bus_factor(ranks as f64);
+                assert!(near(row.busbw, busbw), "{arguments}: {row:?} and not {busbw}");
+                assert_eq!(row.root, if has_root(collective) { root as i64 } else { -1 });
+                let redop = if reduces(collective) { "sum" } else { "none" };
+                assert_eq!(row.redop, redop, "{arguments}");
+            }
+        }
+    }
+}
+
+fn has_root(collective: &str) -> bool {
+    ["reduce", "broadcast", "gather", "scatter", "gatherv", "scatterv"].contains(&collective)
+}
+
+fn reduces(collective: &str) -> bool {
+    ["allreduce", "reduce", "scan", "exscan", "reduce_scatter", "reduce_scatterv"]
+        .contains(&collective)
+}
+
+#[test]
+fn started_calls_of_every_collective_that_has_them_are_right() {
+    for (collective, ..) in COLLECTIVES {
+        if ["allgatherv", "reduce_scatterv", "gatherv", "scatterv"].contains(&collective) {
+            continue;
+        }
+        let arguments = format!("{collective} -n 3 --dtype float32 -b 40K -e 40K -i 1 --started");
+        assert_eq!(table(&perf(&arguments).run())[0].wrong, "0", "{arguments}");
+    }
+}
+
+#[test]
+fn operators_are_right_in_what_reduces_a_part_or_the_ranks_below() {
+    for collective in ["reduce", "reduce_scatter", "reduce_scatterv", "scan", "exscan"] {
+        for op in ["premul_sum", "prod", "max"] {
+            let arguments = format!("{collective} -n 3 --op {op} -b 20K -e 20K -i 1");
+            assert_eq!(table(&perf(&arguments).run())[0].wrong, "0", "{arguments}");
+        }
+    }
+    let arguments = "reduce_scatter -n 3 --op avg -b 20K -e 20K -i 1";
+    assert_eq!(table(&perf(arguments).run())[0].wrong, "0");
 }
 
 #[test]

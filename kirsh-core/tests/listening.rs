@@ -75,18 +75,21 @@ fn with_a_token_a_rank_listens_on_all_addresses() {
 
 #[test]
 fn what_kirsh_iface_leaves_out_is_not_listened_on_and_the_rest_has_one_port() {
-    let low = common::free_port();
-    let ports = low..=low + 99;
-    let only = |group: Group| {
-        group
-            .env("KIRSH_TOKEN", TOKEN)
-            .env("KIRSH_IFACE", "no-such-one")
-            .env("KIRSH_PORTS", format!("{low}-{}", low + 99))
-    };
-    for found in listening(only) {
-        assert!(!found.is_empty());
-        assert!(found.iter().all(|at| at.ip().is_loopback()), "{found:?}");
-        assert!(found.iter().all(|at| at.port() == found[0].port()), "{found:?}");
-        assert!(ports.contains(&found[0].port()), "{found:?}");
+    // By name, by networks that no host has, and by all networks that there are.
+    for filter in ["no-such-one", "192.0.2.0/24,2001:db8::/32", "^0.0.0.0/0,::/0"] {
+        let low = common::free_port();
+        let ports = low..=low + 99;
+        let only = |group: Group| {
+            group
+                .env("KIRSH_TOKEN", TOKEN)
+                .env("KIRSH_IFACE", filter)
+                .env("KIRSH_PORTS", format!("{low}-{}", low + 99))
+        };
+        for found in listening(only) {
+            assert!(!found.is_empty());
+            assert!(found.iter().all(|at| at.ip().is_loopback()), "{filter}: {found:?}");
+            assert!(found.iter().all(|at| at.port() == found[0].port()), "{filter}: {found:?}");
+            assert!(ports.contains(&found[0].port()), "{filter}: {found:?}");
+        }
     }
 }

@@ -165,10 +165,27 @@ fn an_address_that_leads_nowhere_is_passed_over_and_kirsh_iface_leaves_it_out() 
         let group = || group("works", &network, &token).driver(driver);
         let outcomes = group().succeed();
         assert!(outcomes.iter().any(|outcome| ready_ms(outcome) > 2500), "none was tried");
-        for outcome in group().env("KIRSH_IFACE", "eth0").succeed() {
-            assert!(ready_ms(&outcome) < 2500, "{} ms: {}", ready_ms(&outcome), outcome.output);
+        for filter in ["eth0", "^aux*", "10.77.0.0/16", "10.0.0.0/8,!10.78.0.0/24"] {
+            for outcome in group().env("KIRSH_IFACE", filter).succeed() {
+                let ms = ready_ms(&outcome);
+                assert!(ms < 2500, "{filter}: {ms} ms: {}", outcome.output);
+            }
         }
     });
+}
+
+#[test]
+fn a_rank_whose_kirsh_iface_leaves_loopback_alone_is_named_on_every_host() {
+    let Some(network) = Network::or_skip(HOSTS, Family::V4) else { return };
+    let token = a_token();
+    let group = group("joins", &network, &token).env("KIRSH_JOIN_TIMEOUT", "20").deadline(40);
+    let outcomes = group.env_of(2, "KIRSH_IFACE", "192.168.0.0/16").succeed();
+    for failure in failures(&outcomes, 10) {
+        assert_eq!(failure.kind, "configuration", "{failure:?}");
+        for text in ["rank 2 (host ", "loopback addresses alone", "KIRSH_IFACE"] {
+            assert!(failure.message.contains(text), "no {text:?} in {failure:?}");
+        }
+    }
 }
 
 // P-44

@@ -4,6 +4,7 @@
 //! returns the exit code. Nothing in here ends the process, so that an interpreter
 //! that calls [`main`] can still clean up.
 
+mod doctor;
 mod info;
 mod perf;
 mod run;
@@ -31,12 +32,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a program as the ranks of a world on this host.
+    /// Start a program as the ranks of a world, on this host or as one of several nodes.
     Run(run::Args),
     /// Show what Kirsh would do here, and why: driver, addresses, identity, settings.
     Info(info::Args),
     /// Time a collective, in the columns of nccl-tests.
     Perf(perf::Args),
+    /// Examine the network between ranks: who reaches whom, by which address, and how fast.
+    Doctor(doctor::Args),
     /// Predict what a collective would take on a network that need not exist.
     Simulate(simulate::Args),
     /// Measure what things cost here, and write the table that algorithms are chosen by.
@@ -63,6 +66,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Command::Run(options) => run::run(options),
         Command::Info(options) => info::run(options),
         Command::Perf(options) => perf::run(options, &args),
+        Command::Doctor(options) => doctor::run(options, &args),
         Command::Simulate(options) => simulate::run(options),
         Command::Tune(options) => tune::run(options, &args),
         Command::Token(options) => token::run(options),

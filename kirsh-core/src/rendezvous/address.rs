@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 
 use sha2::{Digest, Sha256};
 
+pub use super::filter::InterfaceFilter;
 use super::settings::{self, Advertised};
 use super::sys::{self, Interface};
 use crate::error::{Error, ErrorKind, Result};
@@ -39,79 +40,6 @@ const VIRTUAL_PREFIXES: &[&str] = &[
     "nordlynx",
     "vmnet",
 ];
-
-/// Which interfaces may be used, as `KIRSH_IFACE` says: names or networks, `!` excludes. Where
-/// nothing is included by name everything is that is not excluded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InterfaceFilter {
-    include: Vec<Pattern>,
-    exclude: Vec<Pattern>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Pattern {
-    Name(String),
-    Network { ip: IpAddr, prefix_len: u8 },
-}
-
-impl InterfaceFilter {
-    /// Reads `eth0,10.0.0.0/8,!docker0`; `None` where a part is malformed.
-    pub fn parse(text: &str) -> Option<InterfaceFilter> {
-        let mut filter = InterfaceFilter::default();
-        for part in text.split(',').map(str::trim) {
-            match part.strip_prefix('!') {
-                Some(part) => filter.exclude.push(Pattern::parse(part.trim())?),
-                None => filter.include.push(Pattern::parse(part)?),
-            }
-        }
-        Some(filter)
-    }
-
-    /// Whether every interface is admitted.
-    fn is_open(&self) -> bool {
-        self.include.is_empty() && self.exclude.is_empty()
-    }
-
-    fn admits(&self, interface: &Interface) -> bool {
-        let fits = |pattern: &Pattern| pattern.fits(&interface.name, interface.ip);
-        (self.include.is_empty() || self.include.iter().any(fits)) && !self.exclude.iter().any(fits)
-    }
-}
-
-impl Pattern {
-    fn parse(text: &str) -> Option<Pattern> {
-        if let Some((ip, prefix_len)) = text.split_once('/') {
-            let ip: IpAddr = ip.parse().ok()?;
-            let prefix_len: u8 = prefix_len.parse().ok()?;
-            let fits = prefix_len <= if ip.is_ipv4() { 32 } else { 128 };
-            return fits.then_some(Pattern::Network { ip, prefix_len });
-        }
-        if let Ok(ip) = text.parse::<IpAddr>() {
-            return Some(Pattern::Network { ip, prefix_len: if ip.is_ipv4() { 32 } else { 128 } });
-        }
-        // IFNAMSIZ is 16 with its closing zero; a name has neither blanks nor slashes.
-        let fits = (1..16).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'!');
-        fits.then(|| Pattern::Name(text.to_owned()))
-    }
-
-    fn fits(&self, name: &str, ip: IpAddr) -> bool {
-        match self {
-            Pattern::Name(wanted) => wanted == name,
-            Pattern::Network { ip: network, prefix_len } => match (network, ip) {
-                (IpAddr::V4(network), IpAddr::V4(ip)) => {
-                    let differing = network.to_bits() ^ ip.to_bits();
-                    differing.leading_zeros() >= u32::from(*prefix_len)
-                }
-                (IpAddr::V6(network), IpAddr::V6(ip)) => {
-                    let differing = network.to_bits() ^ ip.to_bits();
-                    differing.leading_zeros() >= u32::from(*prefix_len)
-                }
-                _ => false,
-            },
-        }
-    }
-}
 
 /// What the settings say of where this process listens, and what it publishes of that.
 #[derive(Clone, Debug)]
@@ -278,7 +206,8 @@ fn why_not(filter: &InterfaceFilter, interface: &Interface) -> Option<&'static s
         return Some("link-local");
     }
     // Loopback is not a choice of network: ranks of one host need it whatever KIRSH_IFACE says.
-    (!interface.loopback && !filter.admits(interface)).then_some("left out by KIRSH_IFACE")
+    (!interface.loopback && !filter.admits(&interface.name, interface.ip))
+        .then_some("left out by KIRSH_IFACE")
 }
 
 /// Whether an address probably leads to containers, virtual machines or through a tunnel, or was

@@ -136,6 +136,17 @@ pub(super) fn check_hosts(me: &Joiner, ranks: &[Member]) -> Result<()> {
             ),
         ));
     }
+    let several = ranks.iter().any(|member| member.host_id != ranks[0].host_id);
+    if several && let Some(shut) = ranks.iter().find(|member| all_loopback(&member.addresses)) {
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "{} publishes loopback addresses alone, and there are ranks on other hosts: see \
+                 what its KIRSH_IFACE and KIRSH_BIND leave over, with `kirsh info`",
+                shut.who()
+            ),
+        ));
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod file_store;
 pub mod identity;
 pub mod join;
 pub mod open;
+pub mod path;
 pub mod settings;
 pub mod store;
 pub mod table;
@@ -23,6 +24,7 @@ pub mod token;
 
 mod agree;
 mod codec;
+mod filter;
 mod patience;
 mod published;
 mod shelf;

@@ -29,6 +29,10 @@ const REBIND_EVERY: Duration = Duration::from_millis(50);
 /// such a time of each other, and nobody should wait long for what cannot be.
 const WITHOUT_TOKEN_FOR: Duration = Duration::from_secs(3);
 
+/// What a launcher opens its store for: communicators of every generation meet there, and losing it
+/// is losing the launcher rather than rank 0.
+pub const EVERY_GENERATION: u64 = u64::MAX;
+
 /// The key that tells which generation a rank 0 serves its store for. It is there before anybody
 /// can connect.
 const SERVED_FOR: &str = "kirsh/served-for";

@@ -31,6 +31,8 @@ pub struct Setting {
     /// Its value must not be shown.
     pub secret: bool,
     is_allowed: fn(&str) -> bool,
+    /// What says which part of a text is wrong, where the text has parts: at most one.
+    explain: &'static [fn(&str) -> Option<String>],
 }
 
 impl Setting {
@@ -71,10 +73,12 @@ impl Setting {
 
     fn refuse(&self, text: &str) -> Error {
         let shown = if self.secret { "(not shown)" } else { text };
+        let why = self.explain.iter().find_map(|explain| explain(text));
+        let why = why.map(|why| format!(", where {why}")).unwrap_or_default();
         let Setting { name, allowed, .. } = self;
         Error::new(
             ErrorKind::Configuration,
-            format!("{name} is {shown:?}; what it may be: {allowed}"),
+            format!("{name} is {shown:?}{why}; what it may be: {allowed}"),
         )
     }
 }
@@ -86,7 +90,7 @@ pub(super) fn non_empty(env: Env<'_>, name: &str) -> Option<String> {
 
 macro_rules! settings {
     ($($constant:ident = $name:literal, default $default:literal, parser $parse:expr,
-        allowed $allowed:literal, $meaning:literal $(, secret $secret:literal)?;)+) => {
+        allowed $allowed:literal, $meaning:literal $(, secret $secret:literal)? $(, explain $explain:path)?;)+) => {
         $(#[doc = concat!("`", $name, "`: ", $meaning)]
         pub static $constant: Setting = Setting {
             name: $name,
@@ -94,6 +98,7 @@ macro_rules! settings {
             meaning: $meaning,
             allowed: $allowed,
             secret: false $(|| $secret)?,
+            explain: &[$($explain)?],
             is_allowed: |text| $parse(text).is_some(),
         };)+
 
@@ -131,8 +136,9 @@ settings! {
         allowed "the path of a file that only its owner may read (chmod 600)",
         "a file that holds the token, as `kirsh token` writes it";
     INTERFACES = "KIRSH_IFACE", default "", parser InterfaceFilter::parse,
-        allowed "interface names or networks such as 10.0.0.0/8, comma separated; ! excludes",
-        "which network interfaces this rank listens on and publishes";
+        allowed "interface names such as eth0 or eth*, and networks such as 10.0.0.0/8 or fd00::/8, \
+                 comma separated; ! excludes one of them, ^ in front the whole list",
+        "which network interfaces this rank listens on and publishes", explain InterfaceFilter::problem;
     BIND = "KIRSH_BIND", default "", parser parse_ip,
         allowed "one IP address of this host",
         "the address that this rank listens on; where it is unset, those that KIRSH_IFACE admits";

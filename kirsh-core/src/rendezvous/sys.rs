@@ -1,5 +1,5 @@
 //! The system calls of this layer that neither `std` nor `socket2` has: the interfaces of the host,
-//! poll(2), and threads that take no signals. All `unsafe` of the layer is here.
+//! poll(2), what TCP knows of a connection, and threads that take no signals. All `unsafe` of the layer is here.
 
 use std::ffi::CStr;
 use std::io;
@@ -132,6 +132,26 @@ pub(super) fn spawn_without_signals(
     // SAFETY: `before` was written by the successful call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     spawned
+}
+
+/// What the kernel says of a TCP connection.
+pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the structure is of numbers alone, for which all zeros are valid.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: `info` is valid for writing `len` bytes, more than which the kernel does not write,
+    // and any bytes are valid for it; an older kernel writes fewer.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &mut len,
+        )
+    };
+    if code == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The user that this process acts as.

@@ -35,6 +35,18 @@ impl Kirsh {
         Kirsh(command)
     }
 
+    /// The command started by another, such as `ip netns exec`, which needs the paths of root.
+    pub(crate) fn through(
+        starter: &[String],
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Self {
+        let mut command = Command::new(&starter[0]);
+        command.args(&starter[1..]).arg(env!("CARGO_BIN_EXE_kirsh")).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").env_remove("NO_COLOR");
+        Kirsh(command)
+    }
+
     pub(crate) fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.0.args(args);
         self
@@ -71,7 +83,8 @@ impl Kirsh {
         self.args(["sh", "-c", script]).start()
     }
 
-    fn start(mut self) -> Running {
+    /// Starts it.
+    pub(crate) fn start(mut self) -> Running {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("kirsh-cli-{}-{number}", std::process::id());

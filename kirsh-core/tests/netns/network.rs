@@ -1,6 +1,8 @@
 //! Hosts on one machine: network namespaces, each with a cable to a bridge in a namespace of its
 //! own, so that nothing of the machine's own network is touched. Gone when dropped.
 
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -102,6 +104,32 @@ impl Network {
         self.await_carrier(host + 1);
     }
 
+    /// Gives every host a second cable to the switch, `eth1`, with an address in network 1.
+    pub(crate) fn add_second_network(&self, hosts: u32) {
+        for host in 0..hosts {
+            let namespace = self.namespace(host);
+            self.on_switch(&format!("link add q{host} type veth peer name eth1 netns {namespace}"));
+            self.on_switch(&format!("link set q{host} master br0 up"));
+            self.give_address(host, "eth1", 1);
+            self.on_host(host, "link set eth1 up");
+        }
+    }
+
+    /// Lets no more than this out of an interface of a host, in tc's words; or why that cannot be.
+    pub(crate) fn shape(&self, host: u32, interface: &str, rate: &str) -> Result<(), String> {
+        let namespace = self.namespace(host);
+        let words = format!(
+            "-n {namespace} qdisc add dev {interface} root tbf rate {rate} burst 64kb latency 200ms"
+        );
+        run("tc", &words).map(drop).map_err(|why| format!("no shaping: {why}"))
+    }
+
+    /// Takes away the way from one host to another, in this direction alone.
+    pub(crate) fn block(&self, from: u32, to: u32) {
+        let address = self.address(to, 0);
+        self.on_host(from, &format!("route add unreachable {address}"));
+    }
+
     /// What pulls the cable of a host.
     pub(crate) fn unplug(&self, host: u32) -> String {
         format!("ip -n {} link set p{host} down", self.switch())
@@ -184,13 +212,18 @@ fn remove_left_overs() {
 
 /// Runs `ip` with these words; gives what it printed.
 fn ip(words: &str) -> Result<String, String> {
-    let mut child = Command::new("ip")
+    run("ip", words)
+}
+
+/// Runs a command of iproute2.
+fn run(command: &str, words: &str) -> Result<String, String> {
+    let mut child = Command::new(command)
         .args(words.split(' '))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|cause| format!("ip {words}: {cause}"))?;
+        .map_err(|cause| format!("{command} {words}: {cause}"))?;
     let until = Instant::now() + COMMAND;
     while child.try_wait().is_ok_and(|status| status.is_none()) {
         if Instant::now() >= until {
@@ -200,9 +233,9 @@ fn ip(words: &str) -> Result<String, String> {
         std::thread::sleep(Duration::from_millis(1));
     }
     let output: Output =
-        child.wait_with_output().map_err(|cause| format!("ip {words}: {cause}"))?;
+        child.wait_with_output().map_err(|cause| format!("{command} {words}: {cause}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("ip {words}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!("{command} {words}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -8,34 +8,34 @@ use crate::rendezvous::address;
 
 /// The host, as far as it matters for collectives.
 #[derive(Debug, Serialize)]
-pub(super) struct Host {
-    pub(super) name: String,
+pub(in crate::cli) struct Host {
+    pub(in crate::cli) name: String,
     /// Hexadecimal; equal for processes that reach each other by loopback.
-    pub(super) id: String,
+    pub(in crate::cli) id: String,
     /// `None` where the kernel does not say, as for all below.
-    pub(super) kernel: Option<String>,
-    pub(super) cores: Cores,
-    pub(super) locked_memory_bytes: Option<Limit>,
-    pub(super) descriptors: Option<Limit>,
+    pub(in crate::cli) kernel: Option<String>,
+    pub(in crate::cli) cores: Cores,
+    pub(in crate::cli) locked_memory_bytes: Option<Limit>,
+    pub(in crate::cli) descriptors: Option<Limit>,
     /// What new connections get.
-    pub(super) congestion_control: Option<String>,
+    pub(in crate::cli) congestion_control: Option<String>,
 }
 
 /// The cores that this process may use.
 #[derive(Debug, Serialize)]
-pub(super) struct Cores {
+pub(in crate::cli) struct Cores {
     /// What the affinity mask and the cgroup's quota leave together: how many threads can run.
-    pub(super) usable: Option<usize>,
+    pub(in crate::cli) usable: Option<usize>,
     /// The affinity mask as a list, such as `0-3,8`.
-    pub(super) affinity: Option<String>,
+    pub(in crate::cli) affinity: Option<String>,
     /// How many cores that list names.
-    pub(super) in_affinity: Option<usize>,
+    pub(in crate::cli) in_affinity: Option<usize>,
 }
 
 /// A resource limit that holds for this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub(super) enum Limit {
+pub(in crate::cli) enum Limit {
     At(u64),
     #[serde(serialize_with = "unlimited")]
     None,
@@ -47,7 +47,7 @@ fn unlimited<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
 
 impl Host {
     /// Asks the kernel.
-    pub(super) fn look() -> Host {
+    pub(in crate::cli) fn look() -> Host {
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let affinity = field(&status, "Cpus_allowed_list:").map(str::to_owned);

@@ -5,7 +5,7 @@
 
 mod algorithms;
 mod facts;
-mod host;
+pub(super) mod host;
 mod show;
 
 use std::io::Write;

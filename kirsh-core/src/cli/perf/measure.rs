@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use half::{bf16, f16};
 
 use super::Iterations;
+use super::calls::Caller;
 use super::pattern::{self, Number, Pattern};
-use crate::comm::{Communicator, Options, Timeout};
+use super::shape::{Piece, Shape, has_one_array};
+use crate::comm::{Communicator, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
 
@@ -31,7 +33,7 @@ const CALLS_MAX: u32 = 1 << 20;
 pub(super) enum Mode {
     InPlace,
     OutOfPlace,
-    /// Started and waited for, in place.
+    /// Started and waited for; in place where the collective has one array.
     Started,
 }
 
@@ -43,7 +45,7 @@ pub(super) struct Request {
     pub(super) root: Rank,
     pub(super) algorithm: Option<Algorithm>,
     pub(super) mode: Mode,
-    /// In elements.
+    /// In elements of the whole array.
     pub(super) counts: Vec<usize>,
     pub(super) iterations: Iterations,
     pub(super) warmup: u32,
@@ -111,49 +113,53 @@ fn measure_as<T: Number>(
     request: &Request,
     take: &mut dyn FnMut(Row) -> Result<()>,
 ) -> Result<()> {
-    for &count in &request.counts {
-        take(Bench::<T>::new(comm, request, count)?.run()?)?;
+    let Request { collective, root, .. } = *request;
+    let mut last = None;
+    for &elements in &request.counts {
+        let shape = Shape::new(collective, comm.rank(), comm.size(), root, elements);
+        // Sizes that are too small to be divided come to the same.
+        if last.replace(shape.total()) != Some(shape.total()) {
+            take(Bench::<T>::new(comm, request, shape)?.run()?)?;
+        }
     }
     Ok(())
 }
 
 /// One size on one rank.
 struct Bench<'a, T> {
-    comm: &'a Communicator,
+    caller: Caller<'a, T>,
     request: &'a Request,
-    options: Options<'static>,
-    data: Vec<T>,
-    /// Empty unless the result goes to an array of its own.
-    output: Vec<T>,
     /// What this rank's array holds before a call, up to where it repeats.
-    input: Vec<T>,
-    /// What it must hold afterwards.
-    expected: Vec<T>,
+    own: Vec<T>,
+    /// What the result must be.
+    expected: Vec<Piece<T>>,
 }
 
 impl<'a, T: Number> Bench<'a, T> {
-    fn new(comm: &'a Communicator, request: &'a Request, count: usize) -> Result<Self> {
+    fn new(comm: &'a Communicator, request: &'a Request, shape: Shape) -> Result<Self> {
         let pattern = Pattern::new::<T>(comm.size(), request.op);
-        let reduces = request.collective == Collective::Allreduce;
-        let scale = pattern.scale(comm.rank()).filter(|_| reduces);
-        let expected = if reduces { pattern.reduced() } else { pattern.input(request.root) };
-        let output = if request.mode == Mode::OutOfPlace { count } else { 0 };
-        let mut bench = Bench {
+        let collective = request.collective;
+        let scale = pattern.scale(comm.rank()).filter(|_| collective.reduces());
+        let apart = request.mode == Mode::OutOfPlace || !has_one_array(collective);
+        let caller = Caller {
             comm,
-            request,
+            shape,
+            op: request.op,
+            mode: request.mode,
             options: Options { scale, algorithm: request.algorithm, ..Options::default() },
-            data: array(count)?,
-            output: array(output)?,
-            input: pattern.input(comm.rank()),
-            expected,
+            counts: shape.counts(),
+            input: array(shape.input_len())?,
+            output: array(if apart { shape.output_len() } else { 0 })?,
         };
+        let own = pattern.input(comm.rank());
+        let mut bench = Bench { caller, request, own, expected: shape.expected(&pattern) };
         bench.refill();
         Ok(bench)
     }
 
     fn run(mut self) -> Result<Row> {
         for _ in 0..self.request.warmup {
-            self.call()?;
+            self.caller.call()?;
         }
         let calls = match self.request.iterations {
             Iterations::Count(calls) => calls,
@@ -165,19 +171,19 @@ impl<'a, T: Number> Bench<'a, T> {
         let wrong = if self.request.check { Some(self.check()?) } else { None };
 
         let Request { collective, dtype, op, root, .. } = *self.request;
-        let count = self.data.len();
-        let bytes = (count * size_of::<T>()) as u64;
+        let shape = self.caller.shape;
+        let bytes = (shape.total() * size_of::<T>()) as u64;
         let algbw = bytes as f64 / time_ns;
         Ok(Row {
             bytes,
-            count,
+            count: shape.count(),
             dtype,
-            op: (collective == Collective::Allreduce).then_some(op),
-            root: (collective == Collective::Broadcast).then_some(root),
+            op: collective.reduces().then_some(op),
+            root: collective.has_root().then_some(root),
             calls: batches * per_batch,
             time_ns,
             algbw,
-            busbw: algbw * bus_factor(collective, self.comm.size()),
+            busbw: algbw * shape.bus_factor(),
             wrong,
         })
     }
@@ -214,65 +220,46 @@ impl<'a, T: Number> Bench<'a, T> {
 
     /// How long so many calls take on this rank, from when all ranks are there.
     fn batch_ns(&mut self, calls: u32) -> Result<f64> {
-        self.comm.barrier(&Options::default())?;
+        self.caller.comm.barrier(&Options::default())?;
         let start = Instant::now();
         for _ in 0..calls {
-            self.call()?;
+            self.caller.call()?;
         }
         Ok(start.elapsed().as_nanos() as f64)
     }
 
     /// Puts the slowest rank's time in the place of each.
     fn slowest(&self, times: &mut [f64]) -> Result<()> {
-        self.comm.allreduce(times, ReduceOp::Max, &Options::default())
+        self.caller.comm.allreduce(times, ReduceOp::Max, &Options::default())
     }
 
     /// Calls once more, with fresh input, and counts the wrong elements of all ranks.
     fn check(&mut self) -> Result<u64> {
         self.refill();
-        self.call()?;
-        let result = match self.request.mode {
-            Mode::OutOfPlace => &self.output,
-            Mode::InPlace | Mode::Started => &self.data,
-        };
-        let mut wrong = [pattern::differing(result, &self.expected)];
-        self.comm.allreduce(&mut wrong, ReduceOp::Sum, &Options::default())?;
+        self.caller.call()?;
+        let apart =
+            self.request.mode == Mode::OutOfPlace || !has_one_array(self.request.collective);
+        let result = if apart { &self.caller.output } else { &self.caller.input };
+        let mut wrong = [differing(result, &self.expected)];
+        self.caller.comm.allreduce(&mut wrong, ReduceOp::Sum, &Options::default())?;
         Ok(wrong[0])
     }
 
     fn refill(&mut self) {
-        pattern::fill(&mut self.data, &self.input);
-        self.output.fill(T::from_whole(0));
+        pattern::fill(&mut self.caller.input, &self.own);
+        self.caller.output.fill(T::from_whole(0));
     }
+}
 
-    fn call(&mut self) -> Result<()> {
-        let Bench { comm, options, request: &Request { op, root, .. }, .. } = *self;
-        match (self.request.collective, self.request.mode) {
-            (Collective::Barrier, Mode::Started) => {
-                comm.start_barrier(&options)?.wait(Timeout::Forever).map(drop)
-            }
-            (Collective::Barrier, _) => comm.barrier(&options),
-            (Collective::Broadcast, Mode::Started) => {
-                let work = comm.start_broadcast(std::mem::take(&mut self.data), root, &options)?;
-                self.take_back(work.wait())
-            }
-            (Collective::Broadcast, _) => comm.broadcast(&mut self.data, root, &options),
-            (Collective::Allreduce, Mode::Started) => {
-                let work = comm.start_allreduce(std::mem::take(&mut self.data), op, &options)?;
-                self.take_back(work.wait())
-            }
-            (Collective::Allreduce, Mode::InPlace) => comm.allreduce(&mut self.data, op, &options),
-            (Collective::Allreduce, Mode::OutOfPlace) => {
-                comm.allreduce_into(&self.data, &mut self.output, op, &options)
-            }
-            (other, _) => Err(Error::new(ErrorKind::Unsupported, format!("{other} is not timed"))),
-        }
+/// How many elements of a result differ from its pieces, one behind the other.
+fn differing<T: Number>(mut result: &[T], pieces: &[Piece<T>]) -> u64 {
+    let mut wrong = 0;
+    for piece in pieces {
+        let (here, behind) = result.split_at(piece.len.min(result.len()));
+        wrong += pattern::differing(here, &piece.repeating, piece.start);
+        result = behind;
     }
-
-    fn take_back(&mut self, outcome: Result<Vec<T>, (Error, Vec<T>)>) -> Result<()> {
-        self.data = outcome.map_err(|(error, _)| error)?;
-        Ok(())
-    }
+    wrong
 }
 
 /// An array of zeros, or an error that says how large it would have been.
@@ -284,12 +271,4 @@ fn array<T: Number>(count: usize) -> Result<Vec<T>> {
     })?;
     array.resize(count, T::from_whole(0));
     Ok(array)
-}
-
-/// What turns algbw into busbw: how many times the array's bytes each link carries.
-fn bus_factor(collective: Collective, ranks: u32) -> f64 {
-    match collective {
-        Collective::Allreduce => 2.0 * f64::from(ranks - 1) / f64::from(ranks),
-        _ => 1.0,
-    }
 }

@@ -1,18 +1,21 @@
 //! `kirsh perf`: times a collective over a range of sizes, in the columns of nccl-tests.
 //!
-//! [`sizes`] says which arrays, [`pattern`] what they hold and what must come out, [`measure`] how
-//! long it takes, and [`report`] shows it. With `-n` and no launcher around it the command starts
+//! [`sizes`] says which arrays, [`shape`] how they are divided, [`pattern`] what they hold and what
+//! must come out, [`calls`] makes the calls, [`measure`] says how long they take, and [`report`]
+//! shows it. With `-n` and no launcher around it the command starts
 //! its ranks itself, by way of `kirsh run` ([`again`] says with which command line).
 
 pub(super) mod again;
+mod calls;
 mod measure;
 mod pattern;
 mod report;
+mod shape;
 pub(super) mod sizes;
 
 use std::ffi::OsString;
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use self::measure::{Mode, Request};
 use self::report::{Format, Heading, Report};
@@ -26,12 +29,20 @@ use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
 /// What the options do not say.
 const AFTER_HELP: &str = "\
 Columns, as in nccl-tests:
-  size    bytes of the array
+  size    bytes of the whole array: what each rank has of it where all have the same,
+          what an allgather or gather leaves, what a reduce_scatter, scatter or alltoall
+          begins with
+  count   elements of it; of one rank's part where the collective has equal parts
   time    of one call in microseconds: the slowest rank's, the median of several batches
   algbw   size / time, in GB/s (1 GB = 1e9 bytes)
-  busbw   algbw x 2(n-1)/n for allreduce, algbw for broadcast: what a link carries, so
-          that it compares with the hardware whatever the number of ranks
+  busbw   what a link carries, so that it compares with the hardware whatever the number
+          of ranks: algbw x 2(n-1)/n for allreduce; x (n-1)/n for allgather,
+          reduce_scatter, gather, scatter, alltoall and their forms with counts; x 1 for
+          broadcast, reduce, scan and exscan
   wrong   elements, over all ranks, that differ from the exact result
+
+Where counts differ by rank (allgatherv and its like) rank r has r+1 shares of the array,
+and an alltoallv sends (s+r) mod n + 1 shares from rank s to rank r.
 
 Started by any launcher (RANK and WORLD_SIZE, or KIRSH_*) this process is one rank of that
 world. Otherwise -n starts so many ranks on this host. Rank 0 prints.
@@ -43,8 +54,8 @@ Exit code: 0, or 1 where a call failed or an element was wrong.";
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct Args {
     /// What to time. A barrier has no array: one line, of size 0.
-    #[arg(value_enum)]
-    collective: Timed,
+    #[arg(value_parser = collectives())]
+    collective: Collective,
 
     /// How many ranks to start on this host, unless a launcher has started this one.
     #[arg(short = 'n', long, value_name = "N",
@@ -79,11 +90,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "TYPE", default_value = "float32", value_parser = parse_dtype)]
     dtype: DataType,
 
-    /// How allreduce makes one element of two.
+    /// How a collective that reduces makes one element of two.
     #[arg(long, value_name = "OP", default_value = "sum", value_parser = parse_op)]
     op: ReduceOp,
 
-    /// The rank that broadcast sends from.
+    /// The rank that gives or gets what the others do not, where the collective has one.
     #[arg(long, value_name = "RANK", default_value_t = 0)]
     root: Rank,
 
@@ -91,11 +102,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
     algorithm: Option<Algorithm>,
 
-    /// The result takes the input's place (the default).
+    /// The result takes the input's place (the default where input and result are equally long on
+    /// every rank).
     #[arg(long, overrides_with = "out_of_place")]
     in_place: bool,
 
-    /// The result of allreduce goes to an array of its own.
+    /// The result goes to an array of its own: for allreduce, and always where input and result
+    /// differ in length.
     #[arg(long, overrides_with = "in_place", conflicts_with = "started")]
     out_of_place: bool,
 
@@ -120,13 +133,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Timed {
-    Allreduce,
-    Broadcast,
-    Barrier,
-}
-
 /// How many calls are timed for each size.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Iterations {
@@ -145,7 +151,7 @@ pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
         eprintln!("kirsh perf: {error}");
         FAILED
     };
-    match start_ranks(&args, invocation) {
+    match start_ranks(args.ranks, invocation) {
         Ok(Some(code)) => code,
         Ok(None) => measure_as_a_rank(&args).unwrap_or_else(failed),
         Err(error) => failed(error),
@@ -154,9 +160,9 @@ pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
 
 /// Starts the ranks where that is for this process to do, and gives their exit code; `None` where
 /// this process is a rank itself.
-fn start_ranks(args: &Args, invocation: &[OsString]) -> Result<Option<i32>> {
+pub(super) fn start_ranks(ranks: Option<u32>, invocation: &[OsString]) -> Result<Option<i32>> {
     let me = identity(&Arguments::default(), &process_env)?;
-    match args.ranks {
+    match ranks {
         None => Ok(None),
         Some(ranks) if me.source == Source::Alone => {
             Ok(Some(run::start(ranks, again::command(invocation)?)))
@@ -198,32 +204,34 @@ fn measure_as_a_rank(args: &Args) -> Result<i32> {
 impl Args {
     /// Says what in the arguments cannot be meant.
     fn sensible(&self) -> Result<(), String> {
-        let collective = self.collective();
+        let collective = self.collective;
         if self.maxbytes < self.minbytes {
             return Err(format!(
                 "-e {} is smaller than -b {}: there is no size to time",
                 self.maxbytes, self.minbytes
             ));
         }
-        if self.out_of_place && collective != Collective::Allreduce {
-            return Err(format!("--out-of-place is for allreduce: a {collective} has one array"));
+        let has_one_array = shape::has_one_array(collective);
+        if self.out_of_place && has_one_array && collective != Collective::Allreduce {
+            return Err(format!("--out-of-place: a {collective} has one array"));
         }
-        if collective == Collective::Allreduce && !self.op.supports(self.dtype) {
+        if self.in_place && !has_one_array {
+            return Err(format!("--in-place: a {collective} is timed with two arrays"));
+        }
+        if self.started && !calls::can_start(collective) {
+            return Err(format!("--started: {collective} is timed blocking only"));
+        }
+        if collective.reduces() && !self.op.supports(self.dtype) {
             return Err(format!("{} is not defined on {}", self.op, self.dtype));
+        }
+        if self.op == ReduceOp::Avg && matches!(collective, Collective::Scan | Collective::Exscan) {
+            return Err(format!("avg is not defined for {collective}"));
         }
         Ok(())
     }
 
-    fn collective(&self) -> Collective {
-        match self.collective {
-            Timed::Allreduce => Collective::Allreduce,
-            Timed::Broadcast => Collective::Broadcast,
-            Timed::Barrier => Collective::Barrier,
-        }
-    }
-
     fn request(&self) -> Request {
-        let collective = self.collective();
+        let collective = self.collective;
         let counts = match collective {
             Collective::Barrier => vec![0],
             _ => sizes::counts(self.minbytes, self.maxbytes, self.stepfactor, self.dtype.size()),
@@ -231,6 +239,7 @@ impl Args {
         let mode = match (self.started, self.out_of_place) {
             (true, _) => Mode::Started,
             (_, true) => Mode::OutOfPlace,
+            _ if !shape::has_one_array(collective) => Mode::OutOfPlace,
             _ => Mode::InPlace,
         };
         Request {
@@ -238,7 +247,7 @@ impl Args {
             // A barrier has neither elements nor root.
             dtype: if collective == Collective::Barrier { DataType::Uint8 } else { self.dtype },
             op: self.op,
-            root: if collective == Collective::Broadcast { self.root } else { 0 },
+            root: if collective.has_root() { self.root } else { 0 },
             algorithm: self.algorithm,
             mode,
             counts,
@@ -263,6 +272,13 @@ fn parse_iterations(text: &str) -> Result<Iterations, String> {
         _ if text == "auto" => Ok(Iterations::Auto),
         _ => Err("give a number from 1 on, or auto".to_owned()),
     }
+}
+
+/// Takes any collective by its name.
+fn collectives() -> impl TypedValueParser<Value = Collective> {
+    let names = Collective::ALL.iter().map(|collective| collective.name());
+    PossibleValuesParser::new(names)
+        .try_map(|text| Collective::from_name(&text).ok_or("there is no such collective"))
 }
 
 fn parse_dtype(text: &str) -> Result<DataType, String> {

@@ -87,9 +87,10 @@ impl Pattern {
         (0..PERIOD).map(|index| T::from_whole(self.value(rank, index))).collect()
     }
 
-    /// The array that every rank must have after a reduction, up to where it repeats.
-    pub(super) fn reduced<T: Number>(&self) -> Vec<T> {
-        (0..PERIOD).map(|index| T::from_whole(self.result(index))).collect()
+    /// What the arrays of the first so many ranks reduce to, up to where it repeats. An average is
+    /// one of all ranks.
+    pub(super) fn reduced<T: Number>(&self, ranks: u32) -> Vec<T> {
+        (0..PERIOD).map(|index| T::from_whole(self.result(index, ranks))).collect()
     }
 
     fn value(&self, rank: Rank, index: usize) -> i64 {
@@ -111,8 +112,8 @@ impl Pattern {
         }
     }
 
-    fn result(&self, index: usize) -> i64 {
-        let values = || (0..self.world).map(|rank| self.value(rank, index));
+    fn result(&self, index: usize, ranks: u32) -> i64 {
+        let values = || (0..ranks).map(|rank| self.value(rank, index));
         let truth = |is: bool| i64::from(is);
         match self.op {
             ReduceOp::Sum => values().sum(),
@@ -160,10 +161,14 @@ pub(super) fn fill<T: Number>(array: &mut [T], repeating: &[T]) {
     }
 }
 
-/// How many elements of an array differ from what repeats.
-pub(super) fn differing<T: Number>(array: &[T], repeating: &[T]) -> u64 {
-    let wrong_in = |chunk: &[T]| chunk.iter().zip(repeating).filter(|(is, be)| is != be).count();
-    array.chunks(repeating.len()).map(|chunk| wrong_in(chunk) as u64).sum()
+/// How many elements of an array differ from what repeats, of which it begins with that at `start`.
+pub(super) fn differing<T: Number>(array: &[T], repeating: &[T], start: usize) -> u64 {
+    let wrong_in = |is: &[T], be: &[T]| is.iter().zip(be).filter(|(is, be)| is != be).count();
+    let start = start % repeating.len();
+    let (first, rest) = array.split_at(array.len().min(repeating.len() - start));
+    let in_first = wrong_in(first, &repeating[start..]);
+    let in_rest: usize = rest.chunks(repeating.len()).map(|is| wrong_in(is, repeating)).sum();
+    (in_first + in_rest) as u64
 }
 
 #[cfg(test)]
@@ -175,7 +180,7 @@ mod tests {
     fn check_sum<T: Number + Into<f64>>(world: u32) {
         let pattern = Pattern::new::<T>(world, ReduceOp::Sum);
         let arrays: Vec<Vec<T>> = (0..world).map(|rank| pattern.input(rank)).collect();
-        let reduced = pattern.reduced::<T>();
+        let reduced = pattern.reduced::<T>(world);
         for (index, result) in reduced.iter().enumerate() {
             let sum: f64 = arrays.iter().map(|array| array[index].into()).sum();
             assert_eq!((*result).into(), sum, "{} {world} {index}", T::DATA_TYPE);
@@ -199,7 +204,7 @@ mod tests {
         for world in [1, 2, 3, 7, 200] {
             let pattern = Pattern::new::<bf16>(world, ReduceOp::Avg);
             let arrays: Vec<Vec<bf16>> = (0..world).map(|rank| pattern.input(rank)).collect();
-            for (index, result) in pattern.reduced::<bf16>().iter().enumerate() {
+            for (index, result) in pattern.reduced::<bf16>(world).iter().enumerate() {
                 let sum: f32 = arrays.iter().map(|array| array[index].to_f32()).sum();
                 assert!(sum <= bf16::EXACT_MAX as f32);
                 assert_eq!(result.to_f32() * world as f32, sum);
@@ -215,25 +220,26 @@ mod tests {
         for op in ReduceOp::ALL.iter().filter(|op| op.supports(DataType::Int32)) {
             let pattern = Pattern::new::<i32>(3, *op);
             let larger = Pattern::new::<i32>(4, *op);
-            assert_ne!(pattern.reduced::<i32>(), larger.reduced::<i32>(), "{op}: without rank 3");
+            assert_ne!(pattern.reduced::<i32>(3), larger.reduced::<i32>(4), "{op}: without rank 3");
         }
         let pattern = Pattern::new::<i32>(3, ReduceOp::Sum);
-        let mut doubled = pattern.reduced::<i32>();
+        let mut doubled = pattern.reduced::<i32>(3);
         doubled.iter_mut().zip(pattern.input::<i32>(1)).for_each(|(sum, again)| *sum += again);
-        assert!(differing(&doubled, &pattern.reduced()) > PERIOD as u64 / 2);
+        assert!(differing(&doubled, &pattern.reduced(3), 0) > PERIOD as u64 / 2);
     }
 
     #[test]
     fn a_single_wrong_element_is_counted_wherever_it_is() {
-        let repeating = Pattern::new::<f32>(2, ReduceOp::Sum).reduced::<f32>();
+        let repeating = Pattern::new::<f32>(2, ReduceOp::Sum).reduced::<f32>(2);
         let mut array = vec![0.0; 3 * PERIOD + 5];
         fill(&mut array, &repeating);
-        assert_eq!(differing(&array, &repeating), 0);
+        assert_eq!(differing(&array, &repeating, 0), 0);
         for at in [0, PERIOD, 3 * PERIOD + 4] {
             array[at] = f32::NAN;
         }
-        assert_eq!(differing(&array, &repeating), 3);
+        assert_eq!(differing(&array, &repeating, 0), 3);
         array.rotate_left(1);
-        assert!(differing(&array, &repeating) > 2 * PERIOD as u64, "a shift shows");
+        assert!(differing(&array, &repeating, 0) > 2 * PERIOD as u64, "a shift shows");
+        assert_eq!(differing(&array, &repeating, 1), 3 + 1, "but for what was turned around");
     }
 }

@@ -235,7 +235,7 @@ fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::InPlace => "in place",
         Mode::OutOfPlace => "out of place",
-        Mode::Started => "started, in place",
+        Mode::Started => "started",
     }
 }
 

@@ -24,10 +24,17 @@ struct Child {
 
 /// The ranks' processes, in order of rank. They stay zombies until this is dropped, which kills
 /// what is left of their groups; so a group's number is theirs for as long as it may be signalled.
-#[derive(Default)]
-pub(super) struct Children(Vec<Child>);
+pub(super) struct Children {
+    first_rank: u32,
+    list: Vec<Child>,
+}
 
 impl Children {
+    /// Nobody yet; the first to be started is this rank.
+    pub(super) fn new(first_rank: u32) -> Self {
+        Children { first_rank, list: Vec::new() }
+    }
+
     /// Starts one rank and adds its output to `sources`.
     pub(super) fn spawn(
         &mut self,
@@ -44,7 +51,7 @@ impl Children {
         signals.prepare(&mut command);
         let mut process = command.spawn()?;
         // Linux keeps process ids far below what an i32 holds.
-        self.0.push(Child { pid: process.id() as i32, exit: None });
+        self.list.push(Child { pid: process.id() as i32, exit: None });
         let label = |color| match options.prefix {
             true => label(rank, color),
             false => Vec::new(),
@@ -65,7 +72,7 @@ impl Children {
 
     /// The processes that lead the ranks' groups.
     pub(super) fn leaders(&self) -> impl Iterator<Item = i32> {
-        self.0.iter().map(|child| child.pid)
+        self.list.iter().map(|child| child.pid)
     }
 
     /// Sends a signal to every rank's group.
@@ -75,14 +82,15 @@ impl Children {
 
     /// The ranks that have not ended.
     pub(super) fn running(&self) -> Vec<u32> {
-        let ranks = (0..).zip(&self.0);
+        let ranks = (self.first_rank..).zip(&self.list);
         ranks.filter(|(_, child)| child.exit.is_none()).map(|(rank, _)| rank).collect()
     }
 
     /// Looks who has ended since the last time.
     pub(super) fn look(&mut self) -> io::Result<Vec<(u32, Exit)>> {
         let mut news = Vec::new();
-        for (rank, child) in (0..).zip(&mut self.0).filter(|(_, child)| child.exit.is_none()) {
+        let ranks = (self.first_rank..).zip(&mut self.list);
+        for (rank, child) in ranks.filter(|(_, child)| child.exit.is_none()) {
             child.exit = sys::exit_of(child.pid)?;
             news.extend(child.exit.map(|exit| (rank, exit)));
         }

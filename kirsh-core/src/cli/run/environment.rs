@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process::Command;
 
+use super::nodes::Place;
 use super::store::Store;
 
 /// Variables of an outer launcher that would lead a rank to another world: torchrun's agent
@@ -16,48 +17,49 @@ const FOREIGN: [&str; 4] = [
     "TORCHELASTIC_RESTART_COUNT",
 ];
 
-/// The environment that all ranks of a world share, and what differs between them.
+/// The environment that the ranks of this node share, and what differs between them.
 pub(super) struct Environment {
     shared: Vec<(&'static str, String)>,
-    world_size: u32,
+    place: Place,
     threads_limited: bool,
 }
 
 impl Environment {
-    /// The environment of so many ranks on this host that meet at this store. Their threads are
+    /// The environment of the ranks that have this place and meet at this store. Their threads are
     /// limited where `limit_threads` says so and the user does not.
-    pub(super) fn new(world_size: u32, store: &Store, limit_threads: bool) -> io::Result<Self> {
+    pub(super) fn new(place: Place, store: &Store, limit_threads: bool) -> Self {
+        let Place { node, nodes, ranks, world_size, .. } = place;
         let mut shared = vec![
             ("WORLD_SIZE", world_size.to_string()),
-            ("LOCAL_WORLD_SIZE", world_size.to_string()),
-            ("GROUP_RANK", "0".into()),
-            ("GROUP_WORLD_SIZE", "1".into()),
+            ("LOCAL_WORLD_SIZE", ranks.to_string()),
+            ("GROUP_RANK", node.to_string()),
+            ("GROUP_WORLD_SIZE", nodes.to_string()),
             ("ROLE_NAME", "default".into()),
             ("ROLE_WORLD_SIZE", world_size.to_string()),
-            ("MASTER_ADDR", Ipv4Addr::LOCALHOST.to_string()),
-            ("MASTER_PORT", free_port()?.to_string()),
+            ("MASTER_ADDR", place.master.0.clone()),
+            ("MASTER_PORT", place.master.1.to_string()),
             ("KIRSH_WORLD_SIZE", world_size.to_string()),
-            ("KIRSH_LOCAL_SIZE", world_size.to_string()),
+            ("KIRSH_LOCAL_SIZE", ranks.to_string()),
             ("KIRSH_JOB_ID", store.job_id().to_owned()),
-            ("KIRSH_RENDEZVOUS", format!("tcp://{}", store.address())),
+            ("KIRSH_RENDEZVOUS", store.rendezvous().to_owned()),
             ("KIRSH_RENDEZVOUS_SERVED", "1".into()),
-            ("KIRSH_TOKEN", store.token_text()),
         ];
+        shared.extend(store.token_text().map(|token| ("KIRSH_TOKEN", token)));
         // Ranks that each start a thread per core get in each other's way; torchrun does the same.
         let threads_limited =
-            limit_threads && world_size > 1 && std::env::var_os("OMP_NUM_THREADS").is_none();
+            limit_threads && ranks > 1 && std::env::var_os("OMP_NUM_THREADS").is_none();
         if threads_limited {
             shared.push(("OMP_NUM_THREADS", "1".into()));
         }
         // The ranks are all here, so nobody from elsewhere has to reach them.
-        if std::env::var_os("KIRSH_BIND").is_none() {
+        if store.is_for_one_host() && std::env::var_os("KIRSH_BIND").is_none() {
             shared.push(("KIRSH_BIND", Ipv4Addr::LOCALHOST.to_string()));
         }
         // Into a pipe Python writes only when 8 KiB have come together, and loses them in a crash.
         if std::env::var_os("PYTHONUNBUFFERED").is_none() {
             shared.push(("PYTHONUNBUFFERED", "1".into()));
         }
-        Ok(Environment { shared, world_size, threads_limited })
+        Environment { shared, place, threads_limited }
     }
 
     /// Whether `OMP_NUM_THREADS` was chosen here, which the user should hear of.
@@ -67,20 +69,24 @@ impl Environment {
 
     /// Gives a command the environment of this rank, on top of what the launcher has.
     pub(super) fn apply(&self, rank: u32, command: &mut Command) {
-        debug_assert!(rank < self.world_size);
+        let first = self.place.first_rank;
+        debug_assert!((first..first + self.place.ranks).contains(&rank));
         for name in FOREIGN {
             command.env_remove(name);
         }
         command.envs(self.shared.iter().map(|(name, value)| (name, OsStr::new(value))));
-        for name in ["RANK", "LOCAL_RANK", "ROLE_RANK", "KIRSH_RANK", "KIRSH_LOCAL_RANK"] {
+        for name in ["RANK", "ROLE_RANK", "KIRSH_RANK"] {
             command.env(name, rank.to_string());
+        }
+        for name in ["LOCAL_RANK", "KIRSH_LOCAL_RANK"] {
+            command.env(name, (rank - first).to_string());
         }
     }
 }
 
 /// A port that nobody holds, neither for IPv4 nor for IPv6, for a store that the program may serve
 /// itself. It is let go of at once: Kirsh never serves there.
-fn free_port() -> io::Result<u16> {
+pub(super) fn free_port() -> io::Result<u16> {
     // An IPv6 socket takes the IPv4 port too, unless this host keeps them apart or has no IPv6.
     let anywhere = [
         SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),

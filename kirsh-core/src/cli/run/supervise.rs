@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use super::children::{Children, GONE_AFTER};
 use super::environment::Environment;
 use super::group;
+use super::others::{Others, Outcome};
 use super::pump::Pump;
 use super::sys::{self, Exit, SignalName, Signals};
 use crate::cli::FAILED;
 
 /// Exit code when the time for the whole run is over, as timeout(1) has it.
-const TIMED_OUT: i32 = 124;
+pub(super) const TIMED_OUT: i32 = 124;
 /// Exit codes of a shell for a program that cannot be started or found.
 const NOT_STARTED: i32 = 126;
 const NOT_FOUND: i32 = 127;
@@ -30,7 +31,12 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(1);
 
 /// What the user asked for.
 pub(super) struct Options {
+    /// Ranks to start here.
     pub(super) ranks: u32,
+    /// The first of them.
+    pub(super) first_rank: u32,
+    /// Behind a rank's name in messages, where there are several nodes: " on node 1 (host b)".
+    pub(super) on_node: String,
     /// The program and its arguments; not empty.
     pub(super) command: Vec<OsString>,
     pub(super) prefix: bool,
@@ -50,19 +56,26 @@ pub(super) struct Options {
 pub(super) fn supervise(
     options: &Options,
     environment: &Environment,
-    mut signals: Signals,
+    signals: &mut Signals,
+    others: Option<&Others>,
 ) -> io::Result<i32> {
-    let mut children = Children::default();
+    let mut children = Children::new(options.first_rank);
     let mut sources = Vec::new();
-    for rank in 0..options.ranks {
-        if let Err(error) = children.spawn(rank, options, environment, &signals, &mut sources) {
+    for rank in options.first_rank..options.first_rank + options.ranks {
+        if let Err(error) = children.spawn(rank, options, environment, signals, &mut sources) {
             let program = options.command[0].to_string_lossy();
-            eprintln!("kirsh run: cannot start {program:?} as rank {rank}: {error}");
-            return Ok(match error.raw_os_error() {
+            let text =
+                format!("cannot start {program:?} as rank {rank}{}: {error}", options.on_node);
+            eprintln!("kirsh run: {text}");
+            let code = match error.raw_os_error() {
                 Some(libc::ENOENT) => NOT_FOUND,
                 Some(libc::EACCES | libc::ENOEXEC) => NOT_STARTED,
                 _ => FAILED,
-            });
+            };
+            if let Some(others) = others {
+                others.report_failure(code, &text);
+            }
+            return Ok(code);
         }
     }
     let pump = Pump::start(sources)?;
@@ -82,15 +95,18 @@ pub(super) fn supervise(
         last_word: None,
         interrupted: false,
         deadline,
+        others,
+        ended: None,
     };
-    world.watch(&mut signals)?;
+    world.watch(signals)?;
+    world.hear_of_the_end(signals)?;
     let code = world.code.unwrap_or(0);
     let interrupted = world.interrupted;
     if let Some(word) = world.last_word {
         pump.say(word);
     }
     drop(children);
-    finish_output(&pump, &mut signals, interrupted, options.kill_after)?;
+    finish_output(&pump, signals, interrupted, options.kill_after)?;
     Ok(code)
 }
 
@@ -135,22 +151,26 @@ enum Stop {
     },
 }
 
-struct World<'a> {
-    options: &'a Options,
-    children: &'a mut Children,
-    pump: &'a Pump,
+pub(super) struct World<'a> {
+    pub(super) options: &'a Options,
+    pub(super) children: &'a mut Children,
+    pub(super) pump: &'a Pump,
     stop: Stop,
     /// The exit code, once something other than success is certain.
-    code: Option<i32>,
+    pub(super) code: Option<i32>,
     /// What to say at the end again, since those that are stopped may say a lot.
-    last_word: Option<String>,
+    pub(super) last_word: Option<String>,
     /// A signal told the launcher to stop.
-    interrupted: bool,
-    deadline: Option<Instant>,
+    pub(super) interrupted: bool,
+    pub(super) deadline: Option<Instant>,
+    /// The launchers of the other nodes, where there are any.
+    pub(super) others: Option<&'a Others>,
+    /// How the run has ended for all nodes, once that is known.
+    pub(super) ended: Option<Outcome>,
 }
 
 impl World<'_> {
-    fn told_to_stop(&self) -> bool {
+    pub(super) fn told_to_stop(&self) -> bool {
         !matches!(self.stop, Stop::None)
     }
 
@@ -177,10 +197,19 @@ impl World<'_> {
             }
             let look_at = now + if all_ended { LOOK_EVERY } else { LOOK_ANYWAY };
             let wake_at = self.next_time().map_or(look_at, |at| at.min(look_at));
-            signals.wait(None, Some(wake_at.saturating_duration_since(now)))?;
+            let bell = self.others.filter(|_| self.ended.is_none()).map(Others::bell);
+            signals.wait(bell, Some(wake_at.saturating_duration_since(now)))?;
             while let Some(signal) = signals.next() {
                 self.handle(signal);
             }
+            self.listen();
+        }
+    }
+
+    /// Tells the launchers of the other nodes that the run fails here.
+    fn report(&self, code: i32, what: &str) {
+        if let Some(others) = self.others {
+            others.report_failure(code, what);
         }
     }
 
@@ -196,10 +225,13 @@ impl World<'_> {
             0 => String::new(),
             _ => format!("; stopping {}", list(&others)),
         };
-        self.pump.say(format_args!("rank {rank} failed first: it {exit}{also}{stopping}"));
+        let on_node = &self.options.on_node;
+        self.pump.say(format_args!("rank {rank}{on_node} failed first: it {exit}{also}{stopping}"));
         self.code = Some(exit.code());
+        self.report(exit.code(), &format!("rank {rank}{on_node} {exit}"));
         if !others.is_empty() {
-            self.last_word = Some(format!("the run failed with rank {rank}, which {exit}"));
+            self.last_word =
+                Some(format!("the run failed with rank {rank}{on_node}, which {exit}"));
         }
         self.tell(libc::SIGTERM);
     }
@@ -213,6 +245,8 @@ impl World<'_> {
                 self.pump
                     .say(format_args!("the {seconds} s of --timeout are over; stopping {running}"));
                 self.code = Some(TIMED_OUT);
+                let place = &self.options.on_node;
+                self.report(TIMED_OUT, &format!("the {seconds} s of --timeout are over{place}"));
                 self.tell(libc::SIGTERM);
             }
             Stop::Told { kill_at } if kill_at <= now => self.kill(),
@@ -259,13 +293,17 @@ impl World<'_> {
                 let name = SignalName(signal);
                 self.pump.say(format_args!("got {name}; passing it on to the ranks"));
                 self.code = Some(128 + signal);
+                self.report(
+                    128 + signal,
+                    &format!("the launcher{} got {name}", self.options.on_node),
+                );
                 self.tell(signal);
             }
         }
     }
 
     /// Tells the ranks to stop, also those that somebody has suspended.
-    fn tell(&mut self, signal: i32) {
+    pub(super) fn tell(&mut self, signal: i32) {
         self.children.signal(signal);
         self.children.signal(libc::SIGCONT);
         self.stop = Stop::Told { kill_at: Instant::now() + self.options.kill_after };
@@ -285,7 +323,7 @@ impl World<'_> {
 }
 
 /// "rank 3", or "ranks 0, 1, 2" with an end to long lists.
-fn list(ranks: &[u32]) -> String {
+pub(super) fn list(ranks: &[u32]) -> String {
     const SHOWN: usize = 16;
     let shown: Vec<_> = ranks.iter().take(SHOWN).map(u32::to_string).collect();
     let more = match ranks.len().saturating_sub(SHOWN) {

@@ -2,6 +2,7 @@
 
 mod address;
 mod codec;
+mod filter;
 mod identity;
 mod joining;
 mod opening;
