@@ -135,8 +135,14 @@ impl Progress {
         self.lanes.deliver_message(key, message);
     }
 
-    /// A peer has closed these communicators. P-26
+    /// A peer has closed these communicators; where none is named, its process leaves. P-26
     fn hear_closed(&mut self, peer: Rank, finished: &[(u64, u32, Sequence)]) {
+        if finished.is_empty() {
+            // This says more than that it closed the last one right before.
+            for departed in self.departed.iter_mut().filter(|departed| departed.peer == peer) {
+                departed.loss = Loss::new(ErrorKind::PeerLost, "", LEFT);
+            }
+        }
         for (communicator, epoch, finished) in finished {
             let key = (*communicator, *epoch);
             if !self.lanes.is_retired(key) && self.departed.len() < DEPARTURES_MAX {
