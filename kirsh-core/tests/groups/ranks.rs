@@ -133,6 +133,13 @@ fn count(directory: &str) -> usize {
     std::fs::read_dir(format!("/proc/self/{directory}")).unwrap().count()
 }
 
+/// What its descriptors are.
+fn descriptors() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    targets.map(|target| target.to_string_lossy().into_owned()).collect()
+}
+
 /// Three ranks.
 fn hundred() {
     let world = comm();
@@ -152,7 +159,11 @@ fn hundred() {
         let mut now = (count("fd"), count("task"));
         // What a peer closed may take a moment to be seen.
         while now != expected {
-            assert!(Instant::now() < until, "{now:?} descriptors and threads, {expected:?} before");
+            assert!(
+                Instant::now() < until,
+                "{now:?} descriptors and threads, {expected:?} before: {:?}",
+                descriptors()
+            );
             std::thread::sleep(Duration::from_millis(5));
             now = (count("fd"), count("task"));
         }
@@ -185,6 +196,8 @@ fn hundred() {
     drop(groups);
     world.barrier(&PLAIN).unwrap();
     settled(before);
+    // Nobody leaves before the last has counted.
+    world.barrier(&PLAIN).unwrap();
 }
 
 fn is_mismatch(error: &Error, peer: u32, parts: &[&str]) {

@@ -112,7 +112,8 @@ impl Progress {
         }
     }
 
-    fn depart(&mut self, peer: Rank, lane: Option<Key>, loss: Loss) {
+    /// Believes a little later that a peer is gone.
+    pub(super) fn depart(&mut self, peer: Rank, lane: Option<Key>, loss: Loss) {
         let when_ns = now_ns().saturating_add(DEPART_NS);
         self.departed.push(Departed { when_ns, peer, lane, loss });
     }
