@@ -45,6 +45,7 @@ fn progress_of(
         rank,
         job: "test".to_owned(),
         secret: Token::new(b"0123456789abcdef".to_vec()),
+        authenticated: true,
         peers,
         checksums: false,
         liveness_ns: u64::MAX,
