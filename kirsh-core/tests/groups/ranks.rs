@@ -23,8 +23,13 @@ pub(super) fn play(scenario: &str, detail: &str) {
     }
 }
 
-const PLAIN: Options<'static> =
-    Options { timeout: kirsh_core::Timeout::Default, scale: None, algorithm: None, name: None };
+const PLAIN: Options<'static> = Options {
+    timeout: kirsh_core::Timeout::Default,
+    scale: None,
+    algorithm: None,
+    name: None,
+    weight: None,
+};
 
 /// Sums the members' world ranks, and looks whether that came out.
 fn check(group: &Communicator) {
