@@ -14,7 +14,7 @@ use crate::driver::members::Members;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::memory::Pool;
-use crate::plan::choice::Layout;
+use crate::model::Layout;
 use crate::session::Settings;
 use crate::types::{Collective, Rank, Sequence};
 
