@@ -207,10 +207,10 @@ impl Communicator {
         self.0.lane.abort(Error::new(ErrorKind::Aborted, text).with_peer(self.0.rank));
     }
 
-    /// Leaves the communicator, and no other one that was made from it or that it was made from. Not
-    /// collective: the others go on, and only an operation that needs this rank fails. What still runs here is given half a second, then aborted. Blocks for
-    /// at most some two seconds; later calls fail with `ErrorKind::Closed`. Closing again
-    /// does nothing.
+    /// Leaves this communicator, and none that it was made from or that was made from it. Not
+    /// collective: the others go on, and only an operation that needs this rank fails. What still
+    /// runs here is given half a second, then aborted. Blocks for at most some two seconds; later
+    /// calls fail with `ErrorKind::Closed`. Closing again does nothing.
     ///
     /// # Errors
     /// `Aborted` when operations still ran and had to be aborted; `Forked` in a forked child.
