@@ -153,6 +153,11 @@ impl<B> Work<B> {
         Work { raw, buffer }
     }
 
+    /// The operation's number within its communicator.
+    pub(super) fn sequence(&self) -> Sequence {
+        self.raw.sequence
+    }
+
     /// Waits for the end and gives the buffer back.
     ///
     /// # Errors

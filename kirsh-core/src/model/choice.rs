@@ -203,6 +203,11 @@ impl Chooser {
         self.layout
     }
 
+    /// What it chooses by.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
     /// As [`Selection::choose`], which is asked once for each size, about.
     pub fn choose(&self, call: &Call, wanted: Option<Algorithm>) -> Choice {
         let required = self.selection.required(call, wanted);
