@@ -12,6 +12,7 @@ mod buffer;
 mod call;
 mod config;
 mod create;
+mod direct;
 mod handout;
 mod listen;
 mod persistent;
@@ -32,6 +33,7 @@ pub use buffer::{Buffer, Element};
 use call::Prepared;
 pub use config::{Config, Options, Timeout};
 pub use create::driver_in_force;
+pub use direct::{RawRecv, RawSend, Received, RecvWork, Source, Tag};
 pub use persistent::{Persistent, RawPlan};
 use plans::Plans;
 pub use raw::{RawArray, RawCall, RawCounts};
@@ -219,9 +221,13 @@ impl Communicator {
 impl Inner {
     /// Fills in who reports an error, and about what, where that is still open.
     fn name(&self, error: Error, call: Call) -> Error {
+        self.name_as(error, call.collective.name())
+    }
+
+    fn name_as(&self, error: Error, operation: &'static str) -> Error {
         let error = if error.rank().is_none() { error.with_rank(self.rank) } else { error };
         if error.operation().is_none() {
-            return error.with_operation(call.collective.name(), None);
+            return error.with_operation(operation, None);
         }
         error
     }
@@ -240,7 +246,9 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let (finished, outcome) = self.lane.close(CLOSE_PATIENCE);
+        let messages = self.lane.close_messages(CLOSE_PATIENCE);
+        let (finished, collectives) = self.lane.close(CLOSE_PATIENCE);
+        let outcome = messages.and(collectives);
         self.process.retire(&self.lane);
         let (communicator, epoch) = self.lane.key;
         self.process.leave(vec![(communicator, epoch, finished)]);

@@ -12,7 +12,7 @@ use crate::error::Result;
 pub(crate) const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 
 /// The outcome of one operation, set once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Completion {
     outcome: Mutex<Option<Result<()>>>,
     changed: Condvar,

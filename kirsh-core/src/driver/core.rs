@@ -132,6 +132,7 @@ impl Core {
                     self.deliver(sequence, result, &lane.counters);
                 }
                 Action::Control { to, message } => lane.ask(Request::Tell { to, message }),
+                Action::Abort { error } => lane.end_messages(error),
                 _ => {}
             }
         }
@@ -188,7 +189,10 @@ impl Core {
                 Action::Warn { text } => {
                     tracing::warn!(rank = self.session.settings().rank, "{text}");
                 }
-                Action::Abort { error } => self.begin_drain(io, &error),
+                Action::Abort { error } => {
+                    self.begin_drain(io, &error);
+                    lane.end_messages(error);
+                }
                 Action::Finish { sequence, result } => {
                     self.deliver(sequence, result.clone(), &lane.counters);
                     if until == Some(sequence) {

@@ -41,7 +41,10 @@ pub struct Lane {
     pub(crate) key: Key,
     /// The lane's number within its process, for tokens.
     pub(crate) number: u32,
+    pub(crate) settings: Settings,
     pub(crate) counters: Counters,
+    /// Messages sent or received from rank to rank that are not over.
+    pub(super) messages: Arc<AtomicUsize>,
     baton: Baton<Doorbell>,
     mailbox: Mutex<Mailbox>,
     core: Mutex<Core>,
@@ -68,7 +71,9 @@ impl Lane {
         Lane {
             key: (settings.communicator, settings.epoch),
             number,
+            settings: settings.clone(),
             counters: Counters::default(),
+            messages: Arc::default(),
             baton: Baton::new(),
             mailbox: Mutex::new(Mailbox::new()),
             core: Mutex::new(Core::new(Session::new(settings), pool)),
@@ -135,6 +140,11 @@ impl Lane {
     /// Started operations that are not over.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Sends and receives that are not over.
+    pub(crate) fn waiting_messages(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
     }
 
     /// Takes a sequence number for a call that this rank refuses, and has the peers told.

@@ -32,7 +32,7 @@ impl Progress {
             .chain(departed)
             .chain(paused)
             .chain(leaving);
-        all.min().unwrap_or(u64::MAX).min(self.lanes.next_deadline())
+        all.min().unwrap_or(u64::MAX).min(self.lanes.next_deadline()).min(self.directs.next_deadline())
     }
 
     /// How long this process may be silent. P-28
@@ -71,7 +71,7 @@ impl Progress {
         self.probes = later;
         for (_, peer) in due {
             if !self.controls.contains_key(&peer) {
-                self.dial(Wish { peer, lane: None });
+                self.dial(Wish { peer, lane: None, direct: false });
             }
         }
         for (_, peer, cause) in
@@ -85,6 +85,7 @@ impl Progress {
         for (_, index) in due {
             self.accept(index);
         }
+        self.directs.look_at_clock(now, &mut self.own.io);
         self.look_at_controls(now);
     }
 
@@ -116,6 +117,7 @@ impl Progress {
             )
             .with_peer(peer);
             self.gone.insert(peer, cause.clone());
+            self.directs.lose(peer, &cause, true, &mut self.own.io);
             self.lanes.deliver_to_all(|| Mail::PeerSilent { peer, cause: cause.clone() });
         }
     }

@@ -36,7 +36,7 @@ impl Progress {
         if self.controls.contains_key(&peer) || self.gone.contains_key(&peer) {
             return;
         }
-        let wish = Wish { peer, lane: None };
+        let wish = Wish { peer, lane: None, direct: false };
         if self.facts.dials(peer) {
             self.dial(wish);
         } else {
@@ -53,7 +53,7 @@ impl Progress {
 
     /// Whether a dial of the control link to this peer is on its way.
     pub(super) fn is_dialling(&self, peer: Rank) -> bool {
-        let wish = Wish { peer, lane: None };
+        let wish = Wish { peer, lane: None, direct: false };
         self.dials.values().any(|dial| dial.wish == wish)
     }
 
@@ -63,7 +63,7 @@ impl Progress {
             return self.lanes.deliver(lane, Mail::LinkFailed { peer, cause });
         }
         if self.facts.dials(peer) {
-            self.dial(Wish { peer, lane: Some(lane) });
+            self.dial(Wish { peer, lane: Some(lane), direct: false });
         }
         self.want_control(peer);
     }
@@ -127,6 +127,7 @@ impl Progress {
         tracing::debug!(rank = self.facts.rank, "{error}");
         let peer = wish.peer;
         match wish.lane {
+            Some(lane) if wish.direct => self.direct_failed(lane, peer, error),
             Some(lane) => self.lanes.deliver(lane, Mail::LinkFailed { peer, cause: error }),
             None => {
                 // What began the doubt says more than that nobody answers any more.
@@ -223,7 +224,11 @@ impl Progress {
                 let key = (established.hello.communicator, established.hello.epoch);
                 self.lanes.deliver_link(self.facts.rank, key, peer, fd);
             }
-            handshake::Lane::Direct | handshake::Lane::Bulk => {}
+            handshake::Lane::Direct => {
+                let key = (established.hello.communicator, established.hello.epoch);
+                self.direct_up(key, peer, fd, dialled_here);
+            }
+            handshake::Lane::Bulk => {}
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod connect;
 mod control;
+mod direct;
 mod due;
 mod facts;
 mod failing;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use connect::{Dial, Inbound, Needs};
 use control::ControlLink;
+use direct::Directs;
 use crossbeam_channel::{Receiver, Sender};
 pub(crate) use facts::Facts;
 use lanes::Lanes;
@@ -36,6 +38,7 @@ pub(crate) use roll::Roll;
 use super::baton::Bell;
 use super::choose::{AnyIo, Choice};
 use super::clock::now_ns;
+use super::direct::Ask;
 use super::doorbell::Doorbell;
 use super::fork::{self, Fd};
 use super::io::{Completion, Io, Op, Wait};
@@ -55,6 +58,8 @@ pub(crate) enum Request {
     Drive { lane: u32 },
     /// A plan needs the collective link to a peer.
     Dial { lane: Key, peer: Rank },
+    /// Something about the messages from rank to rank of a communicator.
+    Direct { lane: u32, ask: Ask },
     /// A control message is to go out.
     Tell { to: Audience, message: Message },
     /// A lane is closed; forget it.
@@ -91,6 +96,7 @@ pub(crate) struct Progress {
     facts: Arc<Facts>,
     listeners: Vec<Fd>,
     lanes: Lanes,
+    directs: Directs,
     controls: HashMap<Rank, ControlLink>,
     dials: HashMap<u32, Dial>,
     /// Where peers were reached: an address that leads nowhere is found out once, not per link.
@@ -166,6 +172,7 @@ impl Progress {
             facts,
             listeners,
             lanes: Lanes::default(),
+            directs: Directs::default(),
             controls: HashMap::new(),
             dials: HashMap::new(),
             reached: HashMap::new(),
@@ -219,11 +226,18 @@ impl Progress {
     fn read_requests(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Register { lane } => self.lanes.register(lane, &mut self.own),
+                Request::Register { lane } => {
+                    self.directs.register(&lane, &mut self.own.io);
+                    self.lanes.register(lane, &mut self.own);
+                }
+                Request::Direct { lane, ask } => self.ask_direct(lane, ask),
                 Request::Drive { lane } => self.lanes.drive(lane, &mut self.own),
                 Request::Dial { lane, peer } => self.want_link(lane, peer),
                 Request::Tell { to, message } => self.tell(to, &message),
-                Request::Retire { lane } => self.lanes.retire(lane),
+                Request::Retire { lane } => {
+                    self.directs.retire(lane);
+                    self.lanes.retire(lane);
+                }
                 Request::Leave { finished, done } => self.leave(finished, done),
                 #[cfg(test)]
                 Request::Panic => panic!("asked to"),
@@ -254,6 +268,7 @@ impl Progress {
                 }
             }
             token::INBOUND => self.advance_inbound(id),
+            class if Directs::is_theirs(class) => self.directs.complete(event, &mut self.own.io),
             lane => self.lanes.complete(lane, &mut self.own, event),
         }
     }

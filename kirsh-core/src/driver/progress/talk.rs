@@ -112,7 +112,7 @@ impl Progress {
         } else if again {
             self.try_control_later(peer);
         } else {
-            self.dial(Wish { peer, lane: None });
+            self.dial(Wish { peer, lane: None, direct: false });
         }
     }
 
@@ -120,6 +120,7 @@ impl Progress {
     pub(super) fn lose(&mut self, peer: Rank, cause: Error) {
         self.doubts.remove(&peer);
         self.gone.insert(peer, cause.clone());
+        self.directs.lose(peer, &cause, false, &mut self.own.io);
         self.lanes.deliver_to_all(|| Mail::PeerGone { peer, cause: cause.clone() });
     }
 
@@ -179,7 +180,7 @@ impl Progress {
     pub(super) fn has_left(&self) -> bool {
         self.leaving.as_ref().is_some_and(|(until_ns, _)| {
             let answered = self.controls.is_empty() || now_ns() >= *until_ns;
-            answered && !self.lanes.any_held()
+            answered && !self.lanes.any_held() && self.directs_have_left(*until_ns)
         })
     }
 }
