@@ -15,6 +15,10 @@ mod failing;
 mod inward;
 mod matching;
 mod outward;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
