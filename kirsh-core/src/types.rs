@@ -177,6 +177,11 @@ impl Collective {
         matches!(self, Allreduce | Reduce | ReduceScatter | ReduceScatterv | Scan | Exscan)
     }
 
+    /// Whether a count is known only to the two ranks that it is about.
+    pub const fn has_own_counts(self) -> bool {
+        matches!(self, Collective::Gatherv | Collective::Scatterv | Collective::Alltoallv)
+    }
+
     /// Whether one rank gives or gets what the others do not.
     pub const fn has_root(self) -> bool {
         use Collective::*;

@@ -7,6 +7,8 @@
 
 #[path = "sim/canary.rs"]
 mod canary;
+#[path = "sim/canary_family.rs"]
+mod canary_family;
 #[path = "sim/catalogue.rs"]
 mod catalogue;
 #[path = "sim/fault.rs"]
@@ -14,7 +16,7 @@ mod fault;
 
 use std::ops::Range;
 
-use catalogue::{calls, rooted_calls, some_calls};
+use catalogue::{calls, large_calls, rooted_calls, some_calls};
 use kirsh_core::sim::{Calling, Report, Scenario, run};
 
 fn setting(name: &str) -> Option<u64> {
@@ -87,6 +89,34 @@ fn every_algorithm_gives_the_right_result_in_worlds_of_up_to_130() {
             simulate_well(test, &scenario(world, calls, seed));
         }
     }
+}
+
+fn simulate_large(test: &str, world: u32) {
+    for calls in large_calls(world).chunks(8) {
+        let scenario = Scenario::new(world, calls.to_vec(), world.into());
+        // The time of a step grows with those that are looked at together.
+        simulate_well(test, &Scenario { look_ahead: 12, ..scenario });
+    }
+}
+
+#[test]
+fn every_algorithm_gives_the_right_result_on_256_ranks() {
+    simulate_large("every_algorithm_gives_the_right_result_on_256_ranks", 256);
+}
+
+#[test]
+fn every_algorithm_gives_the_right_result_on_1000_ranks() {
+    simulate_large("every_algorithm_gives_the_right_result_on_1000_ranks", 1000);
+}
+
+#[test]
+fn every_algorithm_gives_the_right_result_on_1024_ranks() {
+    simulate_large("every_algorithm_gives_the_right_result_on_1024_ranks", 1024);
+}
+
+#[test]
+fn every_algorithm_gives_the_right_result_on_4096_ranks() {
+    simulate_large("every_algorithm_gives_the_right_result_on_4096_ranks", 4096);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Two binary trees at once, each for every other slice: broadcast, reduce and allreduce.
+//! Two binary trees at once, each for half of the array: broadcast, reduce and allreduce.
 //!
 //! Source: Sanders, Speck and Träff, "Two-tree algorithms for full bandwidth broadcast, reduction
 //! and scan" (Parallel Computing 35, 2009); the trees are numbered as NCCL numbers its own.
@@ -6,16 +6,16 @@
 //! Places are counted from the root, which stands above both trees (rank 0 in an allreduce). The
 //! other `world - 1` places are numbered in order through the first tree, so that odd places are
 //! its leaves. The second is the first seen from its other end, or turned by one place where the
-//! number of places is odd, so that every place is a leaf of one of them at least. Each tree then
-//! moves half of the array, and no rank below the root sends more than one array each way.
+//! number of places is odd, so that every place is a leaf of one of them at least. Each tree moves
+//! one half of the array (the first all of it, where that is one slice), and so no rank sends more
+//! than one array each way.
 //!
 //! Hops of a slice: `log2(world)` rounded up, twice that for an allreduce. Bytes sent per rank: to
 //! rise, one array, none by the root; to fall, one array by the root, and by others half of one for
 //! each child that they have in the tree that they are not a leaf of.
 //!
 //! Association: in either tree a place folds its own array with its lower child's sum and then
-//! with its higher child's, `(x[v] + T[lower]) + T[higher]`; the root `x[root] + T[top]`. Even
-//! slices take the first tree, odd ones the second.
+//! with its higher child's, `(x[v] + T[lower]) + T[higher]`; the root `x[root] + T[top]`.
 
 use super::cut::{Piece, SCRATCH_SLICES, Shape};
 use super::{Plan, Step};
@@ -23,6 +23,9 @@ use crate::types::{Rank, Span};
 
 pub(super) struct DoubleTree {
     shape: Shape,
+    /// The elements that each tree moves.
+    halves: [(u64, u64); 2],
+    /// Slices of the longer half.
     slices: u64,
     columns: Vec<Column>,
     /// Rows by which the first column that moves anything is behind the world's first.
@@ -40,7 +43,7 @@ enum Partials {
 
 /// What a rank does with one slice in every row, over one edge of one tree.
 struct Column {
-    tree: u64,
+    tree: Tree,
     /// A slice's row on the world's clock, less the slice's own.
     lag: u64,
     peer: Rank,
@@ -107,7 +110,7 @@ impl DoubleTree {
                 } else {
                     (1, depth, number, child)
                 };
-                columns.push(Column { tree: number, lag: lag.into(), peer, act, order });
+                columns.push(Column { tree, lag: lag.into(), peer, act, order });
             };
             if ways.up {
                 for (nth, (child, at)) in edges.clone().enumerate() {
@@ -128,22 +131,21 @@ impl DoubleTree {
             }
         }
         columns.sort_by_key(|column| column.order);
-        // As many slices for either tree, unless one frame is all there is.
-        let slices = match shape.slices(shape.count) {
-            slices @ 0..=1 => slices,
-            slices => slices.next_multiple_of(2),
-        };
+        // A single frame is not worth two.
+        let middle = if shape.slices(shape.count) > 1 { shape.count / 2 } else { shape.count };
+        let halves = [(0, middle), (middle, shape.count)];
+        let slices = shape.slices(middle.max(shape.count - middle));
         let lags = columns.iter().map(|column| column.lag);
         let (begin, end) = (lags.clone().min().unwrap_or(0), lags.max().unwrap_or(0));
-        let rows = if slices == 0 { 0 } else { slices.div_ceil(2) + end - begin };
-        DoubleTree { shape, slices, columns, begin, rows, partials }
+        let rows = if slices == 0 { 0 } else { slices + end - begin };
+        DoubleTree { shape, halves, slices, columns, begin, rows, partials }
     }
 
     /// Where the partial result of a slice lies.
-    fn partial(&self, piece: Piece, row: u64) -> Span {
+    fn partial(&self, piece: Piece, slice: u64) -> Span {
         match self.partials {
             Partials::Output => piece.output(),
-            Partials::Scratch => piece.scratch((row % SCRATCH_SLICES) * self.shape.slice_bytes()),
+            Partials::Scratch => piece.scratch((slice % SCRATCH_SLICES) * self.shape.slice_bytes()),
         }
     }
 }
@@ -156,13 +158,12 @@ impl Plan for DoubleTree {
     fn step(&self, index: u64) -> Option<Step> {
         let width = self.columns.len() as u64;
         let column = &self.columns[(index % width) as usize];
-        let row = (index / width + self.begin).checked_sub(column.lag)?;
-        let slice = 2 * row + column.tree;
+        let slice = (index / width + self.begin).checked_sub(column.lag)?;
         if slice >= self.slices {
             return None;
         }
-        let piece = self.shape.whole(self.slices, slice)?;
-        let (peer, partial) = (column.peer, self.partial(piece, row));
+        let piece = self.shape.piece(self.halves[column.tree as usize], self.slices, slice)?;
+        let (peer, partial) = (column.peer, self.partial(piece, slice));
         Some(match column.act {
             Act::Fold { first, last } => {
                 let with = if first { piece.input() } else { partial };
@@ -180,7 +181,7 @@ impl Plan for DoubleTree {
         if self.partials == Partials::Output || !folds {
             return 0;
         }
-        self.slices.div_ceil(2).min(SCRATCH_SLICES) * self.shape.slice_bytes()
+        self.slices.min(SCRATCH_SLICES) * self.shape.slice_bytes()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Recursive halving reduce-scatter, and the allreduce that doubles back from it.
 //!
-//! Source: Rabenseifner's halving and doubling, as in Thakur, Rabenseifner and Gropp (IJHPCA 19,
-//! 2005), in the form that takes any world size without extra rounds: Träff, "Optimal,
-//! non-pipelined reduce-scatter and allreduce algorithms" (arXiv 2410.14234, 2024).
+//! Source: Rabenseifner, "Optimization of collective reduction operations" (ICCS 2004), in the form
+//! that takes any world size without extra rounds: Träff, "Optimal, non-pipelined reduce-scatter
+//! and allreduce algorithms" (arXiv 2410.14234, 2024).
 //!
 //! There is one block for each rank; block `i` *of a rank* is that of the rank `i` above it. A
 //! round begins with `s` blocks that are still open, the world's size at first, and ends with `h`,

@@ -8,7 +8,10 @@ use crate::error::ErrorKind;
 use crate::limits::SLICE_BYTES_MAX;
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space};
 
+mod association;
 mod choice;
+mod prints;
+mod reducing;
 
 /// Small enough that a few hundred elements are many slices.
 const SLICE: u32 = 28;

@@ -60,10 +60,19 @@ impl Session {
         if let Some(error) = self.own_refusal(got.sequence) {
             return error;
         }
-        let past = self.watch.recall(got.sequence).filter(|past| past.key != got.key);
-        let text = if let Some(past) = past {
+        let past = self.watch.recall(got.sequence);
+        let has_own_counts =
+            |call: Option<Call>| call.is_some_and(|call| call.collective.has_own_counts());
+        let text = if let Some(past) = past.filter(|past| past.key != got.key) {
             // This rank is through with its own call of that number, which needed nobody else.
             self.describe_difference(peer, got.call, Some(past.call))
+        } else if past.is_some() && has_own_counts(got.call) {
+            format!(
+                "rank {peer} sent more of call #{} {} than rank {} expected: their counts do not agree",
+                got.sequence,
+                named(got.call),
+                self.settings.rank
+            )
         } else if got.sequence != expected.sequence {
             format!(
                 "ranks are at different calls: rank {peer} is in its call #{} {}, rank {} in its call #{} {}; every rank must make the same calls in the same order",
@@ -77,6 +86,16 @@ impl Session {
             self.describe_difference(peer, got.call, expected.call)
         } else if got.checksummed != expected.checksummed {
             format!("rank {peer} and this rank do not agree whether payloads carry checksums")
+        } else if has_own_counts(expected.call) {
+            format!(
+                "in {} frame {} from rank {peer} has {} bytes where rank {} expected frame {} of {}: their counts do not agree",
+                named(expected.call),
+                got.step,
+                got.length,
+                self.settings.rank,
+                expected.step,
+                expected.length
+            )
         } else {
             let text = format!(
                 "rank {peer} sent frame {} of {} bytes where frame {} of {} bytes was due",

@@ -126,6 +126,40 @@ fn aborts(actions: &[Action]) -> usize {
     actions.iter().filter(is_abort).count()
 }
 
+// P-10: counts that only two ranks know are in no key; a frame's length tells.
+#[test]
+fn counts_that_do_not_agree_are_a_mismatch_that_says_so() {
+    let exchange = || {
+        let mut operation = operation(from_rank_1());
+        operation.call = Call { collective: Collective::Alltoallv, count: 0, ..call() };
+        operation
+    };
+    let expect = |session: &Session, words: &str| {
+        let error = session.failure().expect("a failure");
+        assert_eq!((error.kind(), error.peer()), (ErrorKind::Mismatch, Some(1)), "{error}");
+        assert!(error.message().contains(words), "{error}");
+    };
+    let begin = |session: &mut Session| {
+        session.enqueue(exchange()).unwrap();
+        match actions(session).pop() {
+            Some(Action::Receive { slot, expected, .. }) => (slot, expected),
+            other => panic!("{other:?} instead of a receive"),
+        }
+    };
+    let mut shorter = session();
+    let (slot, header) = begin(&mut shorter);
+    assert!(!shorter.handle_header(slot, &Header { length: 7, ..header }));
+    expect(&shorter, "frame 0 from rank 1 has 7 bytes where rank 0 expected frame 0 of 8");
+
+    let mut more = session();
+    let (slot, header) = begin(&mut more);
+    receive(&mut more, slot, &header);
+    actions(&mut more);
+    let (slot, _) = begin(&mut more);
+    assert!(!more.handle_header(slot, &Header { step: 1, ..header }));
+    expect(&more, "rank 1 sent more of call #0 alltoallv");
+}
+
 // P-10, P-14, P-16
 #[test]
 fn a_frame_that_differs_in_any_field_ends_the_communicator() {

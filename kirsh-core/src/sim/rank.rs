@@ -55,7 +55,9 @@ pub(super) struct Member {
     pub(super) scratch_lens: Vec<u64>,
     /// What came of each call of the scenario, once it is over.
     pub(super) outcomes: Vec<Option<Result<(), Error>>>,
-    pub(super) works: [Option<Work>; LOOK_AHEAD_MAX],
+    works: [Option<Work>; LOOK_AHEAD_MAX],
+    /// The slots that have something in hand, a bit each.
+    used: u64,
     /// The memory of the call that runs.
     pub(super) memory: Option<(Sequence, Memory)>,
     /// Slabs in use, with what was received into them.
@@ -77,6 +79,7 @@ impl Member {
             scratch_lens: Vec::new(),
             outcomes: vec![None; calls],
             works: [None; LOOK_AHEAD_MAX],
+            used: 0,
             memory: None,
             slabs: HashMap::default(),
             slab_peers: HashMap::default(),
@@ -128,8 +131,11 @@ impl Member {
             return Err(self.broken(Violation::Frame, text));
         }
         let (reads, writes) = (work.reads(), work.writes());
-        let held = self.works.iter().enumerate().filter(|(other, _)| *other != index);
-        for held in held.filter_map(|(_, held)| held.as_ref()) {
+        let mut others = self.used & !(1 << index);
+        while others != 0 {
+            let other = others.trailing_zeros() as usize;
+            others &= others - 1;
+            let Some(held) = &self.works[other] else { continue };
             let held_writes = held.writes();
             let lent = held_writes.overlaps(&writes)
                 || held.reads().iter().any(|read| read.overlaps(&writes));
@@ -142,6 +148,7 @@ impl Member {
             self.lease(slab, peer)?;
         }
         self.works[index] = Some(work);
+        self.used |= 1 << index;
         Ok(())
     }
 
@@ -158,6 +165,12 @@ impl Member {
             return Err(self.broken(Violation::Slab, format!("{slab:?} is in use")));
         }
         Ok(())
+    }
+
+    /// Everything in hand, by slot.
+    pub(super) fn works(&self) -> impl Iterator<Item = (usize, &Work)> {
+        let works = self.works.iter().enumerate();
+        works.filter_map(|(slot, work)| work.as_ref().map(|work| (slot, work)))
     }
 
     pub(super) fn work(&self, slot: Slot) -> Option<&Work> {
@@ -186,6 +199,7 @@ impl Member {
     /// Does a fold, reduction or map, and takes it out of its slot.
     pub(super) fn do_work(&mut self, slot: Slot, symbols: &mut Symbols) -> Result<(), Failure> {
         let work = self.works[usize::from(slot.0)].take();
+        self.used &= !(1 << slot.0);
         let Some((_, memory)) = &mut self.memory else {
             return Err(self.broken(Violation::Frame, "work without memory"));
         };
@@ -224,19 +238,29 @@ impl Member {
         Ok(())
     }
 
+    /// A payload has been checked: it may be folded, or lies where it belongs.
+    pub(super) fn verify(&mut self, slot: Slot) {
+        match &mut self.works[usize::from(slot.0)] {
+            Some(Work::Receive { landing: Landing::Slab(_), verified, .. }) => *verified = true,
+            _ => self.clear(slot),
+        }
+    }
+
     /// The slot has nothing in hand any more.
     pub(super) fn clear(&mut self, slot: Slot) {
         self.works[usize::from(slot.0)] = None;
+        self.used &= !(1 << slot.0);
     }
 
     /// Everything comes back at once.
     pub(super) fn clear_all(&mut self) {
         self.works = [None; LOOK_AHEAD_MAX];
+        self.used = 0;
         self.slabs.clear();
     }
 
     /// Whether anything is still lent or in use.
     pub(super) fn holds_nothing(&self) -> bool {
-        self.works.iter().all(Option::is_none) && self.slabs.is_empty()
+        self.used == 0 && self.slabs.is_empty()
     }
 }

@@ -6,7 +6,7 @@ use super::check;
 use super::memory::Symbols;
 use super::network::Network;
 use super::queue::{Event, Queue, Random};
-use super::rank::{Landing, Member, Work};
+use super::rank::{Member, Work};
 use super::{Calling, Failure, Fault, Report, Scenario, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Params, Plan, build};
@@ -226,12 +226,7 @@ impl<'a> World<'a> {
             Event::Verified { rank, slot } => {
                 let member = self.member(rank);
                 if !member.aborting {
-                    match &mut member.works[usize::from(slot.0)] {
-                        Some(Work::Receive { landing: Landing::Slab(_), verified, .. }) => {
-                            *verified = true;
-                        }
-                        work => *work = None,
-                    }
+                    member.verify(slot);
                     member.session.handle_verified(slot);
                 }
                 rank
@@ -358,10 +353,8 @@ impl<'a> World<'a> {
                 member.session.finished(),
                 member.called()
             ));
-            for (slot, work) in member.works.iter().enumerate() {
-                if let Some(work) = work {
-                    text.push_str(&format!("\n    slot {slot}: {work:?}"));
-                }
+            for (slot, work) in member.works() {
+                text.push_str(&format!("\n    slot {slot}: {work:?}"));
             }
         }
         Err(first.broken(Violation::Deadlock, text))

@@ -9,7 +9,7 @@ use kirsh_core::{Algorithm, Collective, Rank, ReduceOp};
 
 use super::catalogue::{Pair, params};
 
-const SEEDS: u64 = 20;
+pub(crate) const SEEDS: u64 = 20;
 
 const RING: Pair = (Collective::Allreduce, Algorithm::Ring);
 const DOUBLING: Pair = (Collective::Allreduce, Algorithm::RecursiveDoubling);
@@ -17,7 +17,7 @@ const CHAIN: Pair = (Collective::Broadcast, Algorithm::Chain);
 const BARRIER: Pair = (Collective::Barrier, Algorithm::Dissemination);
 
 /// What is found, over some seeds, in a world of this size: all of them find the same.
-fn found(world: u32, calling: &Calling) -> Option<Violation> {
+pub(crate) fn found(world: u32, calling: &Calling) -> Option<Violation> {
     let found = |seed| {
         let scenario = Scenario::new(world, vec![calling.clone()], seed);
         run(&scenario).err().map(|failure| failure.violation)
@@ -41,9 +41,9 @@ fn pair(
 }
 
 /// A plan with one step changed.
-struct Changed {
-    inner: Arc<dyn Plan>,
-    change: fn(u64, Step) -> Step,
+pub(crate) struct Changed {
+    pub(crate) inner: Arc<dyn Plan>,
+    pub(crate) change: fn(u64, Step) -> Step,
 }
 
 impl Plan for Changed {
@@ -54,22 +54,38 @@ impl Plan for Changed {
     fn step(&self, index: u64) -> Option<Step> {
         self.inner.step(index).map(|step| (self.change)(index, step))
     }
+
+    fn scratch_len(&self) -> u64 {
+        self.inner.scratch_len()
+    }
 }
 
 /// A list of steps.
-struct Listed(Vec<Step>);
+pub(crate) struct Listed {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) scratch: u64,
+}
 
 impl Plan for Listed {
     fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.steps.len() as u64
     }
 
     fn step(&self, index: u64) -> Option<Step> {
-        Some(self.0[index as usize])
+        Some(self.steps[index as usize])
+    }
+
+    fn scratch_len(&self) -> u64 {
+        self.scratch
     }
 }
 
-fn steps(plan: &dyn Plan) -> Vec<Step> {
+/// A plan of these steps, which need no scratch.
+fn listed(steps: Vec<Step>) -> Arc<dyn Plan> {
+    Arc::new(Listed { steps, scratch: 0 })
+}
+
+pub(crate) fn steps(plan: &dyn Plan) -> Vec<Step> {
     (0..plan.len()).filter_map(|index| plan.step(index)).collect()
 }
 
@@ -101,7 +117,7 @@ fn a_doubled_contribution_is_found() {
                 steps.push(Step::Reduce { with, into, finish: Finish::Keep });
             }
         }
-        Arc::new(Listed(steps))
+        listed(steps)
     });
     assert_eq!(found(4, &right), None);
     assert_eq!(found(4, &wrong), Some(Violation::Doubled));
@@ -147,12 +163,12 @@ fn a_swapped_order_of_folds_is_found() {
         let (input, output) = (Span::input(0, whole), Span::output(0, whole));
         let (right, left) = ((rank + 1) % 3, (rank + 2) % 3);
         assert!(!inner.is_empty());
-        Arc::new(Listed(vec![
+        listed(vec![
             Step::Send { peer: right, source: input },
             Step::Send { peer: left, source: input },
             Step::RecvReduce { peer: right, with: input, into: output, finish },
             Step::RecvReduce { peer: left, with: output, into: output, finish },
-        ]))
+        ])
     });
     assert_eq!(found(3, &right), None);
     assert_eq!(found(3, &wrong), Some(Violation::Order));
@@ -165,7 +181,7 @@ fn slices_that_land_in_one_anothers_place_are_found() {
         if rank == 3 {
             steps.swap(0, 1);
         }
-        Arc::new(Listed(steps))
+        listed(steps)
     });
     assert_eq!(found(4, &right), None);
     assert_eq!(found(4, &wrong), Some(Violation::Misplaced));
@@ -195,7 +211,7 @@ fn a_barrier_that_does_not_hold_is_found() {
     let barrier = params(5, BARRIER, ReduceOp::Sum, 0, 0);
     let right = Calling::new(barrier.clone(), false);
     let replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> =
-        |_, inner| Arc::new(Listed(steps(&*inner)[..2].to_vec()));
+        |_, inner| listed(steps(&*inner)[..2].to_vec());
     let wrong = Calling { replace: Some(replace), ..right.clone() };
     assert!(build(&barrier, 0).is_ok());
     assert_eq!(found(5, &right), None);
@@ -215,7 +231,7 @@ fn two_receives_into_one_span_happen_in_the_order_of_the_plan() {
     let right = Calling {
         replace: Some(|rank, _| {
             let whole = Span::output(0, 4 * 40);
-            Arc::new(Listed(match rank {
+            listed(match rank {
                 0 => vec![
                     Step::Recv { peer: 1, target: whole },
                     Step::Recv { peer: 2, target: whole },
@@ -228,7 +244,7 @@ fn two_receives_into_one_span_happen_in_the_order_of_the_plan() {
                     Step::Send { peer: 0, source: whole },
                     Step::Send { peer: 1, source: whole },
                 ],
-            }))
+            })
         }),
         ..Calling::new(Params { slice: 4 * 40, ..params(3, CHAIN, ReduceOp::Sum, 2, 40) }, false)
     };

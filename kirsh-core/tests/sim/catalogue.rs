@@ -1,9 +1,9 @@
 //! Which calls a world makes: every algorithm of every collective, with counts, roots and operators
 //! that bring out its corners.
 
-use kirsh_core::plan::{Counts, Params, algorithms, build};
+use kirsh_core::plan::{Counts, Params, algorithms};
 use kirsh_core::sim::{Calling, Pairs};
-use kirsh_core::{Algorithm, Call, Collective, DataType, ErrorKind, Rank, ReduceOp};
+use kirsh_core::{Algorithm, Call, Collective, DataType, Rank, ReduceOp};
 
 /// A collective and one way to carry it out.
 pub(crate) type Pair = (Collective, Algorithm);
@@ -21,22 +21,32 @@ const SIZE: u32 = DataType::Float32.size() as u32;
 /// One call; `count` counts as the collective does, and those that count for each rank or pair of
 /// ranks by themselves get uneven counts of about that much.
 pub(crate) fn params(world: u32, pair: Pair, op: ReduceOp, root: Rank, count: u64) -> Params {
+    use Algorithm as A;
     use Collective::*;
     let (collective, algorithm) = pair;
-    // Few slices in large worlds, for time's sake; in small ones more than a session looks at.
-    let slices = if world <= 8 { 40 } else { 5 };
-    let run = match (collective, algorithm) {
-        (Allreduce, Algorithm::Ring) => {
-            count.div_ceil(world.into()).div_ceil(if world <= 8 { 9 } else { 2 })
-        }
-        (Broadcast | Reduce | Allreduce | Scan | Exscan, _) => count.div_ceil(slices),
-        // What goes in one round may be as long as the array.
-        _ => count.div_ceil(if world <= 8 { 7 } else { 2 }),
+    // Elements of a frame: in small worlds a call is more steps than a session looks at, in large
+    // ones a block of an algorithm that sends every block by itself is one frame, for time's sake.
+    let by_block = matches!(
+        (collective, algorithm),
+        (
+            Gather | Gatherv | Scatter | Scatterv | Alltoall | Alltoallv | Allgather | Allgatherv,
+            A::Linear | A::Pairwise | A::Ring
+        ) | (Allreduce | ReduceScatter | ReduceScatterv, A::Ring | A::Pairwise)
+    );
+    let whole = if counts_whole(collective) { count } else { count * u64::from(world) };
+    let run = match by_block {
+        true => whole.div_ceil(world.into()).div_ceil(match world {
+            0..9 => 9,
+            9..33 => 2,
+            _ => 1,
+        }),
+        false => whole.div_ceil(if world <= 8 { 40 } else { 5 }),
     };
-    let slice = run.max(1) as u32 * SIZE;
+    let slice = run.max(if world > 256 { 8 } else { 1 }) as u32 * SIZE;
     let (counts, count) = match collective {
         Allgatherv | ReduceScatterv => {
-            let counts: Vec<_> = (0..world).map(|rank| uneven(rank, count)).collect();
+            let of = |rank| if world > 256 { sparse(world, rank) } else { uneven(rank, count) };
+            let counts: Vec<_> = (0..world).map(of).collect();
             let sum = counts.iter().sum();
             (Counts::Known(counts.into()), sum)
         }
@@ -52,6 +62,11 @@ fn uneven(rank: Rank, count: u64) -> u64 {
     [count, 0, count.div_ceil(3), count, 1.min(count)][rank as usize % 5]
 }
 
+/// Eight ranks have something.
+fn sparse(world: u32, rank: Rank) -> u64 {
+    if rank % (world / 8) == world / 9 { u64::from(rank % 5) + 1 } else { 0 }
+}
+
 /// The call, with counts for each pair of ranks where the collective asks for them.
 pub(crate) fn calling(
     world: u32,
@@ -63,6 +78,12 @@ pub(crate) fn calling(
 ) -> Calling {
     let params = params(world, pair, op, root, count);
     let pairs: Pairs = match count {
+        // A frame for every tenth rank in a gatherv, for every thousandth pair in an alltoallv.
+        _ if world > 256 => |world, from, to| match from.wrapping_mul(7) + to.wrapping_mul(13) {
+            near if near % 1021 == 0 => 3,
+            near if (from % 512 == 0 || to % 512 == 0) && near % 10 == 0 => u64::from(world % 5),
+            _ => 0,
+        },
         0 => |_, _, _| 0,
         1 => |_, from, to| u64::from((from + 2 * to) % 3 == 0),
         2..100 => |_, from, to| uneven(from + 3 * to, 7),
@@ -73,24 +94,6 @@ pub(crate) fn calling(
             Calling::with_pairs(params, in_place, pairs)
         }
         _ => Calling::new(params, in_place),
-    }
-}
-
-/// Whether plans are there yet.
-pub(crate) fn is_built(pair: Pair) -> bool {
-    let params = params(3, pair, ReduceOp::Sum, 0, 4);
-    let counts = match pair.0 {
-        Collective::Gatherv | Collective::Scatterv | Collective::Alltoallv => {
-            Counts::Own { send: [0; 3].into(), recv: [0; 3].into() }
-        }
-        _ => params.counts.clone(),
-    };
-    match build(&params.with_counts(counts), 0) {
-        Ok(_) => true,
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-            false
-        }
     }
 }
 
@@ -114,7 +117,7 @@ fn counts(world: u32) -> Vec<u64> {
 pub(crate) fn calls(world: u32, in_place: bool) -> Vec<Calling> {
     let mut calls = Vec::new();
     for (number, count) in counts(world).into_iter().enumerate() {
-        for (place, pair) in pairs().filter(|pair| is_built(*pair)).enumerate() {
+        for (place, pair) in pairs().enumerate() {
             if pair.0 == Collective::Barrier && number > 0 {
                 continue;
             }
@@ -130,16 +133,28 @@ pub(crate) fn calls(world: u32, in_place: bool) -> Vec<Calling> {
     calls
 }
 
-/// One call of every collective by every algorithm, the next count and root at every turn.
+/// One call of every collective by every algorithm, the next count and root at every turn. A count
+/// for each rank is never larger than some: the arrays grow with the square of the world, and what
+/// is peculiar about a count has nothing to do with the world.
 pub(crate) fn some_calls(world: u32, turn: usize) -> Vec<Calling> {
     let all = counts(world);
-    let calls = pairs().filter(|pair| is_built(*pair)).enumerate().map(|(place, pair)| {
+    let calls = pairs().enumerate().map(|(place, pair)| {
         let turn = turn + place;
         let root = if pair.0.has_root() { (7 * turn) as Rank % world } else { 0 };
         let op = operator(pair.0, turn);
-        calling(world, pair, op, root, all[turn % all.len()], turn / all.len() % 2 == 0)
+        let count = match counts_whole(pair.0) || world <= 32 {
+            true => all[turn % all.len()],
+            false => [0, 1, 2, 7, 11][turn % 5],
+        };
+        calling(world, pair, op, root, count, (turn / all.len()).is_multiple_of(2))
     });
     calls.collect()
+}
+
+/// Whether the count is of an array that does not grow with the world.
+fn counts_whole(collective: Collective) -> bool {
+    use Collective::*;
+    matches!(collective, Barrier | Broadcast | Reduce | Allreduce | Scan | Exscan)
 }
 
 /// Every root of every collective that has one.
@@ -147,11 +162,49 @@ pub(crate) fn rooted_calls(world: u32) -> Vec<Calling> {
     let rooted = || pairs().filter(|(collective, _)| collective.has_root());
     let all = [53, 3, 1, 17];
     let of_root = |root: Rank| {
-        rooted().filter(|pair| is_built(*pair)).enumerate().map(move |(place, pair)| {
+        rooted().enumerate().map(move |(place, pair)| {
             let turn = place + root as usize;
             let op = operator(pair.0, turn);
-            calling(world, pair, op, root, all[turn % all.len()], turn % 2 == 0)
+            calling(world, pair, op, root, all[turn % all.len()], turn.is_multiple_of(2))
         })
     };
     (0..world).flat_map(of_root).collect()
+}
+
+/// One or two calls of every collective by every algorithm in a world of hundreds or thousands.
+///
+/// Beyond 256 ranks, those with a frame for each pair of ranks are simulated in the forms with
+/// unequal counts, which are the same plans and in which most ranks have nothing; the equal ones
+/// only where `KIRSH_SIM_LONG` is set, and up to 1024 ranks.
+pub(crate) fn large_calls(world: u32) -> Vec<Calling> {
+    let size = u64::from(world);
+    let mut calls = Vec::new();
+    for (place, pair) in pairs().enumerate() {
+        let few = pair == (Collective::Alltoall, Algorithm::Bruck) && world == 1000;
+        let long = std::env::var_os("KIRSH_SIM_LONG").is_some() && world <= 1024;
+        if world > 256 && is_long(pair) && !few && !long {
+            continue;
+        }
+        let counts = match pair {
+            (Collective::Barrier, _) => vec![0],
+            (Collective::Allreduce, Algorithm::Ring) if world > 256 => vec![7],
+            _ if world == 256 && (is_long(pair) || pair.0 == Collective::Allgather) => vec![3],
+            _ if is_long(pair) || pair.0 == Collective::Allgather => vec![1],
+            (Collective::Allreduce, _) if world == 256 => vec![size - 1, size + 1],
+            _ => vec![1, 11],
+        };
+        for count in counts {
+            let turn = place + count as usize;
+            let root = if pair.0.has_root() { (turn as u32 * 379) % world } else { 0 };
+            let op = operator(pair.0, turn);
+            calls.push(calling(world, pair, op, root, count, turn.is_multiple_of(2)));
+        }
+    }
+    calls
+}
+
+/// Whether a world of thousands makes tens of millions of frames or moves of it.
+fn is_long(pair: Pair) -> bool {
+    use Collective::*;
+    matches!(pair, (Alltoall | ReduceScatter, _) | (Allgather, Algorithm::Ring))
 }

@@ -1,11 +1,11 @@
 //! What becomes of calls when something goes wrong: an error or the right result on every rank,
 //! nothing lent any more, and nobody left waiting.
 
-use kirsh_core::plan::Params;
+use kirsh_core::plan::{Counts, Params};
 use kirsh_core::sim::{Calling, Fault, Report, Scenario};
 use kirsh_core::{Algorithm, Call, Collective, Error, ErrorKind, Rank, ReduceOp};
 
-use super::catalogue::{self, Pair, calling, is_built, pairs, params};
+use super::catalogue::{self, Pair, calling, pairs, params};
 use super::{seeds, simulate, worlds};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -112,9 +112,20 @@ fn a_frozen_rank_is_named_by_every_other_when_time_is_up() {
 fn different_calls_are_an_error_on_every_rank_within_a_second() {
     let test = "different_calls_are_an_error_on_every_rank_within_a_second";
     let mistakes: [fn(Rank, Params) -> Params; 3] = [
-        |rank, params| {
-            let count = params.call.count + u64::from(rank == params.world / 2);
-            Params { call: Call { count, ..params.call }, ..params }
+        |rank, params| match params.counts.clone() {
+            _ if rank != params.world / 2 => params,
+            Counts::Even => {
+                let count = params.call.count + 1;
+                Params { call: Call { count, ..params.call }, ..params }
+            }
+            Counts::Known(counts) => {
+                let counts = counts.iter().enumerate();
+                let more = counts.map(|(other, count)| count + u64::from(other == 0)).collect();
+                let count = params.call.count + 1;
+                Params { call: Call { count, ..params.call }, ..params }
+                    .with_counts(Counts::Known(more))
+            }
+            Counts::Own { .. } => params,
         },
         |rank, params| {
             let root = if rank == params.world / 2 { rank } else { params.call.root };
@@ -126,11 +137,13 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
         },
     ];
     for world in worlds(2..14) {
-        for pair in pairs().filter(|pair| is_built(*pair)) {
+        for pair in pairs() {
             for (number, mistake) in mistakes.iter().enumerate() {
                 let right = calling(world, pair, ReduceOp::Sum, 0, 40, true);
                 let mistaken = mistake(world / 2, right.params.clone());
-                if mistaken == right.params {
+                // With counts for each pair, two ranks may have nothing to do with one another
+                // whatever they call.
+                if mistaken == right.params || right.pairs.is_some() && number < 2 {
                     continue;
                 }
                 for seed in seeds(4) {
