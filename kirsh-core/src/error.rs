@@ -162,6 +162,13 @@ impl Error {
         self
     }
 
+    /// Puts something behind the text.
+    pub(crate) fn with_note(mut self, note: impl fmt::Display) -> Self {
+        let message = &mut Arc::make_mut(&mut self.0).message;
+        message.push_str(&note.to_string());
+        self
+    }
+
     /// Names the operation that failed.
     pub fn with_operation(mut self, operation: &'static str, sequence: Option<Sequence>) -> Self {
         let inner = Arc::make_mut(&mut self.0);

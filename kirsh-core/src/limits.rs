@@ -78,6 +78,17 @@ pub const HANDSHAKE_SECONDS: u64 = 10;
 /// Plans that a communicator keeps ready.
 pub const PLAN_CACHE_MAX: usize = 256;
 
+/// Communicators that a process remembers after it has closed them, for members that come late: more
+/// than anybody closes at once.
+pub const RETIRED_MAX: usize = 1024;
+
+/// Goodbyes that wait for what their senders may still have under way, some 0.3 s: each rank of the
+/// largest world that the design aims at, closing a hundred communicators.
+pub const DEPARTURES_MAX: usize = 65_536;
+
+/// Aborts and refusals that rank 0 remembers having passed on, so that each goes round once.
+pub const PASSED_ON_MAX: usize = 256;
+
 /// Calls that a session remembers after they are over, to compare with what a late peer says.
 pub const CALL_HISTORY: usize = 64;
 

@@ -37,6 +37,11 @@ impl Plans {
         }
     }
 
+    /// What chooses in the same way for a communicator of another layout.
+    pub(super) fn for_layout(&self, layout: Layout) -> Self {
+        Plans::new(layout, self.selection.clone(), self.slice)
+    }
+
     /// Chooses how to carry the call of these parameters out, and gives the plan. `bytes` is the
     /// size of the larger of a rank's arrays.
     pub(super) fn get(

@@ -118,13 +118,13 @@ fn a_call_started_while_the_communicator_closes_gets_an_outcome() {
     let inner = &comm.0;
     let (_, outcome) = inner.lane.close(CLOSE_PATIENCE);
     outcome.unwrap();
-    inner.process.retire(&inner.lane);
-    inner.process.leave(Vec::new());
+    inner.process.close_lane(&inner.lane, 0);
     let work = comm.start_barrier(&Options::default()).unwrap();
     let patience = Timeout::After(Duration::from_secs(20));
     let error = work.wait(patience).expect_err("it must not be left without an outcome");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(inner.lane.waiting(), 0);
+    inner.closed.store(true, Ordering::Release);
 }
 
 #[test]

@@ -126,6 +126,12 @@ impl<B> Work<B> {
         Work { raw, buffer }
     }
 
+    /// A collective's number within its communicator.
+    pub(super) fn sequence(&self) -> Sequence {
+        debug_assert!(self.raw.sequence.is_some(), "asked of a message");
+        self.raw.sequence.unwrap_or_default()
+    }
+
     /// Waits for the end and gives the buffer back.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub mod job;
 pub mod lane;
 mod link;
 mod mail;
+pub(crate) mod members;
 mod peer;
 pub mod poll;
 pub mod process;

@@ -6,17 +6,16 @@
 mod core;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub(crate) use self::core::DirectCore;
 
 use super::array::Array;
 use super::completion::Completion;
 use super::lane::{Lane, closed};
-use super::progress::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::direct::{self, Received};
 use crate::types::Rank;
-use std::time::Duration;
 
 /// Completion tokens of direct links carry this and the lane's number in the upper half.
 pub(crate) const TOKEN_CLASS: u32 = super::lane::NUMBER_MAX;
@@ -116,9 +115,5 @@ impl Lane {
         self.abort(error.clone());
         let _ = done.wait(Some(patience), || {});
         Err(error)
-    }
-
-    pub(super) fn ask_direct(&self, ask: Ask) {
-        self.ask(Request::Direct { lane: self.number, ask });
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use super::loss::Loss;
 use super::now;
 use crate::driver::fork::Fd;
 use crate::driver::lane::Key;
@@ -41,7 +42,10 @@ pub(super) enum Step {
     Needs(Needs),
     /// The other side is who it should be.
     Done(Fd, Box<Established>),
+    /// An accepted connection comes to nothing.
     Failed(Error),
+    /// A dial has tried every address.
+    Exhausted(Loss),
 }
 
 /// Trying a peer's addresses one after the other.
@@ -103,7 +107,7 @@ impl Dial {
                 Err(cause) => self.failures.push(format!("{address}: {cause}")),
             }
         }
-        Step::Failed(self.exhausted())
+        Step::Exhausted(self.exhausted(ErrorKind::PeerLost))
     }
 
     /// The kernel has said what was asked of it.
@@ -142,7 +146,7 @@ impl Dial {
                 if !turned_down && self.tried < self.addresses.len() {
                     return self.next_address(now_ns);
                 }
-                Step::Failed(self.exhausted_with(error.kind()))
+                Step::Exhausted(self.exhausted(error.kind()))
             }
             State::InProgress | State::Offered(_) => match heard.and(said) {
                 Ok(()) => Step::Needs(Needs::Readable),
@@ -163,23 +167,21 @@ impl Dial {
         self.next_address(now_ns)
     }
 
-    fn exhausted(&self) -> Error {
-        self.exhausted_with(ErrorKind::PeerLost)
-    }
-
-    fn exhausted_with(&self, kind: ErrorKind) -> Error {
-        let peer = self.wish.peer;
-        let what = class(self.wish).name();
+    fn exhausted(&self, kind: ErrorKind) -> Loss {
+        let before = match self.wish.lane {
+            Some(_) if self.wish.direct => "no direct connection to ",
+            Some(_) => "no collective connection to ",
+            None => "no control connection to ",
+        };
         let tried = if self.failures.is_empty() {
             "it published no address that leads here".to_owned()
         } else {
             format!("tried {}", self.failures.join("; "))
         };
-        Error::new(
-            kind,
-            format!("no {what} connection to rank {peer}: {tried} (KIRSH_IFACE and KIRSH_ADVERTISE say which addresses a rank publishes)"),
-        )
-        .with_peer(peer)
+        let text = format!(
+            ": {tried} (KIRSH_IFACE and KIRSH_ADVERTISE say which addresses a rank publishes)"
+        );
+        Loss::new(kind, before, text)
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::Progress;
 use super::connect::Wish;
+use super::loss::Loss;
 use crate::driver::choose::AnyIo;
 use crate::driver::clock::now_ns;
 use crate::driver::direct::{Ask, DirectCore, TOKEN_CLASS};
 use crate::driver::fork::Fd;
 use crate::driver::io::Completion;
 use crate::driver::lane::{Key, Lane};
-use crate::error::Error;
 use crate::limits::HANDSHAKES_PENDING_MAX;
 use crate::session::direct::Side;
 use crate::types::Rank;
@@ -31,7 +31,9 @@ impl Directs {
             self.early.drain(..).partition(|(key, ..)| *key == lane.key);
         self.early = others;
         for (_, peer, fd) in mine {
-            core.link_up(peer, Side::Inward, fd, io);
+            if let Some(peer) = lane.members.rank_of(peer) {
+                core.link_up(peer, Side::Inward, fd, io);
+            }
         }
         self.cores.insert(lane.number, core);
     }
@@ -78,9 +80,22 @@ impl Directs {
         self.forget();
     }
 
-    pub(super) fn lose(&mut self, peer: Rank, cause: &Error, silent: bool, io: &mut AnyIo) {
+    // Peers are named by their world ranks here, and by those of the communicator in its core.
+
+    pub(super) fn lose(&mut self, peer: Rank, loss: &Loss, silent: bool, io: &mut AnyIo) {
         for core in self.cores.values_mut() {
-            core.peer_lost(peer, cause.clone(), silent, io);
+            if let Some(peer) = core.lane.members.rank_of(peer) {
+                core.peer_lost(peer, loss.of(peer), silent, io);
+            }
+        }
+    }
+
+    /// A member has closed a communicator, and its process goes on.
+    pub(super) fn part(&mut self, key: Key, peer: Rank, loss: &Loss, io: &mut AnyIo) {
+        if let Some(core) = self.of(key)
+            && let Some(peer) = core.lane.members.rank_of(peer)
+        {
+            core.peer_lost(peer, loss.of(peer), false, io);
         }
     }
 
@@ -101,13 +116,23 @@ impl Progress {
             }
             return;
         };
-        let key = core.lane.key;
+        let (key, members) = (core.lane.key, Arc::clone(&core.lane.members));
+        let gone = |rank| self.gone.get(&rank).or_else(|| self.lanes.parted(key, rank));
         match ask {
-            Ask::Dial { peer } => self.want_direct(key, peer),
-            Ask::Watch { peer } => match self.gone.get(&peer).cloned() {
-                Some(cause) => core.peer_lost(peer, cause, false, &mut self.own.io),
-                None => self.want_control(peer),
-            },
+            Ask::Dial { peer } => {
+                let world_rank = members.world_rank(peer);
+                match gone(world_rank) {
+                    Some(loss) => core.link_failed(peer, loss.of(peer), &mut self.own.io),
+                    None => self.want_direct(key, world_rank),
+                }
+            }
+            Ask::Watch { peer } => {
+                let world_rank = members.world_rank(peer);
+                match gone(world_rank) {
+                    Some(loss) => core.peer_lost(peer, loss.of(peer), false, &mut self.own.io),
+                    None => self.want_control(world_rank),
+                }
+            }
             other => core.hear(other, &mut self.own.io),
         }
     }
@@ -115,16 +140,15 @@ impl Progress {
     /// Whoever sends dials, whichever process id is lower: each direction has a link of its own, so
     /// that nobody has to be asked. P-43
     fn want_direct(&mut self, key: Key, peer: Rank) {
-        if let Some(cause) = self.gone.get(&peer).cloned() {
-            return self.direct_failed(key, peer, cause);
-        }
         self.dial(Wish { peer, lane: Some(key), direct: true });
         self.want_control(peer);
     }
 
-    pub(super) fn direct_failed(&mut self, key: Key, peer: Rank, cause: Error) {
-        if let Some(core) = self.directs.of(key) {
-            core.link_failed(peer, cause, &mut self.own.io);
+    pub(super) fn direct_failed(&mut self, key: Key, peer: Rank, loss: &Loss) {
+        if let Some(core) = self.directs.of(key)
+            && let Some(peer) = core.lane.members.rank_of(peer)
+        {
+            core.link_failed(peer, loss.of(peer), &mut self.own.io);
         }
     }
 
@@ -133,13 +157,18 @@ impl Progress {
         let side = if dialled_here { Side::Outward } else { Side::Inward };
         let (communicator, epoch) = key;
         if let Some(core) = self.directs.of(key) {
-            core.link_up(peer, side, fd, &mut self.own.io);
-        } else if !dialled_here && self.directs.early.len() < HANDSHAKES_PENDING_MAX {
+            if let Some(peer) = core.lane.members.rank_of(peer) {
+                core.link_up(peer, side, fd, &mut self.own.io);
+            }
+        } else if self.lanes.is_retired(key) {
+            // Its end tells the peer that nobody is here any more.
+            drop(fd);
+        } else if self.directs.early.len() < HANDSHAKES_PENDING_MAX {
             self.directs.early.push_back((key, peer, fd));
         } else {
             tracing::warn!(
                 rank = self.facts.rank,
-                "closed a direct link with rank {peer} for communicator {communicator:016x}, epoch {epoch}, which this rank does not have"
+                "closed a direct link with rank {peer} for communicator {communicator:016x}, epoch {epoch}: this rank has not made it yet, and holds at most {HANDSHAKES_PENDING_MAX} such links"
             );
         }
     }

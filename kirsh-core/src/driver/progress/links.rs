@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::connect::{Dial, Inbound, Needs, Step, Wish, class};
 use super::facts::judge;
+use super::loss::Loss;
 use super::{Progress, token};
 use crate::driver::clock::now_ns;
 use crate::driver::fork::Fd;
@@ -58,9 +59,11 @@ impl Progress {
     }
 
     pub(super) fn want_link(&mut self, lane: Key, peer: Rank) {
-        if let Some(cause) = self.gone.get(&peer) {
-            let cause = cause.clone();
-            return self.lanes.deliver(lane, Mail::LinkFailed { peer, cause });
+        if let Some(loss) = self.gone.get(&peer).or_else(|| self.lanes.parted(lane, peer)) {
+            let loss = loss.clone();
+            return self
+                .lanes
+                .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) });
         }
         if self.facts.dials(peer) {
             self.dial(Wish { peer, lane: Some(lane), direct: false });
@@ -74,7 +77,10 @@ impl Progress {
         }
         let nonce = match fresh_nonce() {
             Ok(nonce) => nonce,
-            Err(error) => return self.dial_failed(wish, error),
+            Err(error) => {
+                let text = format!(" cannot be dialled: {}", error.message());
+                return self.dial_failed(wish, Loss::new(error.kind(), "", text));
+            }
         };
         let facts = &self.facts;
         let (communicator, epoch) = wish.lane.unwrap_or((0, 0));
@@ -111,29 +117,33 @@ impl Progress {
                 self.reached.extend(dial.address().map(|address| (dial.wish.peer, address)));
                 self.established(fd, &established, true);
             }
-            Step::Failed(error) => self.dial_failed(dial.wish, error),
+            Step::Exhausted(loss) => self.dial_failed(dial.wish, loss),
+            // Only what was accepted fails so.
+            Step::Failed(_) => {}
         }
     }
 
-    fn dial_failed(&mut self, wish: Wish, error: Error) {
+    fn dial_failed(&mut self, wish: Wish, loss: Loss) {
         // A refusal that came because the link is up by now is none.
         if wish.lane.is_none() && self.controls.contains_key(&wish.peer) {
             return;
         }
         // A probe that was turned down has found somebody alive, whose own dial will come.
-        if wish.lane.is_none() && error.kind() == ErrorKind::Closed {
+        if wish.lane.is_none() && loss.kind() == ErrorKind::Closed {
             return self.try_control_later(wish.peer);
         }
-        tracing::debug!(rank = self.facts.rank, "{error}");
         let peer = wish.peer;
+        tracing::debug!(rank = self.facts.rank, "{}", loss.of(peer));
         match wish.lane {
-            Some(lane) if wish.direct => self.direct_failed(lane, peer, error),
-            Some(lane) => self.lanes.deliver(lane, Mail::LinkFailed { peer, cause: error }),
+            Some(lane) if wish.direct => self.direct_failed(lane, peer, &loss),
+            Some(lane) => self
+                .lanes
+                .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) }),
             None => {
                 // What began the doubt says more than that nobody answers any more.
-                let error = self.doubts.remove(&peer).map_or(error, |(_, cause)| cause);
-                self.facts.roll.fail(error.clone());
-                self.lose(peer, error);
+                let loss = self.doubts.remove(&peer).map_or(loss, |(_, known)| known);
+                self.facts.roll.fail(loss.of(peer));
+                self.lose(peer, loss);
             }
         }
     }
@@ -194,7 +204,7 @@ impl Progress {
             Err(Step::Failed(error)) => {
                 tracing::warn!(rank = facts.rank, %from, "refused a connection: {error}");
             }
-            Err(Step::Needs(_)) => {}
+            Err(Step::Needs(_) | Step::Exhausted(_)) => {}
         }
     }
 
