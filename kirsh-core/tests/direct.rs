@@ -5,7 +5,7 @@ mod common;
 #[path = "direct/ranks.rs"]
 mod ranks;
 
-use common::{Group, for_each_driver, for_each_way};
+use common::{Group, Outcome, for_each_driver, for_each_way};
 
 #[test]
 fn a_rank() {
@@ -67,4 +67,52 @@ fn messages_and_collectives_do_not_disturb_one_another() {
 #[test]
 fn what_was_sent_before_a_rank_left_is_received() {
     for_each_way(|way| drop(Group::new("leaves", 2).way(way).succeed()));
+}
+
+fn last_said(outcomes: &[Outcome], word: &str) -> u64 {
+    let events = outcomes.iter().filter_map(|outcome| outcome.said(word));
+    events.map(|event| event.at_ns).max().unwrap_or_else(|| panic!("nobody said {word}"))
+}
+
+/// How often a test of a time limit is tried: a busy host may keep a rank from running for longer
+/// than that. What is said is checked each time.
+const ATTEMPTS: u32 = 3;
+
+// P-28, P-57
+#[test]
+fn a_killed_rank_is_named_by_those_who_need_it_within_a_second() {
+    for what in ["receive", "rendezvous", "transfer", "anybody"] {
+        for_each_driver(|driver| {
+            let mut slow = Vec::new();
+            for _ in 0..ATTEMPTS {
+                let outcomes = Group::new("killed", 2).driver(driver).detail(what).run();
+                let failure = outcomes[0].failure();
+                assert!(outcomes[0].status.success(), "{}", outcomes[0].output);
+                assert_eq!((failure.kind.as_str(), failure.peer), ("peer lost", Some(1)), "{what}");
+                assert_eq!(failure.scope, "Communicator", "{failure:?}");
+                assert!(failure.message.contains("rank 1"), "{failure:?}");
+                let took_ns = failure.at_ns.saturating_sub(last_said(&outcomes, "dies"));
+                if took_ns <= 1_000_000_000 {
+                    return;
+                }
+                slow.push(took_ns);
+            }
+            panic!("{what}: failures came after {slow:?} ns");
+        });
+    }
+}
+
+#[test]
+fn an_abort_ends_messages_that_wait() {
+    for_each_driver(|driver| drop(Group::new("aborts", 2).driver(driver).succeed()));
+}
+
+#[test]
+fn messages_know_the_ranks_of_their_communicator() {
+    for_each_driver(|driver| drop(Group::new("split", 4).driver(driver).succeed()));
+}
+
+#[test]
+fn in_a_forked_child_messages_are_refused_and_the_parent_goes_on() {
+    for_each_driver(|driver| drop(Group::new("forks", 2).driver(driver).succeed()));
 }

@@ -141,3 +141,110 @@ impl DirectFrame {
         self.count * self.dtype.size() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{EAGER_BYTES_MAX, SLICE_BYTES_MAX};
+    use crate::wire::Header;
+    use crate::wire::header::header_checksum;
+
+    const KINDS: [FrameKind; 6] = [
+        FrameKind::Eager,
+        FrameKind::Announce,
+        FrameKind::Clear,
+        FrameKind::Data,
+        FrameKind::Withdraw,
+        FrameKind::Credit,
+    ];
+
+    fn frame(kind: FrameKind) -> DirectFrame {
+        let length = if kind == FrameKind::Data { 1 } else { 0 };
+        DirectFrame { sequence: 7, length, ..DirectFrame::new(kind, 5, 6, true) }
+    }
+
+    /// The frame with bytes changed, and a checksum that fits.
+    fn changed(frame: &DirectFrame, at: usize, bytes: &[u8]) -> Result<DirectFrame, WireError> {
+        let mut raw = frame.encode();
+        raw[at..at + bytes.len()].copy_from_slice(bytes);
+        let checksum = header_checksum(&raw);
+        raw[4..8].copy_from_slice(&checksum.to_le_bytes());
+        DirectFrame::decode(&raw)
+    }
+
+    #[test]
+    fn every_kind_comes_back_as_it_went() {
+        for kind in KINDS {
+            let frame = frame(kind);
+            assert_eq!(DirectFrame::decode(&frame.encode()), Ok(frame));
+        }
+    }
+
+    // P-9
+    #[test]
+    fn each_link_takes_its_own_kinds_only() {
+        for kind in KINDS {
+            let bytes = frame(kind).encode();
+            assert!(matches!(Header::decode(&bytes), Err(WireError::Misplaced { .. })));
+        }
+        for kind in [1u8, 2] {
+            let found = changed(&frame(FrameKind::Eager), 3, &[kind]);
+            assert!(matches!(found, Err(WireError::Misplaced { .. })), "{found:?}");
+        }
+        assert!(matches!(
+            changed(&frame(FrameKind::Eager), 3, &[9]),
+            Err(WireError::Unknown { .. })
+        ));
+    }
+
+    // P-51, P-52
+    #[test]
+    fn a_field_that_a_kind_does_not_have_is_zero() {
+        use FrameKind::*;
+        // Where, how wide, and the kinds that may have it.
+        let fields: [(usize, usize, &[FrameKind]); 8] = [
+            (20, 4, &[Data]),
+            (32, 8, &[]),
+            (44, 4, &[Eager, Announce]),
+            (48, 8, &[Announce, Clear, Credit]),
+            (56, 1, &[]),
+            (57, 1, &[]),
+            (58, 1, &[Eager, Announce]),
+            (59, 1, &[]),
+        ];
+        for (at, width, of) in fields {
+            for kind in KINDS {
+                let mut one = vec![0; width];
+                one[0] = 1;
+                let found = changed(&frame(kind), at, &one);
+                assert_eq!(found.is_ok(), of.contains(&kind), "{kind:?}, byte {at}: {found:?}");
+            }
+        }
+    }
+
+    // P-7, P-52
+    #[test]
+    fn lengths_are_bounded_and_fit_the_count() {
+        let eager = |length: u32, count: u64| {
+            let raw = frame(FrameKind::Eager);
+            let mut fields = length.to_le_bytes().to_vec();
+            fields.extend([0; 4]);
+            fields.extend(count.to_le_bytes());
+            changed(&raw, 40, &fields)
+        };
+        let max = EAGER_BYTES_MAX as u32;
+        assert!(eager(max, max.into()).is_ok());
+        assert!(eager(max + 1, u64::from(max) + 1).is_err());
+        assert!(eager(max, u64::from(max) - 1).is_err());
+        let announce = |count: u64| changed(&frame(FrameKind::Announce), 48, &count.to_le_bytes());
+        assert!(announce(CALL_BYTES_MAX).is_ok());
+        assert!(announce(CALL_BYTES_MAX + 1).is_err());
+        let data = |length: u32| changed(&frame(FrameKind::Data), 40, &length.to_le_bytes());
+        assert!(data(SLICE_BYTES_MAX as u32).is_ok());
+        assert!(data(SLICE_BYTES_MAX as u32 + 1).is_err());
+        assert!(data(0).is_err());
+        for kind in [FrameKind::Announce, FrameKind::Clear, FrameKind::Withdraw, FrameKind::Credit] {
+            assert!(changed(&frame(kind), 40, &[1]).is_err(), "{kind:?}");
+        }
+    }
+}

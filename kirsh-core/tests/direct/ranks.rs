@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kirsh_core::{ErrorKind, Options, ReduceOp, Scope, Source, Tag, Timeout};
 
-use super::common::comm;
+use super::common::{comm, failed, said};
 
 const NONE: &Options<'static> =
     &Options { timeout: Timeout::Default, scale: None, algorithm: None, name: None };
@@ -13,7 +13,7 @@ fn brief() -> Options<'static> {
     Options { timeout: Timeout::After(Duration::from_millis(30)), ..Options::default() }
 }
 
-pub(crate) fn play(scenario: &str, _detail: &str) {
+pub(crate) fn play(scenario: &str, detail: &str) {
     match scenario {
         "lengths" => lengths(),
         "order" => order(),
@@ -25,6 +25,10 @@ pub(crate) fn play(scenario: &str, _detail: &str) {
         "expires" => expires(),
         "both" => both(),
         "leaves" => leaves(),
+        "killed" => killed(detail),
+        "aborts" => aborts(),
+        "split" => split(),
+        "forks" => forks(),
         other => panic!("no scenario {other}"),
     }
 }
@@ -295,4 +299,119 @@ fn leaves() {
         let error = comm.recv(&mut data, Source::Rank(0), Tag::Is(4), NONE).unwrap_err();
         assert_eq!((error.kind(), error.peer()), (ErrorKind::PeerLost, Some(0)), "{error}");
     }
+}
+
+/// Rank 1 dies while rank 0 needs it.
+fn killed(what: &str) {
+    let comm = comm();
+    comm.barrier(NONE).unwrap();
+    if comm.rank() == 1 {
+        if what == "transfer" {
+            // Its first slice is there when this ends; the others are not taken.
+            let mut data = vec![0u32; 16 << 20];
+            let work = comm.start_recv(data.split_off(0), Source::Rank(0), Tag::Any, NONE).unwrap();
+            while comm.stats().bytes_received == 0 {
+                std::thread::yield_now();
+            }
+            std::mem::forget(work);
+        } else {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        said("dies", what);
+        // SAFETY: sends a signal to this very process.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    }
+    let mut data = vec![0u32; 10];
+    let outcome = match what {
+        "receive" => comm.recv(&mut data, Source::Rank(1), Tag::Any, NONE).map(drop),
+        "anybody" => comm.recv(&mut data, Source::Any, Tag::Any, NONE).map(drop),
+        "rendezvous" => comm.send(&made(0, 100_000), 1, 0, NONE),
+        "transfer" => comm.send(&made(0, 16 << 20), 1, 0, NONE).and_then(|()| {
+            // It had all arrived before the end.
+            comm.recv(&mut data, Source::Rank(1), Tag::Any, NONE).map(drop)
+        }),
+        other => panic!("no such thing: {other}"),
+    };
+    let error = outcome.unwrap_err();
+    failed(&error);
+    let again = comm.send(&[1u8], 1, 0, NONE).unwrap_err();
+    assert_eq!((again.kind(), again.message()), (error.kind(), error.message()));
+    let again = comm.barrier(NONE).unwrap_err();
+    assert_eq!((again.kind(), again.message()), (error.kind(), error.message()));
+}
+
+fn aborts() {
+    let comm = comm();
+    if comm.rank() == 0 {
+        let long = comm.start_send(made(0, 50_000), 1, 1, NONE).unwrap();
+        let receive = comm.start_recv(vec![0u8; 5], Source::Any, Tag::Is(9), NONE).unwrap();
+        comm.barrier(NONE).unwrap();
+        comm.abort("for good reason");
+        let (error, buffer) = long.wait().unwrap_err();
+        assert_eq!((error.kind(), buffer.len()), (ErrorKind::Aborted, 50_000), "{error}");
+        assert_eq!(receive.wait().unwrap_err().0.kind(), ErrorKind::Aborted);
+    } else {
+        comm.barrier(NONE).unwrap();
+        let mut data = vec![0u8; 5];
+        let error = comm.recv(&mut data, Source::Rank(0), Tag::Is(2), NONE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Aborted, "{error}");
+        assert!(error.to_string().contains("for good reason"), "{error}");
+        let error = comm.send(&data, 0, 2, NONE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Aborted, "{error}");
+    }
+}
+
+/// Two halves with ranks of their own, and a message under the same tag in each and in the whole.
+fn split() {
+    let comm = comm();
+    let half = comm.split(Some(comm.rank() % 2), -(comm.rank() as i32), NONE).unwrap().unwrap();
+    assert_eq!((half.size(), half.rank()), (2, 1 - comm.rank() / 2));
+    let partner = 1 - half.rank();
+    let whole_partner = (comm.rank() + 2) % 4;
+    for count in [5, 50_000] {
+        let works = [
+            comm.start_send(made(1, count), whole_partner, 3, NONE).unwrap(),
+            half.start_send(made(2 + half.rank() as usize, count), partner, 3, NONE).unwrap(),
+        ];
+        let mut data = vec![0u32; count];
+        let received = half.recv(&mut data, Source::Any, Tag::Any, NONE).unwrap();
+        assert_eq!((received.source, received.count), (partner, count));
+        assert_eq!(data, made(2 + partner as usize, count));
+        let received = comm.recv(&mut data, Source::Any, Tag::Any, NONE).unwrap();
+        assert_eq!(received.source, whole_partner);
+        assert_eq!(data, made(1, count));
+        works.into_iter().for_each(|work| drop(work.wait().unwrap()));
+    }
+    half.close().unwrap();
+    let error = half.send(&[1u8], 0, 0, NONE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    comm.barrier(NONE).unwrap();
+}
+
+fn forks() {
+    let comm = comm();
+    if comm.rank() == 0 {
+        let work = comm.start_recv(vec![0u32; 50_000], Source::Rank(1), Tag::Any, NONE).unwrap();
+        // SAFETY: the child makes calls that are refused and ends without unwinding or exit
+        // handlers.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let refused = |kind| kind == Some(ErrorKind::Forked);
+            let sent = refused(comm.send(&[1u8], 1, 0, NONE).err().map(|error| error.kind()));
+            let waited = work.wait().err().map(|(error, _)| error.kind());
+            // SAFETY: ends this process at once.
+            unsafe { libc::_exit(if sent && refused(waited) { 0 } else { 1 }) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for our own child, and writes its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0, "the child's calls are refused");
+        comm.barrier(NONE).unwrap();
+        assert_eq!(work.wait().unwrap().0, made(4, 50_000));
+    } else {
+        comm.barrier(NONE).unwrap();
+        comm.send(&made(4, 50_000), 0, 8, NONE).unwrap();
+    }
+    comm.barrier(NONE).unwrap();
 }

@@ -16,7 +16,8 @@ const LENGTHS: [u64; 7] = [0, 1, 1000, 16_384, 16_385, 300_000, (2 << 20) + 5];
 fn random_messages(world: u32, seed: u64) {
     let mut w = World::new(world, seed);
     let messages = 60 + w.random.below(60);
-    let length_max = if seed % 8 == 0 { 7 } else { 5 };
+    // Messages of several slices are rare, for they take long.
+    let (lengths, room) = if seed % 20 == 0 { (7, 3 << 20) } else { (5, 16_400) };
     // What each rank is sent, so that it can post as many receives.
     let mut due: Vec<Vec<(Rank, u32)>> = vec![Vec::new(); world as usize];
     let mut sends = Vec::new();
@@ -24,7 +25,7 @@ fn random_messages(world: u32, seed: u64) {
         let from = w.random.below(world.into()) as Rank;
         let to = w.random.below(world.into()) as Rank;
         let tag = w.random.below(3) as u32;
-        let count = LENGTHS[w.random.below(length_max) as usize];
+        let count = LENGTHS[w.random.below(lengths) as usize];
         due[to as usize].push((from, tag));
         sends.push((from, to, tag, n as u8, count));
     }
@@ -52,7 +53,7 @@ fn random_messages(world: u32, seed: u64) {
             1 if !receives.is_empty() => {
                 let at = w.random.below(receives.len() as u64) as usize;
                 let (rank, from, tag) = receives.swap_remove(at);
-                tickets.push((rank, w.receive(rank, from, tag, 3 << 20)));
+                tickets.push((rank, w.receive(rank, from, tag, room)));
             }
             _ => drop(w.step()),
         }
@@ -94,18 +95,18 @@ fn random_messages(world: u32, seed: u64) {
 
 #[test]
 fn two_parties_match_as_the_naive_matcher_does() {
-    (0..150).for_each(|seed| random_messages(2, seed));
+    (0..100).for_each(|seed| random_messages(2, seed));
 }
 
 #[test]
 fn three_parties_match_as_the_naive_matcher_does() {
-    (1000..1150).for_each(|seed| random_messages(3, seed));
+    (1000..1100).for_each(|seed| random_messages(3, seed));
 }
 
 // P-53
 #[test]
 fn messages_under_one_tag_keep_their_order_however_long_they_are() {
-    for seed in 0..50 {
+    for seed in 0..20 {
         let mut w = World::new(2, seed);
         let mut sends = Vec::new();
         let mut receives = Vec::new();
@@ -114,12 +115,12 @@ fn messages_under_one_tag_keep_their_order_however_long_they_are() {
             sends.push((n, count));
             w.send(0, 1, 5, n, count);
             if w.random.below(2) == 0 {
-                receives.push(w.receive(1, Source::Rank(0), Tag::Is(5), 1 << 20));
+                receives.push(w.receive(1, Source::Rank(0), Tag::Is(5), 300_000));
             }
             while w.random.below(3) != 0 && w.step() {}
         }
         while receives.len() < 100 {
-            receives.push(w.receive(1, Source::Any, Tag::Any, 1 << 20));
+            receives.push(w.receive(1, Source::Any, Tag::Any, 300_000));
             while w.random.below(3) != 0 && w.step() {}
         }
         w.settle();
@@ -136,7 +137,7 @@ fn messages_under_one_tag_keep_their_order_however_long_they_are() {
 #[test]
 fn expired_operations_give_their_memory_back_and_leave_the_others_alone() {
     let mut ended_early = 0;
-    for seed in 0..300 {
+    for seed in 0..100 {
         let mut w = World::new(2, seed);
         let mut tickets = Vec::new();
         for n in 0..60u8 {
@@ -149,7 +150,7 @@ fn expired_operations_give_their_memory_back_and_leave_the_others_alone() {
                 tickets.push((0, w.send_until(0, 1, tag, n, count, until)));
             } else {
                 let of = (Source::Rank(0), Tag::Is(tag));
-                tickets.push((1, w.receive_until(1, of.0, of.1, 1 << 20, until)));
+                tickets.push((1, w.receive_until(1, of.0, of.1, 300_000, until)));
             }
             while w.random.below(3) != 0 && w.step() {}
             let ns = w.random.below(10);
@@ -160,7 +161,7 @@ fn expired_operations_give_their_memory_back_and_leave_the_others_alone() {
         for tag in 0..2 {
             for _ in 0..60 {
                 let until = w.now_ns + 5;
-                tickets.push((1, w.receive_until(1, Source::Rank(0), Tag::Is(tag), 1 << 20, until)));
+                tickets.push((1, w.receive_until(1, Source::Rank(0), Tag::Is(tag), 300_000, until)));
                 w.settle();
             }
         }
@@ -172,6 +173,9 @@ fn expired_operations_give_their_memory_back_and_leave_the_others_alone() {
                 tickets.push((0, w.send_until(0, 1, tag, 1, 10, until)));
             }
         }
+        w.settle();
+        // The window may be too full for the last of them.
+        w.pass(100);
         w.settle();
         for (rank, party) in w.parties.iter().enumerate() {
             assert!(party.failed.is_none(), "seed {seed}, rank {rank}: {:?}", party.failed);
