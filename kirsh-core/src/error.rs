@@ -150,6 +150,12 @@ impl Error {
         self
     }
 
+    /// The same error in other words.
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.0).message = message.into();
+        self
+    }
+
     /// Names the rank that reports the error.
     pub fn with_rank(mut self, rank: Rank) -> Self {
         Arc::make_mut(&mut self.0).rank = Some(rank);

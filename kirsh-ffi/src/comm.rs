@@ -137,9 +137,9 @@ pub unsafe extern "C" fn kirsh_comm_abort(
 
 /// Takes the place of a collective that this process should make now and cannot (an array of the wrong
 /// shape, a batch that is missing): the peers, who wait for it, get KIRSH_REFUSED with this reason at
-/// once, not a timeout. `operation` is "allreduce", "broadcast" or "barrier". For layers on top of this
-/// one, so it returns what that layer should return: never KIRSH_OK, but KIRSH_INVALID_ARGUMENT or the
-/// failure that the communicator had already.
+/// once, not a timeout. `operation` is the collective's name, such as "allreduce". For layers on top of
+/// this one, so it returns what that layer should return: never KIRSH_OK, but KIRSH_INVALID_ARGUMENT or
+/// the failure that the communicator had already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kirsh_comm_refuse(
     comm: *mut kirsh_comm_t,

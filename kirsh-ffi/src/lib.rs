@@ -30,7 +30,12 @@ pub mod options;
 
 pub mod comm;
 
+// Declares a struct of the header.
+pub mod asked;
+
 pub mod collective;
+
+pub mod plan;
 
 pub mod work;
 

@@ -12,12 +12,19 @@ mod arguments;
 mod array;
 mod communicator;
 mod exceptions;
+mod fresh;
 mod graveyard;
 mod interrupt;
 mod leave;
 mod logging;
+mod memory;
 mod operand;
+mod plan;
+mod request;
+mod shapes;
+mod stats;
 mod store;
+mod waits;
 mod work;
 
 use std::ffi::OsString;
@@ -34,10 +41,14 @@ fn cli_main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
 fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<communicator::Communicator>()?;
-    module.add_class::<communicator::Stats>()?;
+    module.add_class::<memory::Memory>()?;
+    module.add_class::<plan::Plan>()?;
+    module.add_class::<stats::Stats>()?;
     module.add_class::<work::Work>()?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(leave::leave_all, module)?)?;
+    module.add_function(wrap_pyfunction!(waits::wait_all, module)?)?;
+    module.add_function(wrap_pyfunction!(waits::wait_any, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_next, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_level, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_stop, module)?)?;

@@ -225,6 +225,7 @@ impl<'a> Creation<'a> {
             rank,
             job: self.job.clone(),
             secret: table.secret.clone(),
+            authenticated: self.token.is_some() || world == 1,
             peers: table.ranks.into_iter().map(peer_of).collect(),
             checksums,
             liveness_ns: handout.liveness_ns,

@@ -2,7 +2,7 @@
 //!
 //! Each of these calls is one allgather of the parent, in which every rank says what it called and
 //! which group it wants. All then see the same, and come to the same group or the same error; what
-//! the new communicator is called on the wire follows from what they agree on (P-46).
+//! the new communicator is called on the wire follows from what they agree on (P-45).
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ use crate::types::{Collective, Rank, Sequence};
 /// How many slabs each link owns: one is folded from while the next fills.
 pub(super) const SLABS_PER_LINK: u8 = 2;
 
-/// What lies before the rest in the hash that names a group. P-46
+/// What lies before the rest in the hash that names a group. P-45
 const ID_PREFIX: &[u8] = b"kirsh group 1";
 
 /// Ranks of a list that an error shows.
@@ -48,13 +48,14 @@ impl Made {
         }
     }
 
-    /// An error of its allgather, as one of this call.
-    fn named(self, error: Error) -> Error {
-        if error.operation() != Some(Collective::Allgather.name()) {
+    /// An error of its allgather, as one of this call; `sequence` is its number, unless it was refused
+    /// here. What ended the communicator before keeps its name.
+    fn named(self, error: Error, sequence: Option<Sequence>) -> Error {
+        let about = error.sequence();
+        if sequence.is_some() && about != sequence {
             return error;
         }
-        let sequence = error.sequence();
-        error.with_operation(self.name(), sequence)
+        error.with_operation(self.name(), about)
     }
 
     fn name_of(number: u32) -> &'static str {
@@ -125,7 +126,7 @@ impl Communicator {
     /// two ranks and their lists, when lists differ. Otherwise as for [`Communicator::split`].
     pub fn subgroup(&self, ranks: &[Rank], options: &Options<'_>) -> Result<Option<Communicator>> {
         if let Err(error) = self.check_list(ranks) {
-            return Err(Made::Subgroup.named(self.refuse(Collective::Allgather, error)));
+            return Err(Made::Subgroup.named(self.refuse(Collective::Allgather, error), None));
         }
         let hash = hash_of(ranks);
         let word = [Made::Subgroup as u32, ranks.len() as u32, hash[0], hash[1]];
@@ -176,9 +177,9 @@ impl Communicator {
     ) -> Result<(Sequence, Vec<Word>)> {
         let words = vec![0u32; WORD * self.0.size as usize];
         let work = self.start_allgather(word.to_vec(), words, options);
-        let work = work.map_err(|error| made.named(error))?;
+        let work = work.map_err(|error| made.named(error, None))?;
         let sequence = work.sequence();
-        let (_, words) = work.wait().map_err(|(error, _)| made.named(error))?;
+        let (_, words) = work.wait().map_err(|(error, _)| made.named(error, Some(sequence)))?;
         let words: Vec<Word> = words.as_chunks::<WORD>().0.to_vec();
         if let Some((rank, other)) = (0..).zip(&words).find(|(_, word)| word[0] != words[0][0]) {
             let text = format!(
@@ -308,7 +309,7 @@ fn place(hosts: &[u64], rank: usize) -> (u32, u32) {
     (near(&hosts[..rank], hosts[rank]), near(hosts, hosts[rank]))
 }
 
-/// P-46
+/// P-45
 fn id(parent: u64, epoch: u32, sequence: Sequence, color: u32) -> u64 {
     let mut hash = Sha256::new_with_prefix(ID_PREFIX);
     hash.update(parent.to_le_bytes());

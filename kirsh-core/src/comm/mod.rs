@@ -23,6 +23,7 @@ mod started;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod weight;
 mod work;
 
 use std::fmt;
@@ -138,6 +139,13 @@ impl Communicator {
         self.0.launched
     }
 
+    /// Whether the peers have proven to belong to the job: it has a token, or this is a world of one.
+    /// Without a token, whoever reaches this host's loopback interface may take a rank, and what
+    /// comes from a peer must not be believed (a Python pickle, say, which runs code).
+    pub fn authenticated(&self) -> bool {
+        self.0.process.is_authenticated()
+    }
+
     /// What moves the bytes: `uring` or `poll`.
     pub fn driver(&self) -> &'static str {
         self.0.process.driver().name()
@@ -169,7 +177,7 @@ impl Communicator {
     }
 
     /// Prepares a call on pointers that is to be made many times: validated, planned and chosen for
-    /// once. Not collective; what it is about is told to the peers when it runs.
+    /// once. Not collective (but with [`Options::weight`]); what it is about is told to the peers when it runs.
     ///
     /// # Errors
     /// When the call is refused. It takes its place in the order of calls then, and the peers are

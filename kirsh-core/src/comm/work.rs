@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::config::Timeout;
-use crate::driver::completion::Completion;
+use crate::driver::completion::{Completion, Watch, until};
 use crate::driver::direct::Pending;
 use crate::driver::fork;
 use crate::driver::lane::interrupted;
@@ -63,6 +63,57 @@ impl RawWork {
     pub fn test(&self) -> Result<bool> {
         fork::check(self.inner.process.made_in())?;
         self.outcome(self.completion.get())
+    }
+
+    /// Waits for all of these, which may be of several communicators. `Ok(true)`: all are done.
+    /// `Ok(false)`: the time ran out. `Timeout::Default` waits for ever, as in [`RawWork::wait`].
+    ///
+    /// # Errors
+    /// Why the first one failed, and which it is, as soon as that is known: others may still run.
+    pub fn wait_all(works: &[&RawWork], timeout: Timeout) -> Result<bool> {
+        let mut watch = RawWork::watch(works)?;
+        let until = until(timeout.or(None));
+        for _ in works {
+            let Some(number) = watch.next(until, || RawWork::interrupt(works)) else {
+                return Ok(false);
+            };
+            let work = works[number];
+            if let Some(Err(error)) = work.completion.get() {
+                let text =
+                    format!("operation {} of {}: {}", number + 1, works.len(), error.message());
+                return Err(work.inner.name(error.with_message(text), work.call));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until one of these, which may be of several communicators, is over, well or not, and
+    /// gives its place; [`RawWork::test`] tells how. The first one where several are over already.
+    /// `None` once the time has run out, and where there are none. `Timeout::Default` waits for ever,
+    /// as in [`RawWork::wait`].
+    ///
+    /// # Errors
+    /// `Forked` in a forked child.
+    pub fn wait_any(works: &[&RawWork], timeout: Timeout) -> Result<Option<usize>> {
+        if works.is_empty() {
+            return Ok(None);
+        }
+        let mut watch = RawWork::watch(works)?;
+        Ok(watch.next(until(timeout.or(None)), || RawWork::interrupt(works)))
+    }
+
+    fn watch<'a>(works: &'a [&RawWork]) -> Result<Watch<'a>> {
+        for work in works {
+            fork::check(work.inner.process.made_in())?;
+        }
+        Ok(Watch::new(works.iter().map(|work| &*work.completion)))
+    }
+
+    /// A signal asks to stop waiting: ends the communicators of all that still run.
+    fn interrupt(works: &[&RawWork]) {
+        for work in works.iter().filter(|work| !work.is_over()) {
+            work.inner.lane.abort(interrupted());
+        }
     }
 
     /// Whether the operation has ended, well or not, and the buffers are the caller's again.

@@ -124,6 +124,10 @@ impl Process {
         self.driver.kind
     }
 
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.facts.authenticated
+    }
+
     pub(crate) fn made_in(&self) -> u64 {
         self.made_in
     }

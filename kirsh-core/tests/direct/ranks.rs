@@ -308,8 +308,8 @@ fn killed(what: &str) {
     if comm.rank() == 1 {
         if what == "transfer" {
             // Its first slice is there when this ends; the others are not taken.
-            let mut data = vec![0u32; 16 << 20];
-            let work = comm.start_recv(data.split_off(0), Source::Rank(0), Tag::Any, NONE).unwrap();
+            let data = vec![0u32; 16 << 20];
+            let work = comm.start_recv(data, Source::Rank(0), Tag::Any, NONE).unwrap();
             while comm.stats().bytes_received == 0 {
                 std::thread::yield_now();
             }

@@ -11,12 +11,15 @@ const FORBIDDING: [&str; 4] = [
 ];
 
 /// Where `unsafe` may be.
-const PLACES: [&str; 12] = [
+const PLACES: [&str; 15] = [
     "kirsh-core/src/memory/",
     "kirsh-core/src/reduce/",
     "kirsh-core/src/driver/",
-    // The raw entry points, and what lends a buffer to a started operation.
+    // The raw entry points, the safe calls over them, and what lends a buffer to an operation.
     "kirsh-core/src/comm/mod.rs",
+    "kirsh-core/src/comm/blocking.rs",
+    "kirsh-core/src/comm/started.rs",
+    "kirsh-core/src/comm/persistent.rs",
     "kirsh-core/src/comm/call.rs",
     "kirsh-core/src/comm/work.rs",
     "kirsh-core/src/comm/buffer.rs",

@@ -18,6 +18,12 @@ fn collectives_give_the_right_values_in_c_with_the_static_library() {
 }
 
 #[test]
+fn every_collective_gives_the_right_values_called_started_and_planned() {
+    let program = compile(&program("collectives.c"), Linkage::Shared);
+    (1..=3).for_each(|ranks| _ = run_ranks(&program, &[], ranks));
+}
+
+#[test]
 fn started_operations_are_pending_until_the_peers_come() {
     runs("started.c", Linkage::Shared, 2);
 }

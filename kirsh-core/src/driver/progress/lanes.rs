@@ -223,18 +223,18 @@ impl Lanes {
 
     /// Drives on whatever this thread holds or is asked for.
     pub(super) fn drive_due(&mut self, own: &mut ThreadIo) {
-        for number in self.due() {
+        for (_, number) in self.due() {
             self.drive(number, own);
         }
     }
 
     /// What is to be driven: the highest priority first, and among equals the oldest.
-    fn due(&self) -> Vec<u32> {
+    pub(super) fn due(&self) -> Vec<(Reverse<i32>, u32)> {
         let due = self.tracked.values().filter(|tracked| tracked.held || tracked.called);
         let mut due: Vec<(Reverse<i32>, u32)> =
             due.map(|tracked| (Reverse(tracked.lane.priority), tracked.lane.number)).collect();
         due.sort_unstable();
-        due.into_iter().map(|(_, number)| number).collect()
+        due
     }
 
     /// What the kernel has done for a lane, if this thread holds it.

@@ -141,9 +141,13 @@ impl Progress {
                 .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) }),
             None => {
                 // What began the doubt says more than that nobody answers any more.
-                let loss = self.doubts.remove(&peer).map_or(loss, |(_, known)| known);
-                self.facts.roll.fail(loss.of(peer));
-                self.lose(peer, loss);
+                let known = self.doubts.remove(&peer).map(|(_, known)| known);
+                self.facts.roll.fail(known.as_ref().unwrap_or(&loss).of(peer));
+                match known {
+                    Some(known) => self.lose(peer, known),
+                    // It may have sent its part, said nothing more, and left.
+                    None => self.depart(peer, None, loss),
+                }
             }
         }
     }

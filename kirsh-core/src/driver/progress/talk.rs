@@ -112,7 +112,8 @@ impl Progress {
         }
     }
 
-    fn depart(&mut self, peer: Rank, lane: Option<Key>, loss: Loss) {
+    /// Believes a little later that a peer is gone.
+    pub(super) fn depart(&mut self, peer: Rank, lane: Option<Key>, loss: Loss) {
         let when_ns = now_ns().saturating_add(DEPART_NS);
         self.departed.push(Departed { when_ns, peer, lane, loss });
     }
@@ -135,8 +136,14 @@ impl Progress {
         self.lanes.deliver_message(key, message);
     }
 
-    /// A peer has closed these communicators. P-26
+    /// A peer has closed these communicators; where none is named, its process leaves. P-26
     fn hear_closed(&mut self, peer: Rank, finished: &[(u64, u32, Sequence)]) {
+        if finished.is_empty() {
+            // This says more than that it closed the last one right before.
+            for departed in self.departed.iter_mut().filter(|departed| departed.peer == peer) {
+                departed.loss = Loss::new(ErrorKind::PeerLost, "", LEFT);
+            }
+        }
         for (communicator, epoch, finished) in finished {
             let key = (*communicator, *epoch);
             if !self.lanes.is_retired(key) && self.departed.len() < DEPARTURES_MAX {

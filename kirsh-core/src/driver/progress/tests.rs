@@ -1,5 +1,7 @@
 //! The progress thread's own steps, one at a time, without the thread.
 
+mod groups;
+
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -43,31 +45,43 @@ fn progress_of(
         rank,
         job: "test".to_owned(),
         secret: Token::new(b"0123456789abcdef".to_vec()),
+        authenticated: true,
         peers,
         checksums: false,
         liveness_ns: u64::MAX,
         user_timeout_ms: 0,
         roll: Roll::new(2),
     };
+    let own = ThreadIo::new(&driver).unwrap();
+    let (requests, queue) = crossbeam_channel::unbounded();
+    let handle = Handle { requests, bell: Arc::clone(&own.bell) };
+    let mut progress = Progress::new(own, queue, Arc::new(facts), listeners);
+    let lane = lane(rank, (7, 0), 0, Members::everyone(2), 0, handle);
+    progress.lanes.register(Arc::clone(&lane));
+    (progress, lane)
+}
+
+fn lane(
+    rank: Rank,
+    (communicator, epoch): Key,
+    number: u32,
+    members: Members,
+    priority: i32,
+    handle: Handle,
+) -> Arc<Lane> {
     let settings = Settings {
-        rank,
-        world: 2,
-        communicator: 7,
-        epoch: 0,
+        rank: members.rank_of(rank).unwrap_or(0),
+        world: members.world_ranks().len() as u32,
+        communicator,
+        epoch,
         look_ahead: 8,
         slabs_per_link: 1,
         checksums: false,
         warn_after_ns: u64::MAX,
     };
-    let own = ThreadIo::new(&driver).unwrap();
-    let (requests, queue) = crossbeam_channel::unbounded();
-    let handle = Handle { requests, bell: Arc::clone(&own.bell) };
-    let mut progress = Progress::new(own, queue, Arc::new(facts), listeners);
-    let makings =
-        Makings { members: Members::everyone(2), pool: Pool::new(64, 2), priority: 0, spin_ns: 0 };
-    let lane = Arc::new(Lane::new(settings, 0, makings, handle, Arc::new(driver)));
-    progress.lanes.register(Arc::clone(&lane));
-    (progress, lane)
+    let makings = Makings { members, pool: Pool::new(64, 2), priority, spin_ns: 0 };
+    let driver = Arc::new(choose(Some(DriverKind::Poll)).unwrap());
+    Arc::new(Lane::new(settings, number, makings, handle, driver))
 }
 
 fn barrier() -> (Operation, Job) {
