@@ -161,9 +161,8 @@ fn headers(vectors: &mut Vectors) {
 }
 
 fn direct_frames(vectors: &mut Vectors) {
-    let of = |kind, checksummed| {
-        DirectFrame::new(kind, 0x0102_0304_0506_0708, 0x1112_1314, checksummed)
-    };
+    let of =
+        |kind, checksummed| DirectFrame::new(kind, 0x0102_0304_0506_0708, 0x1112_1314, checksummed);
     let sequence = 0x3132_3334_3536_3738;
     let tag = 0x4142_4344;
     let payload: Vec<u8> = (1..=24).collect();

@@ -1,6 +1,7 @@
 //! Messages from one rank to another: sent by one, received by one, and nobody else's business.
 
 use std::ffi::c_void;
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,9 +211,9 @@ impl Communicator {
     ) -> Result<Received> {
         const NAME: &str = "sendrecv";
         let inner = &self.0;
-        let requests = inner.receive_request(recv, options).and_then(|receive| {
-            Ok((receive, inner.send_request(send, options)?))
-        });
+        let requests = inner
+            .receive_request(recv, options)
+            .and_then(|receive| Ok((receive, inner.send_request(send, options)?)));
         let (receive, request) = requests.map_err(|error| inner.name_as(error, NAME))?;
         let incoming = inner.started(
             // SAFETY: passed on to our caller; both works are waited for here.
@@ -221,9 +222,7 @@ impl Communicator {
         );
         let outgoing = inner.started(
             // SAFETY: as above.
-            unsafe {
-                inner.lane.post_message(request, Array::One(send.data.cast_mut().cast()))
-            },
+            unsafe { inner.lane.post_message(request, Array::One(send.data.cast_mut().cast())) },
             NAME,
         );
         let sent = outgoing.wait(Timeout::Forever);
@@ -325,7 +324,6 @@ impl Inner {
 /// A started receive that owns its buffer.
 ///
 /// Dropping it blocks until the receive is over, then drops the buffer.
-#[derive(Debug)]
 pub struct RecvWork<B> {
     work: Work<B>,
     pending: Option<Pending>,
@@ -365,6 +363,12 @@ impl<B> RecvWork<B> {
     /// Whether the receive has ended, well or not.
     pub fn test(&self) -> bool {
         self.work.test()
+    }
+}
+
+impl<B> fmt::Debug for RecvWork<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvWork").field("work", &self.work).finish_non_exhaustive()
     }
 }
 

@@ -81,7 +81,7 @@ impl RawWork {
             if let Some(Err(error)) = work.completion.get() {
                 let text =
                     format!("operation {} of {}: {}", number + 1, works.len(), error.message());
-                return Err(work.inner.name(error.with_message(text), work.call));
+                return Err(work.inner.name_as(error.with_message(text), work.name));
             }
         }
         Ok(true)

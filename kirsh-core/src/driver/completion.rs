@@ -13,7 +13,7 @@ use crate::error::Result;
 pub(crate) const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 
 /// The outcome of one operation, set once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Completion {
     slot: Mutex<Slot>,
     changed: Condvar,

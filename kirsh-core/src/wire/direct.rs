@@ -122,13 +122,18 @@ impl DirectFrame {
         // P-7
         let limit = CALL_BYTES_MAX / size;
         if speaks && self.count > limit {
-            return Err(WireError::Limit { field: "a message with a count of", found: self.count, limit });
+            return Err(WireError::Limit {
+                field: "a message with a count of",
+                found: self.count,
+                limit,
+            });
         }
         let length = u64::from(self.length);
         match self.kind {
-            FrameKind::Eager if length != self.count * size => {
-                Err(WireError::Unknown { field: "the length of a message of another", found: length })
-            }
+            FrameKind::Eager if length != self.count * size => Err(WireError::Unknown {
+                field: "the length of a message of another",
+                found: length,
+            }),
             FrameKind::Data if length == 0 => {
                 Err(WireError::Unknown { field: "the length of a slice", found: 0 })
             }
@@ -243,7 +248,8 @@ mod tests {
         assert!(data(SLICE_BYTES_MAX as u32).is_ok());
         assert!(data(SLICE_BYTES_MAX as u32 + 1).is_err());
         assert!(data(0).is_err());
-        for kind in [FrameKind::Announce, FrameKind::Clear, FrameKind::Withdraw, FrameKind::Credit] {
+        for kind in [FrameKind::Announce, FrameKind::Clear, FrameKind::Withdraw, FrameKind::Credit]
+        {
             assert!(changed(&frame(kind), 40, &[1]).is_err(), "{kind:?}");
         }
     }

@@ -83,10 +83,7 @@ impl FrameKind {
             FrameKind::Collective | FrameKind::Data => SLICE_BYTES_MAX,
             FrameKind::Control => CONTROL_BODY_MAX,
             FrameKind::Eager => EAGER_BYTES_MAX,
-            FrameKind::Announce
-            | FrameKind::Clear
-            | FrameKind::Withdraw
-            | FrameKind::Credit => 0,
+            FrameKind::Announce | FrameKind::Clear | FrameKind::Withdraw | FrameKind::Credit => 0,
         }
     }
 }

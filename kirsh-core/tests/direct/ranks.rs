@@ -120,9 +120,8 @@ fn behind() {
     let comm = comm();
     for length in [0usize, 10, 4096, 5000] {
         if comm.rank() == 0 {
-            let works: Vec<_> = (0..SHORT)
-                .map(|n| comm.start_send(made(n, length), 1, 1, NONE).unwrap())
-                .collect();
+            let works: Vec<_> =
+                (0..SHORT).map(|n| comm.start_send(made(n, length), 1, 1, NONE).unwrap()).collect();
             comm.send(&made(9, 100), 1, 2, NONE).unwrap();
             comm.send(&made(10, 50_000), 1, 2, NONE).unwrap();
             works.into_iter().for_each(|work| drop(work.wait().unwrap()));

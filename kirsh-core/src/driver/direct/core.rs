@@ -76,7 +76,8 @@ impl DirectCore {
             checksums: settings.checksums,
         });
         // Every peer's window and this rank's own, and the sink.
-        let slabs_max = (settings.world as usize).saturating_mul(EAGER_WINDOW_MESSAGES as usize) + 1;
+        let slabs_max =
+            (settings.world as usize).saturating_mul(EAGER_WINDOW_MESSAGES as usize) + 1;
         DirectCore {
             session,
             lane,
@@ -170,15 +171,8 @@ impl DirectCore {
         let mut link = Link::new(fd);
         link.begin_receive_any();
         link.submit_receive(io, self.token(id, Direction::Receive));
-        let wire = Wire {
-            link,
-            peer,
-            side,
-            heard: false,
-            drops: false,
-            ending: None,
-            replaced: false,
-        };
+        let wire =
+            Wire { link, peer, side, heard: false, drops: false, ending: None, replaced: false };
         self.wires.insert(id, wire);
         self.session.handle_tick(now_ns());
         self.session.handle_link_up(peer, side);
@@ -186,9 +180,7 @@ impl DirectCore {
     }
 
     fn wire_of(&self, peer: Rank, side: Side) -> Option<u32> {
-        let is_it = |wire: &Wire| {
-            (wire.peer, wire.side) == (peer, side) && wire.ending.is_none()
-        };
+        let is_it = |wire: &Wire| (wire.peer, wire.side) == (peer, side) && wire.ending.is_none();
         self.wires.iter().find(|(_, wire)| is_it(wire)).map(|(id, _)| *id)
     }
 

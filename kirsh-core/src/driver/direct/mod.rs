@@ -24,9 +24,13 @@ pub(crate) const TOKEN_CLASS: u32 = super::lane::NUMBER_MAX;
 pub(crate) enum Ask {
     Post(Post),
     /// Open the link for this rank's messages to a peer.
-    Dial { peer: Rank },
+    Dial {
+        peer: Rank,
+    },
     /// See that this peer's end is noticed.
-    Watch { peer: Rank },
+    Watch {
+        peer: Rank,
+    },
     /// The communicator is over.
     Over(Error),
     /// End as soon as nothing runs any more; then say so here.
@@ -41,7 +45,7 @@ pub(crate) struct Post {
 }
 
 /// Where the outcome of a send or a receive appears.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Pending {
     pub(crate) completion: Arc<Completion>,
     received: Arc<OnceLock<Received>>,

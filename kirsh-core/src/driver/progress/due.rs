@@ -34,7 +34,10 @@ impl Progress {
             .chain(departed)
             .chain(paused)
             .chain(leaving);
-        all.min().unwrap_or(u64::MAX).min(self.lanes.next_deadline()).min(self.directs.next_deadline())
+        all.min()
+            .unwrap_or(u64::MAX)
+            .min(self.lanes.next_deadline())
+            .min(self.directs.next_deadline())
     }
 
     /// How long this process may be silent. P-28

@@ -30,8 +30,8 @@ use std::sync::Arc;
 
 use connect::{Dial, Inbound, Needs};
 use control::ControlLink;
-use direct::Directs;
 use crossbeam_channel::{Receiver, Sender};
+use direct::Directs;
 pub(crate) use facts::Facts;
 use lanes::Lanes;
 use loss::Loss;

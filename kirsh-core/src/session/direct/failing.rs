@@ -84,9 +84,10 @@ impl Direct {
 
     /// A receive from any rank waits in vain when all others have gone.
     pub(super) fn look_for_anybody(&mut self) {
-        let waits = self.posted.iter().filter_map(|ticket| self.operations.get(ticket)).any(
-            |operation| matches!(operation.request, Request::Receive { from: Source::Any, .. }),
-        );
+        let waits =
+            self.posted.iter().filter_map(|ticket| self.operations.get(ticket)).any(|operation| {
+                matches!(operation.request, Request::Receive { from: Source::Any, .. })
+            });
         let gone = self.peers.values().filter_map(|peer| match (&peer.inward.link, &peer.lost) {
             (Link::Down(cause), _) => Some(cause),
             (Link::Up, _) => None,

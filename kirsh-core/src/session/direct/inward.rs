@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::matching::{Body, Waiting};
-use super::{
-    Action, Direct, HeldSlab, Landing, Link, Phase, Side, Ticket, breach,
-};
+use super::{Action, Direct, HeldSlab, Landing, Link, Phase, Side, Ticket, breach};
 use crate::error::{Error, Result};
 use crate::limits::{ANNOUNCED_MAX, EAGER_WINDOW_BYTES, EAGER_WINDOW_MESSAGES, SLICE_BYTES_MAX};
 use crate::types::Rank;

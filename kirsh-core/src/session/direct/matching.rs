@@ -4,9 +4,7 @@
 //! receive takes the message that came first of those that fit it. So messages from one rank under
 //! one tag are received in the order in which they were sent.
 
-use super::{
-    Action, Direct, HeldSlab, Link, Phase, Received, Request, Source, Tag, Ticket,
-};
+use super::{Action, Direct, HeldSlab, Link, Phase, Received, Request, Source, Tag, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{EAGER_BYTES_MAX, EAGER_WINDOW_BYTES, EAGER_WINDOW_MESSAGES};
 use crate::types::{DataType, Rank};

@@ -14,9 +14,9 @@
 mod failing;
 mod inward;
 mod matching;
-mod outward;
 #[cfg(test)]
 mod model;
+mod outward;
 #[cfg(test)]
 mod tests;
 

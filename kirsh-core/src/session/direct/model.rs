@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Action, Direct, HeldSlab, Landing, Received, Request, Settings, Side, Source, Tag, Ticket};
+use super::{
+    Action, Direct, HeldSlab, Landing, Received, Request, Settings, Side, Source, Tag, Ticket,
+};
 use crate::error::{Error, Result};
 use crate::types::{DataType, Rank};
 use crate::wire::DirectFrame;
@@ -271,7 +273,11 @@ impl World {
     }
 
     /// What has become of an operation that must be over, and its buffer.
-    pub(super) fn outcome(&self, rank: Rank, ticket: Ticket) -> &(Result<Option<Received>>, Vec<u8>) {
+    pub(super) fn outcome(
+        &self,
+        rank: Rank,
+        ticket: Ticket,
+    ) -> &(Result<Option<Received>>, Vec<u8>) {
         &self.parties[rank as usize].finished[&ticket]
     }
 

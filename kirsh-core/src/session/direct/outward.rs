@@ -141,8 +141,7 @@ impl Direct {
             peer.outward.busy = Some(Busy::Data(ticket, length));
         }
         let length = length as u32;
-        let frame =
-            DirectFrame { sequence: number, step, length, ..self.frame(FrameKind::Data) };
+        let frame = DirectFrame { sequence: number, step, length, ..self.frame(FrameKind::Data) };
         self.emit(to, frame, Some((ticket, sent)));
     }
 

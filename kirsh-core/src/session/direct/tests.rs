@@ -84,8 +84,10 @@ fn random_messages(world: u32, seed: u64) {
         }
     }
     for (key, list) in sent {
-        let mut list: Vec<_> =
-            list.iter().map(|(value, count)| (if *count > 0 { *value } else { 0 }, *count)).collect();
+        let mut list: Vec<_> = list
+            .iter()
+            .map(|(value, count)| (if *count > 0 { *value } else { 0 }, *count))
+            .collect();
         let mut other = got.remove(&key).unwrap_or_default();
         list.sort();
         other.sort();
@@ -161,7 +163,8 @@ fn expired_operations_give_their_memory_back_and_leave_the_others_alone() {
         for tag in 0..2 {
             for _ in 0..60 {
                 let until = w.now_ns + 5;
-                tickets.push((1, w.receive_until(1, Source::Rank(0), Tag::Is(tag), 300_000, until)));
+                tickets
+                    .push((1, w.receive_until(1, Source::Rank(0), Tag::Is(tag), 300_000, until)));
                 w.settle();
             }
         }
@@ -367,6 +370,9 @@ fn the_end_of_a_link_gives_way_to_what_explains_more() {
     // And so do later ones.
     direct.start(Request::Receive { from, tag, dtype, count: 1, deadline_ns: u64::MAX });
     let next = direct.poll();
-    assert!(matches!(&next, Some(Action::Finish { result: Err(error), .. })
-        if error.kind() == ErrorKind::Aborted), "{next:?}");
+    assert!(
+        matches!(&next, Some(Action::Finish { result: Err(error), .. })
+        if error.kind() == ErrorKind::Aborted),
+        "{next:?}"
+    );
 }
