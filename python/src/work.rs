@@ -169,7 +169,8 @@ impl Work {
             State::Failed(_) => "failed",
             State::Dropped => "dropped",
         };
-        format!("<kirsh.Work {} #{} of rank {}: {state}>", self.operation, self.sequence, self.rank)
+        let number = self.sequence.map_or_else(String::new, |number| format!(" #{number}"));
+        format!("<kirsh.Work {}{number} of rank {}: {state}>", self.operation, self.rank)
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -304,8 +304,10 @@ impl Inner {
             format!("{count} x {dtype} at a null pointer")
         } else if bytes.is_none_or(|bytes| bytes > CALL_BYTES_MAX) {
             format!("{count} x {dtype} are more than memory holds")
-        } else if options.scale.is_some() || options.algorithm.is_some() {
-            "a message has neither scale nor algorithm".to_owned()
+        } else if options.scale.is_some() || options.weight.is_some() {
+            "a message is not reduced: it has neither scale nor weight".to_owned()
+        } else if options.algorithm.is_some() {
+            "a message has no algorithm to choose".to_owned()
         } else if waiting >= QUEUE_MAX {
             format!("{waiting} sends and receives are waiting; wait for some first")
         } else {

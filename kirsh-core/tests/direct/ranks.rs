@@ -7,7 +7,7 @@ use kirsh_core::{ErrorKind, Options, ReduceOp, Scope, Source, Tag, Timeout};
 use super::common::{comm, failed, said};
 
 const NONE: &Options<'static> =
-    &Options { timeout: Timeout::Default, scale: None, algorithm: None, name: None };
+    &Options { timeout: Timeout::Default, scale: None, algorithm: None, name: None, weight: None };
 
 fn brief() -> Options<'static> {
     Options { timeout: Timeout::After(Duration::from_millis(30)), ..Options::default() }
