@@ -731,6 +731,33 @@ public:
         return Communicator(comm);
     }
 
+    /// A communicator of the ranks that give the same color, in the order of key and then of rank here;
+    /// nothing for a rank that gives none. Collective over this one, and blocks until all have called;
+    /// the new one is independent of it, and may outlive it.
+    [[nodiscard]] std::optional<Communicator> split(std::optional<std::uint32_t> color, int key = 0,
+                                                    const Options &options = {}) {
+        return make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+            const std::int64_t number = color ? std::int64_t{*color} : KIRSH_NO_COLOR;
+            return kirsh_comm_split(handle_.get(), number, key, c, comm);
+        }, options);
+    }
+
+    /// A communicator of the same ranks. In each turn the library's thread serves those of higher
+    /// priority first; see kirsh_comm_dup.
+    [[nodiscard]] Communicator dup(int priority = 0, const Options &options = {}) {
+        return *make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+            return kirsh_comm_dup(handle_.get(), priority, c, comm);
+        }, options);
+    }
+
+    /// A communicator of these ranks, in this order; nothing for the others, who call with the same list.
+    [[nodiscard]] std::optional<Communicator> subgroup(std::span<const int> ranks,
+                                                       const Options &options = {}) {
+        return make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+            return kirsh_comm_subgroup(handle_.get(), ranks.data(), ranks.size(), c, comm);
+        }, options);
+    }
+
     [[nodiscard]] int rank() const { return number(kirsh_comm_rank(handle_.get())); }
     [[nodiscard]] int size() const { return number(kirsh_comm_size(handle_.get())); }
     /// This process's rank among those on its host.
@@ -1295,6 +1322,14 @@ public:
 
 private:
     explicit Communicator(kirsh_comm_t *handle) noexcept : handle_(handle) {}
+
+    template <typename F>
+    static std::optional<Communicator> make(F &&call, const Options &options) {
+        const kirsh_options_t c = detail::to_c(options);
+        kirsh_comm_t *comm = nullptr;
+        detail::check(call(&c, &comm));
+        return comm ? std::optional<Communicator>(Communicator(comm)) : std::nullopt;
+    }
 
     static int number(std::int32_t result) {
         if (result < 0) {

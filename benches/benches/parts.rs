@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kirsh_core::memory::Pool;
-use kirsh_core::plan::choice::{Layout, Selection};
+use kirsh_core::model::choice::Selection;
+use kirsh_core::model::{Class, Layout};
 use kirsh_core::plan::{Finish, Params, build};
 use kirsh_core::reduce::Kernel;
 use kirsh_core::wire::header::{FrameKind, Header};
@@ -68,16 +69,13 @@ fn folds(criterion: &mut Criterion) {
 
 fn plans(criterion: &mut Criterion) {
     let layout = Layout { world: 256, ranks_per_host_max: 1 };
-    let selection = Selection::built_in();
-    criterion.bench_function("plan/choose and build, 256 ranks", |bench| {
-        bench.iter(|| {
-            let bytes = black_box(1 << 20);
-            let choice =
-                selection.choose(layout, Collective::Allreduce, bytes, DataType::Float32, None);
-            let call = Call { algorithm: choice.algorithm, ..CALL };
-            build(&Params::new(call, layout.world, choice.slice), 17).map(|plan| plan.len())
+    let selection = Selection::built_in(Class::Gbit10, 8);
+    for (what, count) in [("1 KiB", 1 << 8), ("1 MiB", 1 << 18), ("100 MB", 25_000_000)] {
+        let call = Call { count, ..CALL };
+        criterion.bench_function(&format!("plan/choose allreduce of {what}, 256 ranks"), |bench| {
+            bench.iter(|| selection.choose(layout, black_box(&call), None));
         });
-    });
+    }
     let plan = build(&Params::new(CALL, 256, 1 << 18), 17).expect("a ring of 256 ranks");
     criterion.bench_function("plan/one step of a ring, 256 ranks", |bench| {
         let mut index = 0;

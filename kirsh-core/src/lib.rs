@@ -16,6 +16,8 @@ pub mod log;
 #[doc(hidden)]
 pub mod memory;
 #[doc(hidden)]
+pub mod model;
+#[doc(hidden)]
 pub mod plan;
 #[doc(hidden)]
 pub mod reduce;

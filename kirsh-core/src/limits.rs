@@ -13,8 +13,11 @@ pub const SLICE_BYTES_MAX: usize = 1 << 20;
 /// offsets below it cannot overflow 64 bits.
 pub const CALL_BYTES_MAX: u64 = 1 << 48;
 
-/// Rules in one table of choice: a hundred sizes and layouts are more than anybody measures.
-pub const SELECTION_RULES_MAX: usize = 256;
+/// Bytes of a table of costs as text: a dozen lines, and room for comments.
+pub const TABLE_TEXT_BYTES_MAX: usize = 64 << 10;
+
+/// Choices that a communicator remembers: eight sizes to each doubling make some 300 in all.
+pub const CHOICE_CACHE_MAX: usize = 512;
 
 /// Steps of a plan that a session looks at together: one bit each in a 64-bit mask.
 pub const LOOK_AHEAD_MAX: usize = 64;

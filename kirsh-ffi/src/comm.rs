@@ -65,9 +65,8 @@ pub unsafe extern "C" fn kirsh_comm_create(
         let config = unsafe { config::read(config) }?;
         require(comm_out, "comm_out")?;
         let communicator = Communicator::create(&config)?;
-        let comm = Box::into_raw(Box::new(kirsh_comm_t { communicator }));
         // SAFETY: not null, and the header asks for a place that can be written.
-        unsafe { comm_out.write(comm) };
+        unsafe { comm_out.write(into_handle(communicator)) };
         Ok(kirsh_status_t::KIRSH_OK)
     }
 }
@@ -182,6 +181,11 @@ pub unsafe extern "C" fn kirsh_comm_stats(
         unsafe { sized::write(out, &given, "out", "KIRSH_STATS_INIT") }?;
         Ok(kirsh_status_t::KIRSH_OK)
     }
+}
+
+/// A handle for a communicator, to be taken back by kirsh_comm_destroy.
+pub(crate) fn into_handle(communicator: Communicator) -> *mut kirsh_comm_t {
+    Box::into_raw(Box::new(kirsh_comm_t { communicator }))
 }
 
 /// The communicator behind a handle.

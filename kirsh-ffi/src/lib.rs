@@ -29,6 +29,7 @@ pub mod config;
 pub mod options;
 
 pub mod comm;
+pub mod group;
 
 // Declares a struct of the header.
 pub mod asked;

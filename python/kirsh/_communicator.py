@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import final
 
+from ._groups import Groups
 from ._objects import Objects
 from ._planned import Planned
 from ._reducing import Reducing
 
 
 @final
-class Communicator(Reducing, Objects, Planned):
+class Communicator(Reducing, Objects, Planned, Groups):
     """A group of ranks that do collectives together; creating one is itself collective.
 
     Any thread may call its methods; calls are carried out one after the other, and all ranks must

@@ -79,6 +79,9 @@ class Memory:
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
+class Made: ...
+
 @disjoint_base
 class Communicator:
     def __new__(
@@ -91,6 +94,7 @@ class Communicator:
         timeout: float | None = None,
         join_timeout: float | None = None,
         job_id: str | None = None,
+        _made: Made | None = None,
     ) -> Self: ...
     def _call(
         self,
@@ -121,6 +125,14 @@ class Communicator:
         algorithm: str | None = None,
         scale: float | None = None,
     ) -> Plan[Any]: ...
+    def _group(
+        self,
+        name: str,
+        value: object = None,
+        number: int | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Made | None: ...
     def rank(self) -> int: ...
     def size(self) -> int: ...
     def local_rank(self) -> int: ...

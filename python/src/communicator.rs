@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::arguments::{self, Refusal};
 use crate::exceptions::raise;
 use crate::graveyard;
+use crate::group::{self, Asked, Made};
 use crate::interrupt;
 use crate::leave::Member;
 use crate::plan::Plan;
@@ -128,7 +129,7 @@ impl Communicator {
 impl Communicator {
     #[new]
     #[pyo3(signature = (*, rank=None, world_size=None, rendezvous=None, store=None, timeout=None,
-                        join_timeout=None, job_id=None))]
+                        join_timeout=None, job_id=None, _made=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
@@ -139,7 +140,11 @@ impl Communicator {
         timeout: Option<&Bound<'_, PyAny>>,
         join_timeout: Option<&Bound<'_, PyAny>>,
         job_id: Option<String>,
+        _made: Option<&Bound<'_, Made>>,
     ) -> PyResult<Self> {
+        if let Some(made) = _made {
+            return Ok(Communicator { member: Arc::clone(&made.get().member) });
+        }
         let refused = |refusal| refused(py, refusal);
         let store = match store {
             Some(store) => {
@@ -163,6 +168,24 @@ impl Communicator {
         let comm = py.detach(|| kirsh_core::Communicator::create(&config));
         let comm = comm.map_err(|error| raise(py, &error))?;
         Ok(Communicator { member: Member::enlist(comm) })
+    }
+
+    /// Make a communicator from this one: `kirsh.Communicator` says how.
+    #[pyo3(signature = (name, value=None, number=None, *, timeout=None))]
+    fn _group(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        value: Option<&Bound<'_, PyAny>>,
+        number: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Made>> {
+        graveyard::sweep(py);
+        let read = group::read(name, value, number, timeout);
+        let (asked, options) =
+            read.map_err(|refusal| self.refuse(py, Asked::COLLECTIVE, refusal))?;
+        let made = py.detach(|| asked.make(self.comm(), &options));
+        made.map_err(|error| raise(py, &error))
     }
 
     /// Make the collective call of this name, blocking or started.

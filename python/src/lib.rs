@@ -14,6 +14,7 @@ mod communicator;
 mod exceptions;
 mod fresh;
 mod graveyard;
+mod group;
 mod interrupt;
 mod leave;
 mod logging;
@@ -41,6 +42,7 @@ fn cli_main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
 fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<communicator::Communicator>()?;
+    module.add_class::<group::Made>()?;
     module.add_class::<memory::Memory>()?;
     module.add_class::<plan::Plan>()?;
     module.add_class::<stats::Stats>()?;

@@ -7,7 +7,9 @@
 mod info;
 mod perf;
 mod run;
+mod simulate;
 mod token;
+mod tune;
 
 use std::ffi::OsString;
 
@@ -35,6 +37,10 @@ enum Command {
     Info(info::Args),
     /// Time a collective, in the columns of nccl-tests.
     Perf(perf::Args),
+    /// Predict what a collective would take on a network that need not exist.
+    Simulate(simulate::Args),
+    /// Measure what things cost here, and write the table that algorithms are chosen by.
+    Tune(tune::Args),
     /// Draw a token for starting ranks by hand across hosts.
     Token(token::Args),
 }
@@ -57,6 +63,24 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Command::Run(options) => run::run(options),
         Command::Info(options) => info::run(options),
         Command::Perf(options) => perf::run(options, &args),
+        Command::Simulate(options) => simulate::run(options),
+        Command::Tune(options) => tune::run(options, &args),
         Command::Token(options) => token::run(options),
     }
+}
+
+/// The one of these that has this name.
+///
+/// # Errors
+/// The names that there are.
+fn named<T: Copy>(
+    text: &str,
+    all: impl Iterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
+    let all: Vec<T> = all.collect();
+    all.iter().copied().find(|value| name(*value) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
+        format!("what it may be: {}", names.join(", "))
+    })
 }

@@ -155,6 +155,11 @@ fn in_part(params: &Params, rank: Rank, input: &Side, output: &Side) -> Option<A
 
 /// Arrays of several runs: the same runs twice, or no byte in common.
 fn apart(params: &Params, input: &Side, output: &Side) -> Result<(Alias, bool)> {
+    let many = |side: &Side| matches!(side.raw, RawArray::Many(_));
+    // Two that are one run each have been looked at; one alone has nothing to overlap with.
+    if !many(input) && !many(output) {
+        return Ok((Alias::None, false));
+    }
     let (from, mut all) = (input.extents(), output.extents());
     if from.len() + all.len() < 2 {
         return Ok((Alias::None, false));

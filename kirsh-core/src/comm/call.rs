@@ -105,14 +105,14 @@ fn build(inner: &Inner, call: Call, raw: &RawCall<'_>, options: &Options<'_>) ->
     let mut params = Params::new(call, inner.size, size as u32);
     params.counts = counts(&call, raw.counts, inner.rank, inner.size)?;
     let bytes = params.elements().and_then(|elements| elements.checked_mul(size as u64));
-    let Some(bytes) = bytes.filter(|bytes| *bytes <= isize::MAX as u64) else {
+    if bytes.is_none_or(|bytes| bytes > isize::MAX as u64) {
         return invalid(format!("{call} on {} ranks is more than memory holds", inner.size));
-    };
+    }
     let arrays = arrays::check(&params, inner.rank, raw.send, raw.recv)?;
     let reduces = call.collective.reduces();
     let kernel = reduces.then(|| Kernel::choose(call.dtype, call.op)).transpose()?;
     let input_len = params.input_elements(inner.rank) as usize * size;
-    let ready = inner.plans.get(params, bytes, options.algorithm, inner.rank)?;
+    let ready = inner.plans.get(params, options.algorithm, inner.rank)?;
     let call = ready.call;
     if let Some(name) = options.name {
         tracing::debug!(rank = inner.rank, name, "{call} by {}", call.algorithm);

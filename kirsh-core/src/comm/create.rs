@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
+use super::costs;
 use super::group::{SLABS_PER_LINK, layout_of, pool};
 use super::handout::Handout;
 use super::listen::listen;
@@ -22,7 +23,7 @@ use crate::driver::process::Process;
 use crate::driver::{Facts, Peer, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::plan::choice::Selection;
+use crate::model::choice::built_in_hash;
 use crate::rendezvous::address;
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
 use crate::rendezvous::join::is_lost;
@@ -173,15 +174,16 @@ impl<'a> Creation<'a> {
     }
 
     fn joiner(&self, addresses: Vec<SocketAddr>) -> Result<Joiner> {
-        let selection = Selection::built_in();
-        let forced = settings::algorithms(self.env)?;
-        let forced: Vec<String> =
-            forced.iter().map(|(collective, with)| format!("{collective}:{with}")).collect();
+        // Rank 0's table is everybody's: what others find in their environment does not matter.
+        let selection = match self.identity.rank {
+            0 => costs::tables_in_force(self.env)?.selection,
+            _ => costs::assumed(self.env)?,
+        };
         let handout = Handout {
             checksum: settings::checksum(self.env)?,
             slice: settings::slice(self.env)?.map(|bytes| bytes as u32),
             liveness_ns: nanoseconds(settings::liveness_timeout(self.env)?),
-            selection: selection.clone().with_forced(&forced.join(","))?,
+            selection,
         };
         Ok(Joiner {
             rank: self.identity.rank,
@@ -196,7 +198,7 @@ impl<'a> Creation<'a> {
             pid: std::process::id(),
             host_name: address::host_name(),
             addresses,
-            table_hash: selection.hash(),
+            table_hash: built_in_hash(),
             handout: handout.to_bytes(),
             token: self.token.clone(),
             warn_after: settings::warn_after(self.env)?,

@@ -14,7 +14,7 @@ use crate::driver::members::Members;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::memory::Pool;
-use crate::plan::choice::Layout;
+use crate::model::Layout;
 use crate::session::Settings;
 use crate::types::{Collective, Rank, Sequence};
 
@@ -138,13 +138,13 @@ impl Communicator {
             return Ok(None);
         }
         let priority = self.0.lane.priority;
-        self.make(Made::Subgroup, sequence, 0, ranks.to_vec(), priority).map(Some)
+        self.make(Made::Subgroup, sequence, 0, Vec::from(ranks), priority).map(Some)
     }
 
     /// The rank that each rank of this communicator, in order, has in the one that was created first.
     /// Messages about processes, and the log, name these where they differ.
     pub fn world_ranks(&self) -> Vec<Rank> {
-        self.0.lane.members.world_ranks().to_vec()
+        Vec::from(self.0.lane.members.world_ranks())
     }
 
     fn check_list(&self, ranks: &[Rank]) -> Result<()> {
@@ -176,11 +176,11 @@ impl Communicator {
         options: &Options<'_>,
     ) -> Result<(Sequence, Vec<Word>)> {
         let words = vec![0u32; WORD * self.0.size as usize];
-        let work = self.start_allgather(word.to_vec(), words, options);
+        let work = self.start_allgather(Vec::from(word), words, options);
         let work = work.map_err(|error| made.named(error, None))?;
         let sequence = work.sequence();
         let (_, words) = work.wait().map_err(|(error, _)| made.named(error, Some(sequence)))?;
-        let words: Vec<Word> = words.as_chunks::<WORD>().0.to_vec();
+        let words: Vec<Word> = Vec::from(words.as_chunks::<WORD>().0);
         if let Some((rank, other)) = (0..).zip(&words).find(|(_, word)| word[0] != words[0][0]) {
             let text = format!(
                 "ranks called different things: rank 0 called {}, rank {rank} called {}",
@@ -210,10 +210,7 @@ impl Communicator {
         let list_of = |root: Rank, word: &Word| -> Result<String> {
             // Ranks that disagree have told how long their lists are, so that all know what comes.
             let len = (word[1] as usize).min(self.0.size as usize);
-            let mut list = vec![0u32; len];
-            if self.0.rank == root {
-                list.copy_from_slice(own);
-            }
+            let mut list = if self.0.rank == root { Vec::from(own) } else { vec![0; len] };
             self.broadcast(&mut list, root, &options)?;
             let more = if len > RANKS_SHOWN { ", ..." } else { "" };
             let shown: Vec<String> = list.iter().take(RANKS_SHOWN).map(Rank::to_string).collect();

@@ -2,7 +2,7 @@
 //! ends with.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::choice::Selection;
+use crate::model::choice::Selection;
 use crate::rendezvous::settings::Checksum;
 
 /// What rank 0's settings decide for everybody.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PLAN_CACHE_MAX;
-use crate::plan::choice::{Layout, Selection};
+use crate::model::Layout;
+use crate::model::choice::{Chooser, Selection};
 use crate::plan::{Counts, Params, Plan, build};
 use crate::types::{Algorithm, Call, Rank};
 use crate::wire::plan_key;
@@ -20,8 +21,7 @@ pub(super) struct Ready {
 }
 
 pub(super) struct Plans {
-    layout: Layout,
-    selection: Selection,
+    chooser: Chooser,
     /// Overrides the slice of whatever is chosen.
     slice: Option<u32>,
     cache: Mutex<HashMap<Params, Ready>>,
@@ -30,8 +30,7 @@ pub(super) struct Plans {
 impl Plans {
     pub(super) fn new(layout: Layout, selection: Selection, slice: Option<u32>) -> Self {
         Plans {
-            layout,
-            selection,
+            chooser: Chooser::new(layout, selection),
             slice,
             cache: Mutex::new(HashMap::with_capacity(PLAN_CACHE_MAX)),
         }
@@ -39,22 +38,19 @@ impl Plans {
 
     /// What chooses in the same way for a communicator of another layout.
     pub(super) fn for_layout(&self, layout: Layout) -> Self {
-        Plans::new(layout, self.selection.clone(), self.slice)
+        Plans::new(layout, self.chooser.selection().clone(), self.slice)
     }
 
-    /// Chooses how to carry the call of these parameters out, and gives the plan. `bytes` is the
-    /// size of the larger of a rank's arrays.
+    /// Chooses how to carry the call of these parameters out, and gives the plan.
     pub(super) fn get(
         &self,
         mut params: Params,
-        bytes: u64,
         forced: Option<Algorithm>,
         rank: Rank,
     ) -> Result<Ready> {
-        let Call { collective, dtype, .. } = params.call;
-        let choice = self.selection.choose(self.layout, collective, bytes, dtype, forced);
+        let choice = self.chooser.choose(&params.call, forced);
         params.call.algorithm = choice.algorithm;
-        let size = dtype.size() as u32;
+        let size = params.call.dtype.size() as u32;
         params.slice = self.slice.map_or(choice.slice, |slice| (slice / size).max(1) * size);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ready) = cache.get(&params) {

@@ -27,7 +27,6 @@ mod alltoall_pairwise;
 mod binomial;
 mod build;
 mod chain;
-pub mod choice;
 mod cut;
 mod dissemination;
 mod double_tree;

@@ -9,7 +9,6 @@ use crate::limits::SLICE_BYTES_MAX;
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space};
 
 mod association;
-mod choice;
 mod prints;
 mod reducing;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::address::InterfaceFilter;
 use super::identity::Env;
-pub use super::values::{Advertised, Checksum, DriverChoice};
+pub use super::values::{Advertised, Checksum, DriverChoice, LinkChoice};
 use super::values::{
     parse_advertised, parse_algorithms, parse_ip, parse_job_id, parse_level, parse_number,
     parse_path, parse_ports, parse_rendezvous, parse_seconds, parse_slice, parse_spin,
@@ -169,6 +169,14 @@ settings! {
     ALGORITHM = "KIRSH_ALGORITHM", default "", parser parse_algorithms,
         allowed "collective:algorithm pairs, comma separated, as in allreduce:ring,broadcast:chain",
         "forces algorithms; rank 0 decides for all";
+    TABLE = "KIRSH_TABLE", default "", parser parse_path,
+        allowed "the path of a file that `kirsh tune` wrote",
+        "the costs that algorithms are chosen by, in place of those built in; rank 0 decides for \
+         all";
+    LINK = "KIRSH_LINK", default "auto", parser LinkChoice::parse,
+        allowed "auto, 1gbit, 10gbit, 25gbit or 100gbit",
+        "the class of links between hosts whose built-in costs are used; auto: by the rate of the \
+         NIC; rank 0 decides for all";
     LOG = "KIRSH_LOG", default "warn", parser parse_level,
         allowed "error, warn, info, debug or trace",
         "the least important messages that are printed";
@@ -247,6 +255,16 @@ pub fn spin(env: Env<'_>) -> Result<Option<Duration>> {
 /// The size of a slice in bytes; `None` leaves it to the library.
 pub fn slice(env: Env<'_>) -> Result<Option<usize>> {
     SLICE.read(env, parse_slice)
+}
+
+/// The file that holds a measured table of costs, where one is named.
+pub fn table(env: Env<'_>) -> Result<Option<std::path::PathBuf>> {
+    TABLE.read_if_set(env, parse_path)
+}
+
+/// The class of the links between hosts.
+pub fn link(env: Env<'_>) -> Result<LinkChoice> {
+    LINK.read(env, LinkChoice::parse)
 }
 
 /// The algorithms that are forced, at most one for each collective.

@@ -48,6 +48,28 @@ impl Checksum {
     }
 }
 
+/// The class of the links between hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkChoice {
+    /// By the rate of the NIC.
+    Auto,
+    /// The class of this rate.
+    Mbit(i64),
+}
+
+impl LinkChoice {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(LinkChoice::Auto),
+            "1gbit" => Some(LinkChoice::Mbit(1_000)),
+            "10gbit" => Some(LinkChoice::Mbit(10_000)),
+            "25gbit" => Some(LinkChoice::Mbit(25_000)),
+            "100gbit" => Some(LinkChoice::Mbit(100_000)),
+            _ => None,
+        }
+    }
+}
+
 /// An address that others reach this host under; without a port, the one that is listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advertised {

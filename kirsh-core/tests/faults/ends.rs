@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use kirsh_core::plan::choice::Selection;
+use kirsh_core::model::Class;
+use kirsh_core::model::choice::{Selection, built_in_hash};
 use kirsh_core::rendezvous::identity::{Arguments, identity, process_env, rendezvous};
 use kirsh_core::rendezvous::tcp_store::Greeting;
 use kirsh_core::rendezvous::{Joiner, Rendezvous, Store, TcpStore, host_id, join, open};
@@ -191,7 +192,7 @@ pub(super) fn vanishes() {
     let opened = open(&meeting_place(), &me, "kirsh", None, false, 0, until).unwrap();
     // Connections to it are made, and nobody shakes hands.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let table = Selection::built_in();
+    let table = Selection::built_in(Class::Gbit1, 1);
     // No checksums, no slice, and a minute until a silent peer counts as lost.
     let mut handout = vec![2, 0, 0, 0, 0];
     handout.extend(60_000_000_000u64.to_le_bytes());
@@ -207,7 +208,7 @@ pub(super) fn vanishes() {
         pid: std::process::id(),
         host_name: "here".to_owned(),
         addresses: vec![listener.local_addr().unwrap()],
-        table_hash: table.hash(),
+        table_hash: built_in_hash(),
         handout,
         warn_after: None,
         token: None,

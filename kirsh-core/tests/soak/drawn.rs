@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use kirsh_core::comm::RawCounts;
-use kirsh_core::plan::choice::{Layout, Selection};
+use kirsh_core::model::choice::Selection;
+use kirsh_core::model::{Class, Layout};
 use kirsh_core::plan::{Counts, Params, algorithms, build, bytes_sent};
 use kirsh_core::{Call, Collective, DataType, ReduceOp};
 
@@ -61,8 +62,7 @@ impl Drawn {
         };
         let call = Call { collective, algorithm, dtype, op, root, count };
         let layout = Layout { world: WORLD, ranks_per_host_max: WORLD };
-        let choice =
-            Selection::built_in().choose(layout, collective, call.bytes(), dtype, Some(algorithm));
+        let choice = Selection::built_in(Class::Gbit1, 2).choose(layout, &call, Some(algorithm));
         assert_eq!(choice.algorithm, algorithm);
         let params = counts.into_iter();
         let params = params.map(|counts| Params::new(call, WORLD, SLICE).with_counts(counts));

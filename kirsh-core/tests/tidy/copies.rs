@@ -23,7 +23,6 @@ const BY_VECTOR: [&str; 2] = ["extend_from_slice", "to_vec"];
 
 /// Who copies slices, and what.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    ("kirsh-core/src/plan/choice.rs", "the bytes of a hash"),
     ("kirsh-core/src/wire/header.rs", "a header, to where it is sent from"),
     ("kirsh-core/src/wire/key.rs", "what a plan key is the hash of"),
     ("kirsh-core/src/wire/handshake/transport.rs", "the length of a message"),

@@ -6,7 +6,7 @@ use crate::source::Source;
 const BASE: [&str; 3] = ["types", "limits", "error"];
 
 /// The layers of the core from the bottom, and what each may use beside [`BASE`] and itself.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("types", &[]),
     ("limits", &[]),
     ("error", &[]),
@@ -14,17 +14,21 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("plan", &[]),
     ("reduce", &[]),
     ("memory", &[]),
+    ("model", &["plan"]),
     ("session", &["wire", "plan"]),
     ("sim", &["session", "plan", "wire"]),
     ("driver", &["session", "wire", "plan", "reduce", "memory"]),
     ("rendezvous", &["wire"]),
     ("log", &["rendezvous"]),
-    ("comm", &["driver", "rendezvous", "session", "wire", "plan", "reduce", "memory", "log"]),
-    ("cli", &["comm", "rendezvous", "sim", "log"]),
+    (
+        "comm",
+        &["driver", "rendezvous", "session", "model", "wire", "plan", "reduce", "memory", "log"],
+    ),
+    ("cli", &["comm", "rendezvous", "model", "plan", "sim", "log"]),
 ];
 
 /// What the faces, the examples and the benches do not know of: the inside of the core.
-const INSIDE: [&str; 7] = ["wire", "plan", "reduce", "memory", "session", "driver", "sim"];
+const INSIDE: [&str; 8] = ["wire", "plan", "reduce", "memory", "session", "model", "driver", "sim"];
 
 pub(crate) fn check(source: &Source) -> Vec<String> {
     if source.is_test() {
@@ -132,6 +136,7 @@ fn canary_imports_that_point_upwards_or_sideways_are_refused() {
     for (path, text) in [
         ("kirsh-core/src/wire/a.rs", "use crate::plan::Plan;"),
         ("kirsh-core/src/plan/a.rs", "use crate::{types::Rank, session::Session};"),
+        ("kirsh-core/src/model/a.rs", "use crate::session::Session;"),
         ("kirsh-core/src/session/a.rs", "use crate::memory::{\n    Pool,\n};"),
         ("kirsh-core/src/session/mod.rs", "fn f() { crate::driver::clock::now_ns(); }"),
         ("kirsh-core/src/sim/world.rs", "use crate::driver::lane::Lane;"),

@@ -54,6 +54,12 @@ fn abort_reaches_every_rank_with_its_reason() {
 }
 
 #[test]
+fn communicators_are_made_from_communicators() {
+    runs("groups.c", Linkage::Shared, 3);
+    runs("groups.cpp", Linkage::Shared, 3);
+}
+
+#[test]
 fn a_deadline_of_one_call_ends_it() {
     runs("timeout.c", Linkage::Shared, 2);
 }

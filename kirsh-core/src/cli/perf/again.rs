@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Errors
 /// `Unsupported` where the process was not started with these arguments, as when a program of its
 /// own calls the command as a function.
-pub(super) fn command(invocation: &[OsString]) -> Result<Vec<OsString>> {
+pub(in crate::cli) fn command(invocation: &[OsString]) -> Result<Vec<OsString>> {
     let line = std::fs::read("/proc/self/cmdline")
         .map_err(|cause| Error::system("reading this process's command line", &cause))?;
     let arguments = invocation.get(1..).unwrap_or_default();
@@ -24,7 +24,7 @@ pub(super) fn command(invocation: &[OsString]) -> Result<Vec<OsString>> {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "this command cannot tell how to start itself again, since its process was started \
-             with other arguments; start the ranks with `kirsh run -n N -- kirsh perf ...`",
+             with other arguments; start the ranks with `kirsh run -n N -- kirsh ...`",
         ));
     };
     if let [program] = &mut command[..] {

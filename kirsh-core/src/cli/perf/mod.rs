@@ -4,11 +4,11 @@
 //! long it takes, and [`report`] shows it. With `-n` and no launcher around it the command starts
 //! its ranks itself, by way of `kirsh run` ([`again`] says with which command line).
 
-mod again;
+pub(super) mod again;
 mod measure;
 mod pattern;
 mod report;
-mod sizes;
+pub(super) mod sizes;
 
 use std::ffi::OsString;
 
@@ -16,7 +16,7 @@ use clap::ValueEnum;
 
 use self::measure::{Mode, Request};
 use self::report::{Format, Heading, Report};
-use super::{FAILED, MISUSED, run};
+use super::{FAILED, MISUSED, named, run};
 use crate::comm::{Communicator, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::WORLD_SIZE_MAX;
@@ -276,17 +276,4 @@ fn parse_op(text: &str) -> Result<ReduceOp, String> {
 
 fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
     named(text, Algorithm::ALL.iter().copied(), Algorithm::name)
-}
-
-/// The one of these that has this name.
-fn named<T: Copy>(
-    text: &str,
-    all: impl Iterator<Item = T>,
-    name: fn(T) -> &'static str,
-) -> Result<T, String> {
-    let all: Vec<T> = all.collect();
-    all.iter().copied().find(|value| name(*value) == text).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
-        format!("what it may be: {}", names.join(", "))
-    })
 }

@@ -3,7 +3,7 @@
 use crate::limits::CALL_BYTES_MAX;
 
 /// Reads a number of bytes: `512`, `64K`, `1M`, `2G`, with powers of 1024 as nccl-tests has them.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn parse(text: &str) -> Result<u64, String> {
     let wrong = || "give bytes, or a number with K, M or G behind it".to_owned();
     let (digits, unit) = match text.as_bytes().last().ok_or_else(wrong)? {
         b'K' | b'k' => (&text[..text.len() - 1], 1 << 10),

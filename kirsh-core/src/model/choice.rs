@@ -1,0 +1,369 @@
+//! Which algorithm, and which slices: what the model predicts to be fastest.
+//!
+//! Rank 0 hands its table of costs out at join, and the hash of what is built in is compared, so
+//! every rank predicts, and chooses, alike. Choosing is a pure function of the table, the layout
+//! of the world and the call.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::network::{Class, Costs, Layout, Network};
+use super::predict::{Effort, Predictor, parts};
+use super::table::TABLE_BYTES;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::CHOICE_CACHE_MAX;
+use crate::plan::{Params, algorithms};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
+
+/// What was chosen for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub algorithm: Algorithm,
+    /// Bytes of a slice, whole elements.
+    pub slice: u32,
+}
+
+const KIB: u32 = 1 << 10;
+
+/// The slices to choose from. Smaller ones cost more processor time than they save by overlap.
+const SLICES: [u32; 6] = [16 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, 512 * KIB, 1024 * KIB];
+
+/// The largest of them that is tried first: with more bytes to a slice little changes.
+const MIDDLE: usize = 3;
+
+/// What a call is cut into where nothing can be predicted: over loopback 256 KiB to 1 MiB moved
+/// most, and the smallest of these leaves most to overlap.
+const SLICE_DEFAULT: u32 = 256 * KIB;
+
+/// The version of the encoding.
+const VERSION: u8 = 2;
+
+/// Changes whenever equal tables could lead to other choices than before: ranks whose models differ
+/// must not start together.
+const MODEL_VERSION: u8 = 1;
+
+/// A table of costs, with the algorithms that a user forced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    costs: Costs,
+    forced: Vec<(Collective, Algorithm)>,
+}
+
+impl Selection {
+    /// Chooses by these costs.
+    pub const fn new(costs: Costs) -> Self {
+        Selection { costs, forced: Vec::new() }
+    }
+
+    /// Chooses by the costs built in for a class of links and hosts of so many cores.
+    pub const fn built_in(class: Class, cores: u32) -> Self {
+        Selection::new(Costs::built_in(class, cores))
+    }
+
+    /// The costs that it goes by.
+    pub const fn costs(&self) -> &Costs {
+        &self.costs
+    }
+
+    /// The algorithms that are forced, in the order of collectives.
+    pub fn forced(&self) -> &[(Collective, Algorithm)] {
+        &self.forced
+    }
+
+    /// The same with algorithms forced by a text such as `allreduce:ring,broadcast:chain`. Later
+    /// words win over earlier ones; an empty text forces nothing.
+    ///
+    /// # Errors
+    /// `Configuration`, quoting the word and listing what it could have been.
+    pub fn with_forced(mut self, text: &str) -> Result<Self> {
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let (collective, algorithm) = parse_forced(word)?;
+            self.forced.retain(|(other, _)| *other != collective);
+            self.forced.push((collective, algorithm));
+        }
+        // One order for one meaning, so that equal selections have equal bytes.
+        self.forced.sort_unstable();
+        Ok(self)
+    }
+
+    /// What a call is carried out with. `wanted` is the algorithm that the call itself names, if it
+    /// does, and goes before the forced ones; which of those the call names counts for nothing.
+    ///
+    /// Calls whose counts are each rank's own (gatherv, scatterv, alltoallv) are cut alike whatever
+    /// their size, which no rank knows.
+    pub fn choose(&self, layout: Layout, call: &Call, wanted: Option<Algorithm>) -> Choice {
+        self.choose_rounded(layout, &rounded(call, layout.world), self.required(call, wanted))
+    }
+
+    fn required(&self, call: &Call, wanted: Option<Algorithm>) -> Option<Algorithm> {
+        let forced = self.forced.iter().find(|(other, _)| *other == call.collective);
+        wanted.or(forced.map(|(_, algorithm)| *algorithm))
+    }
+
+    fn choose_rounded(&self, layout: Layout, call: &Call, required: Option<Algorithm>) -> Choice {
+        let all = algorithms(call.collective);
+        let candidates = required.as_ref().map_or(all, std::slice::from_ref);
+        let fallback = Choice { algorithm: candidates[0], slice: SLICE_DEFAULT };
+        // Nothing to send: nothing to weigh.
+        if layout.world <= 1 || call.count == 0 {
+            return fallback;
+        }
+        let mut contest = Contest::new(layout, &self.costs, call);
+        let mut best: Option<Found> = None;
+        let mut found: Vec<Found> = Vec::with_capacity(candidates.len());
+        for &algorithm in candidates {
+            let Some(first) = contest.try_middle(algorithm) else { continue };
+            found.push(first);
+            best = Some(best.map_or(first, |best| best.or_if_faster(first)));
+        }
+        // The slice matters less than the algorithm: only those that are near the best are tried
+        // with others, in large worlds, where a try takes longer, only those that are very near.
+        let share = if layout.world <= 64 { 1 } else { 4 };
+        let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / share));
+        for first in found.into_iter().filter(|found| found.time_ps <= near) {
+            let improved = contest.improve(first);
+            best = best.map(|best| best.or_if_faster(improved));
+        }
+        best.map_or(fallback, |best| Choice {
+            algorithm: best.algorithm,
+            slice: SLICES[best.slice],
+        })
+    }
+
+    /// The selection as bytes, for the hand-out.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION, self.forced.len() as u8];
+        for (collective, algorithm) in &self.forced {
+            bytes.extend([*collective as u8, *algorithm as u8]);
+        }
+        bytes.extend(self.costs.to_bytes());
+        bytes
+    }
+
+    /// The selection that `to_bytes` wrote.
+    ///
+    /// # Errors
+    /// `Protocol` for anything else, also for algorithms that do not carry out their collective
+    /// and costs that no network has.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let malformed = |what: &str| {
+            Error::new(ErrorKind::Protocol, format!("the table of costs from rank 0 {what}"))
+        };
+        let (head, rest) = bytes.split_at_checked(2).ok_or_else(|| malformed("is too short"))?;
+        if head[0] != VERSION {
+            let message = format!("has version {}, this is version {VERSION}", head[0]);
+            return Err(malformed(&message));
+        }
+        let forced_len = usize::from(head[1]) * 2;
+        let (forced, costs) =
+            rest.split_at_checked(forced_len).ok_or_else(|| malformed("is too short"))?;
+        let unknown = || malformed("names what this build does not know");
+        let forced = forced.chunks_exact(2).map(|pair| fitting(pair[0], pair[1]));
+        let forced: Option<Vec<_>> = forced.collect();
+        let costs: &[u8; TABLE_BYTES] =
+            costs.try_into().map_err(|_| malformed("has another length than it says"))?;
+        let costs = Costs::from_bytes(costs).ok_or_else(|| malformed("is of no network"))?;
+        Ok(Selection { costs, forced: forced.ok_or_else(unknown)? })
+    }
+}
+
+/// A number that is equal on two builds only where they choose alike from equal tables: the first
+/// 64 bits of a SHA-256, little-endian, over the model's version and everything built in.
+pub fn built_in_hash() -> u64 {
+    let mut digest = Sha256::new();
+    digest.update([MODEL_VERSION]);
+    for class in Class::ALL {
+        digest.update(Costs::built_in(class, 1).to_bytes());
+    }
+    for slice in SLICES {
+        digest.update(slice.to_le_bytes());
+    }
+    let digest = digest.finalize();
+    let first: [u8; 8] = std::array::from_fn(|at| digest[at]);
+    u64::from_le_bytes(first)
+}
+
+/// Chooses for one world, and remembers what it chose.
+pub struct Chooser {
+    layout: Layout,
+    selection: Selection,
+    known: Mutex<HashMap<(Call, Option<Algorithm>), Choice>>,
+}
+
+impl Chooser {
+    pub fn new(layout: Layout, selection: Selection) -> Self {
+        let known = Mutex::new(HashMap::with_capacity(CHOICE_CACHE_MAX));
+        Chooser { layout, selection, known }
+    }
+
+    /// The layout that it chooses for.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// What it chooses by.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// As [`Selection::choose`], which is asked once for each size, about.
+    pub fn choose(&self, call: &Call, wanted: Option<Algorithm>) -> Choice {
+        let required = self.selection.required(call, wanted);
+        let call = rounded(call, self.layout.world);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(choice) = known.get(&(call, required)) {
+            return *choice;
+        }
+        let choice = self.selection.choose_rounded(self.layout, &call, required);
+        if known.len() == CHOICE_CACHE_MAX {
+            known.clear();
+        }
+        known.insert((call, required), choice);
+        choice
+    }
+}
+
+/// The call that stands for all that are about as large: with the count's four highest bits, and
+/// without what makes no difference to its time.
+fn rounded(call: &Call, world: u32) -> Call {
+    use Collective::*;
+    let (collective, count) = match call.collective {
+        // Of counts that differ the model knows the sum.
+        Allgatherv => (Allgather, call.count.div_ceil(world.max(1).into())),
+        ReduceScatterv => (ReduceScatter, call.count.div_ceil(world.max(1).into())),
+        other => (other, call.count),
+    };
+    let below = count.checked_ilog2().unwrap_or(0).saturating_sub(3);
+    Call {
+        collective,
+        algorithm: algorithms(collective)[0],
+        dtype: match call.dtype {
+            // Types of one size cost the same, but for the folds of 16-bit floats.
+            DataType::Float16 | DataType::Bfloat16 if collective.reduces() => DataType::Float16,
+            dtype => match dtype.size() {
+                1 => DataType::Uint8,
+                2 => DataType::Int16,
+                4 => DataType::Int32,
+                _ => DataType::Int64,
+            },
+        },
+        op: if collective.reduces() { ReduceOp::Max } else { ReduceOp::Sum },
+        root: 0,
+        count: count >> below << below,
+    }
+}
+
+/// One algorithm with one of the slices.
+#[derive(Clone, Copy)]
+struct Found {
+    time_ps: u64,
+    algorithm: Algorithm,
+    slice: usize,
+}
+
+impl Found {
+    /// Of two that take equally long the earlier.
+    fn or_if_faster(self, other: Found) -> Found {
+        if other.time_ps < self.time_ps { other } else { self }
+    }
+}
+
+struct Contest<'a> {
+    layout: Layout,
+    call: &'a Call,
+    predictor: Predictor,
+}
+
+impl<'a> Contest<'a> {
+    fn new(layout: Layout, costs: &Costs, call: &'a Call) -> Self {
+        Contest { layout, call, predictor: Predictor::new(layout, &Network::new(*costs)) }
+    }
+
+    fn params(&self, algorithm: Algorithm, slice: usize) -> Params {
+        let call = Call { algorithm, ..*self.call };
+        Params::new(call, self.layout.world, SLICES[slice])
+    }
+
+    fn time_ps(&mut self, algorithm: Algorithm, slice: usize) -> Option<u64> {
+        let params = self.params(algorithm, slice);
+        Some(self.predictor.predict(&params, Effort::CHOICE).ok()?.time_ps)
+    }
+
+    /// The largest slice that makes a difference: one that holds a whole part.
+    fn largest(&self, algorithm: Algorithm) -> usize {
+        let part = self.part_bytes(algorithm);
+        SLICES.iter().position(|slice| u64::from(*slice) >= part).unwrap_or(SLICES.len() - 1)
+    }
+
+    fn part_bytes(&self, algorithm: Algorithm) -> u64 {
+        let params = self.params(algorithm, 0);
+        let bytes =
+            params.elements().unwrap_or(u64::MAX).saturating_mul(self.call.dtype.size() as u64);
+        bytes.div_ceil(parts(&params).max(1))
+    }
+
+    /// A slice of which a part has a good many: enough to fill a pipeline as deep as the algorithm's,
+    /// each long enough to be worth its frame.
+    fn try_middle(&mut self, algorithm: Algorithm) -> Option<Found> {
+        let world = self.layout.world;
+        let depth = if algorithm == Algorithm::Chain { world } else { world.ilog2() };
+        let wanted = self.part_bytes(algorithm) / (4 * u64::from(depth.max(2)));
+        let middle = SLICES[..=MIDDLE].iter().rposition(|slice| u64::from(*slice) <= wanted);
+        let slice = middle.unwrap_or(0).min(self.largest(algorithm));
+        Some(Found { time_ps: self.time_ps(algorithm, slice)?, algorithm, slice })
+    }
+
+    /// Goes on to larger slices as long as that does not hurt, or else to smaller ones as long as
+    /// that helps.
+    fn improve(&mut self, first: Found) -> Found {
+        let mut best = first;
+        let largest = self.largest(first.algorithm);
+        while best.slice < largest {
+            match self.at(best.algorithm, best.slice + 1) {
+                Some(next) if next.time_ps <= best.time_ps => best = next,
+                _ => break,
+            }
+        }
+        while best.slice <= first.slice && best.slice > 0 {
+            match self.at(best.algorithm, best.slice - 1) {
+                Some(next) if next.time_ps < best.time_ps => best = next,
+                _ => break,
+            }
+        }
+        best
+    }
+
+    fn at(&mut self, algorithm: Algorithm, slice: usize) -> Option<Found> {
+        Some(Found { time_ps: self.time_ps(algorithm, slice)?, algorithm, slice })
+    }
+}
+
+/// Both numbers as names, where the second carries out the first.
+fn fitting(collective: u8, algorithm: u8) -> Option<(Collective, Algorithm)> {
+    let collective = Collective::from_u8(collective)?;
+    let algorithm = Algorithm::from_u8(algorithm)?;
+    algorithms(collective).contains(&algorithm).then_some((collective, algorithm))
+}
+
+fn parse_forced(word: &str) -> Result<(Collective, Algorithm)> {
+    let wrong = |why: String| {
+        let message = format!("\"{word}\" does not choose an algorithm: {why}");
+        Error::new(ErrorKind::Configuration, message)
+    };
+    let listed = |names: Vec<&str>| names.join(", ");
+    let (collective, algorithm) = word
+        .split_once(':')
+        .ok_or_else(|| wrong("write collective:algorithm, as in allreduce:ring".into()))?;
+    let collective = Collective::from_name(collective.trim()).ok_or_else(|| {
+        let names = Collective::ALL.iter().map(|known| known.name()).collect();
+        wrong(format!("the collectives are {}", listed(names)))
+    })?;
+    let fit = algorithms(collective);
+    let algorithm = fit.iter().find(|known| known.name() == algorithm.trim()).ok_or_else(|| {
+        let names = fit.iter().map(|known| known.name()).collect();
+        wrong(format!("{collective} is carried out by {}", listed(names)))
+    })?;
+    Ok((collective, *algorithm))
+}

@@ -1,0 +1,396 @@
+//! One rank on its way through its plan: which steps are live, and what each waits for.
+//!
+//! The rules are those of a session's window. Only how a conflict is found differs: a small table
+//! says which slots may have touched a place, so that a step is compared with few of the others.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::limits::LOOK_AHEAD_MAX;
+use crate::model::network::Time;
+use crate::plan::{Plan, Step};
+use crate::types::{Rank, Span};
+
+/// No slot.
+pub(super) const NONE: u8 = u8::MAX;
+
+/// Slabs that each link owns, as a communicator has it: one is folded from while the next fills.
+const SLABS_PER_LINK: usize = 2;
+
+/// What a live step does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Send,
+    /// A send whose frame waits for the NIC that the ranks of its host share.
+    Sending,
+    Recv,
+    /// A fold whose frame has not been received.
+    RecvReduce,
+    /// A fold whose frame lies in a slab.
+    Fold,
+    /// A local fold or move; whether it moves.
+    Local {
+        moves: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Live {
+    pub(super) kind: Kind,
+    pub(super) link: u32,
+    pub(super) len: u64,
+    /// The next step on its link and direction.
+    pub(super) next: u8,
+    /// The slab, of a fold.
+    pub(super) slab: u8,
+    /// When its slot was free for it.
+    pub(super) admitted: Time,
+    /// When all that it waited for was through.
+    pub(super) ready: Time,
+    /// When its frame had been received.
+    pub(super) received: Time,
+    /// The earlier steps that it waits for, and the later ones that wait for it.
+    pub(super) waits: u64,
+    blocks: u64,
+    reads: [Span; 2],
+    writes: Span,
+}
+
+/// What passes between this rank and one other.
+pub(super) struct Link {
+    pub(super) peer: Rank,
+    /// The peer's walker, and this link's number there, once they are known.
+    pub(super) far: Option<(u32, u32)>,
+    pub(super) local: bool,
+    /// Between hosts of different switches.
+    pub(super) crosses: bool,
+    pub(super) sends: Queue,
+    pub(super) receives: Queue,
+    /// When frames came that nobody has received yet.
+    pub(super) inbox: VecDeque<Time>,
+    /// When each slab was last given back.
+    pub(super) slabs: [Time; SLABS_PER_LINK],
+    pub(super) slabs_used: u8,
+}
+
+impl Link {
+    /// The slab that has been free for longest.
+    pub(super) fn free_slab(&self) -> Option<usize> {
+        let free = (0..SLABS_PER_LINK).filter(|slab| self.slabs_used & (1 << slab) == 0);
+        free.min_by_key(|slab| self.slabs[*slab])
+    }
+}
+
+/// The live steps of one link and direction, in the order of the plan.
+#[derive(Clone, Copy)]
+pub(super) struct Queue {
+    pub(super) head: u8,
+    tail: u8,
+}
+
+const EMPTY: Queue = Queue { head: NONE, tail: NONE };
+
+const NOWHERE: Span = Span::scratch(0, 0);
+
+/// Places of the table that says who may have touched what.
+const PLACES: usize = 64;
+
+pub(super) struct Walker {
+    pub(super) rank: Rank,
+    pub(super) host: u32,
+    plan: Option<Arc<dyn Plan>>,
+    cursor: u64,
+    len: u64,
+    used: u64,
+    /// Slots that may be able to go on.
+    pub(super) attention: u64,
+    live: Vec<Live>,
+    /// When each slot was last given back.
+    freed: [Time; LOOK_AHEAD_MAX],
+    /// Live steps that have a frame to receive.
+    receiving: u64,
+    touched: [u64; PLACES],
+    /// Bits by which an offset is shifted to become a place.
+    shift: u32,
+    pub(super) links: Vec<Link>,
+    /// The links by peer, where they are more than a glance takes in.
+    of_peer: HashMap<Rank, u32>,
+    pub(super) cpu_free: Time,
+    /// Processor time used so far.
+    pub(super) computed: Time,
+    pub(super) finish: Time,
+    pub(super) bytes_sent: u64,
+}
+
+/// Links that are looked through one by one.
+const GLANCE: usize = 12;
+
+impl Walker {
+    pub(super) fn new() -> Self {
+        Walker {
+            rank: 0,
+            host: 0,
+            plan: None,
+            cursor: 0,
+            len: 0,
+            used: 0,
+            attention: 0,
+            live: Vec::new(),
+            freed: [0; LOOK_AHEAD_MAX],
+            receiving: 0,
+            touched: [0; PLACES],
+            shift: 0,
+            links: Vec::new(),
+            of_peer: HashMap::new(),
+            cpu_free: 0,
+            computed: 0,
+            finish: 0,
+            bytes_sent: 0,
+        }
+    }
+
+    /// Begins a plan at time 0. `slice` is the longest span of it.
+    pub(super) fn begin(&mut self, rank: Rank, host: u32, plan: Arc<dyn Plan>, slice: u64) {
+        self.rank = rank;
+        self.host = host;
+        self.cursor = 0;
+        self.len = plan.len();
+        self.plan = Some(plan);
+        self.used = 0;
+        self.attention = 0;
+        self.live.clear();
+        self.freed = [0; LOOK_AHEAD_MAX];
+        self.receiving = 0;
+        self.touched = [0; PLACES];
+        self.shift = slice.max(1).ilog2();
+        self.links.clear();
+        self.of_peer.clear();
+        self.cpu_free = 0;
+        self.computed = 0;
+        self.finish = 0;
+        self.bytes_sent = 0;
+    }
+
+    /// Whether every step is through.
+    pub(super) fn is_over(&self) -> bool {
+        self.cursor == self.len && self.used == 0
+    }
+
+    /// Where it stands, for whoever looks for the reason.
+    pub(super) fn position(&self) -> (u64, u64) {
+        (self.cursor, self.len)
+    }
+
+    pub(super) fn step(&self, slot: u8) -> &Live {
+        &self.live[slot as usize]
+    }
+
+    pub(super) fn step_mut(&mut self, slot: u8) -> &mut Live {
+        &mut self.live[slot as usize]
+    }
+
+    pub(super) fn attend(&mut self, slot: u8) {
+        if slot != NONE {
+            self.attention |= 1 << slot;
+        }
+    }
+
+    /// The link to a peer, made where there is none yet.
+    pub(super) fn link_to(&mut self, peer: Rank) -> u32 {
+        let found = if self.links.len() <= GLANCE {
+            self.links.iter().position(|link| link.peer == peer).map(|index| index as u32)
+        } else {
+            self.of_peer.get(&peer).copied()
+        };
+        found.unwrap_or_else(|| self.add_link(peer))
+    }
+
+    fn add_link(&mut self, peer: Rank) -> u32 {
+        let index = self.links.len() as u32;
+        self.links.push(Link {
+            peer,
+            far: None,
+            local: false,
+            crosses: false,
+            sends: EMPTY,
+            receives: EMPTY,
+            inbox: VecDeque::new(),
+            slabs: [0; SLABS_PER_LINK],
+            slabs_used: 0,
+        });
+        if self.links.len() == GLANCE + 1 {
+            self.of_peer.extend((0..).zip(&self.links).map(|(index, link)| (link.peer, index)));
+        } else if self.links.len() > GLANCE {
+            self.of_peer.insert(peer, index);
+        }
+        index
+    }
+
+    /// Takes steps in while there is room. Whether there were any.
+    pub(super) fn admit(&mut self) -> bool {
+        let before = self.cursor;
+        while self.cursor < self.len && self.used != u64::MAX {
+            let step = self.plan.as_ref().and_then(|plan| plan.step(self.cursor));
+            self.cursor += 1;
+            if let Some(step) = step {
+                self.take_in(step);
+            }
+        }
+        self.cursor != before
+    }
+
+    fn take_in(&mut self, step: Step) {
+        let slot = (!self.used).trailing_zeros() as u8;
+        let (kind, peer, reads, writes) = match step {
+            Step::Send { peer, source } => (Kind::Send, peer, [source, NOWHERE], NOWHERE),
+            Step::Recv { peer, target } => (Kind::Recv, peer, [NOWHERE; 2], target),
+            Step::RecvReduce { peer, with, into, .. } => {
+                (Kind::RecvReduce, peer, [with, NOWHERE], into)
+            }
+            Step::Reduce { with, into, .. } => {
+                (Kind::Local { moves: false }, 0, [with, into], into)
+            }
+            Step::Map { source, target, .. } => {
+                (Kind::Local { moves: true }, 0, [source, NOWHERE], target)
+            }
+        };
+        let receives = matches!(kind, Kind::Recv | Kind::RecvReduce);
+        let len = if writes.len == 0 { reads[0].len } else { writes.len };
+        let bit = 1 << slot;
+        let mut waits = self.conflicts(&reads, &writes);
+        if kind == Kind::Send && len == 0 {
+            waits |= self.receiving;
+        }
+        for other in bits(waits) {
+            self.live[other as usize].blocks |= bit;
+        }
+        let link = if matches!(kind, Kind::Local { .. }) { 0 } else { self.link_to(peer) };
+        let admitted = self.freed[slot as usize];
+        let step = Live {
+            kind,
+            link,
+            len,
+            next: NONE,
+            slab: 0,
+            admitted,
+            ready: admitted,
+            received: 0,
+            waits,
+            blocks: 0,
+            reads,
+            writes,
+        };
+        match self.live.get_mut(slot as usize) {
+            Some(place) => *place = step,
+            None => self.live.push(step),
+        }
+        self.used |= bit;
+        self.attention |= bit;
+        if receives {
+            self.receiving |= bit;
+        }
+        self.mark(&reads, &writes, |place| *place |= bit);
+        if !matches!(kind, Kind::Local { .. }) {
+            self.queue_up(slot, link, receives);
+        }
+    }
+
+    fn queue_up(&mut self, slot: u8, link: u32, receives: bool) {
+        let link = &mut self.links[link as usize];
+        let queue = if receives { &mut link.receives } else { &mut link.sends };
+        let last = std::mem::replace(&mut queue.tail, slot);
+        if last == NONE {
+            queue.head = slot;
+        } else {
+            self.live[last as usize].next = slot;
+        }
+    }
+
+    /// The step at the head of its link and direction is done with it; the next one may go.
+    pub(super) fn turn_over(&mut self, slot: u8) {
+        let Live { link, next, kind, .. } = self.live[slot as usize];
+        let link = &mut self.links[link as usize];
+        let sends = matches!(kind, Kind::Send | Kind::Sending);
+        let queue = if sends { &mut link.sends } else { &mut link.receives };
+        queue.head = next;
+        if next == NONE {
+            queue.tail = NONE;
+        }
+        self.attend(next);
+    }
+
+    /// The step is through at this time.
+    pub(super) fn end(&mut self, slot: u8, at: Time) {
+        let bit = 1 << slot;
+        let Live { blocks, reads, writes, .. } = self.live[slot as usize];
+        self.mark(&reads, &writes, |place| *place &= !bit);
+        self.used &= !bit;
+        self.attention &= !bit;
+        self.receiving &= !bit;
+        self.freed[slot as usize] = at;
+        self.finish = self.finish.max(at);
+        for other in bits(blocks) {
+            let later = &mut self.live[other as usize];
+            later.waits &= !bit;
+            later.ready = later.ready.max(at);
+            if later.waits == 0 {
+                self.attention |= 1 << other;
+            }
+        }
+    }
+
+    /// The live steps with which one that reads and writes these spans would conflict.
+    fn conflicts(&self, reads: &[Span; 2], writes: &Span) -> u64 {
+        let mut near = 0;
+        for span in reads.iter().chain([writes]) {
+            for place in self.places(span) {
+                near |= self.touched[place];
+            }
+        }
+        let mut conflicts = 0;
+        for other in bits(near & self.used) {
+            let earlier = &self.live[other as usize];
+            let conflict = reads.iter().any(|read| read.overlaps(&earlier.writes))
+                || writes.overlaps(&earlier.writes)
+                || earlier.reads.iter().any(|read| read.overlaps(writes));
+            if conflict {
+                conflicts |= 1 << other;
+            }
+        }
+        conflicts
+    }
+
+    fn mark(&mut self, reads: &[Span; 2], writes: &Span, change: impl Fn(&mut u64)) {
+        for span in reads.iter().chain([writes]) {
+            for place in self.places(span) {
+                change(&mut self.touched[place]);
+            }
+        }
+    }
+
+    /// The places that a span touches: never one too few.
+    fn places(&self, span: &Span) -> impl Iterator<Item = usize> + use<> {
+        let first = span.offset >> self.shift;
+        let end = match span.len {
+            0 => first,
+            _ => ((span.end() - 1) >> self.shift) + 1,
+        };
+        // Beyond that many they would only be the same again.
+        let end = end.min(first + PLACES as u64);
+        // Input and Output lie alike, and would share every place.
+        let space = span.space as u64 * 21;
+        (first..end).map(move |granule| ((granule + space) % PLACES as u64) as usize)
+    }
+}
+
+/// The numbers of the bits that are set.
+pub(super) fn bits(mut mask: u64) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        if mask == 0 {
+            return None;
+        }
+        let index = mask.trailing_zeros() as u8;
+        mask &= mask - 1;
+        Some(index)
+    })
+}

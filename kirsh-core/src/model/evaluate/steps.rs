@@ -1,0 +1,242 @@
+//! What each step does and what it costs: the arithmetic of `docs/MODEL.md`.
+
+use super::rank::Kind;
+use super::{SOCKET_BYTES, Walk, What};
+use crate::model::network::{FRAME_BYTES, Link, Network, Time};
+use crate::types::Rank;
+
+impl Walk {
+    /// Whether the processor could begin now with what is ready at this time. Otherwise the step
+    /// is looked at again then: what is asked for ahead of time would keep others out meanwhile.
+    fn in_time(&mut self, who: usize, slot: u8, ready: Time) -> bool {
+        let in_time = ready <= self.now.max(self.walkers[who].cpu_free);
+        if !in_time {
+            self.foresee(ready, who, What::Wake { slot });
+        }
+        in_time
+    }
+
+    /// Gives the rank's processor to something, and says from when until when.
+    fn compute(&mut self, who: usize, earliest: Time, cost: Time) -> (Time, Time) {
+        let walker = &mut self.walkers[who];
+        let cost = slowed(&self.network, walker.rank, cost);
+        let mut start = earliest.max(walker.cpu_free);
+        let core = self.hosts[walker.host as usize].cores.iter_mut().min_by_key(|free| **free);
+        if let Some(free) = &core {
+            start = start.max(**free);
+        }
+        let end = start.saturating_add(cost);
+        walker.cpu_free = end;
+        walker.computed = walker.computed.saturating_add(cost);
+        if let Some(free) = core {
+            *free = end;
+        }
+        (start, end)
+    }
+
+    fn link(&self, local: bool) -> Link {
+        if local { self.network.costs.local } else { self.network.costs.remote }
+    }
+
+    pub(super) fn send(&mut self, who: usize, slot: u8) {
+        let walker = &self.walkers[who];
+        let step = *walker.step(slot);
+        if step.waits != 0 || walker.links[step.link as usize].sends.head != slot {
+            return;
+        }
+        if !self.in_time(who, slot, step.ready) {
+            return;
+        }
+        self.resolve(who, step.link);
+        let local = self.walkers[who].links[step.link as usize].local;
+        let costs = self.link(local);
+        let copy = step.len * costs.copy_fs / 1000;
+        let (start, end) = self.compute(who, step.ready, costs.frame_ps + copy);
+        let walker = &mut self.walkers[who];
+        walker.bytes_sent += step.len;
+        if local {
+            let far = walker.links[step.link as usize].far;
+            walker.turn_over(slot);
+            walker.end(slot, end);
+            if let Some((peer, link)) = far {
+                self.foresee(end + costs.latency_ps, peer as usize, What::Arrival { link });
+            }
+            return;
+        }
+        let first = start + costs.frame_ps.min(end - start);
+        walker.step_mut(slot).received = end;
+        // Alone on its host a rank asks for the NIC in the order in which it computes.
+        if self.layout.ranks_per_host_max <= 1 {
+            self.transmit(who, slot, first);
+        } else {
+            walker.step_mut(slot).kind = Kind::Sending;
+            self.foresee(first, who, What::Transmit { slot });
+        }
+    }
+
+    /// The frame that this slot sends has its first byte ready, and has all of them when the
+    /// processor is through with it.
+    pub(super) fn transmit(&mut self, who: usize, slot: u8, first: Time) {
+        let costs = self.network.costs.remote;
+        let walker = &self.walkers[who];
+        let (step, rank, host) = (*walker.step(slot), walker.rank, walker.host as usize);
+        let link = &walker.links[step.link as usize];
+        let (crosses, far) = (link.crosses, link.far);
+        let wire = slowed(&self.network, rank, (step.len + FRAME_BYTES) * costs.wire_fs / 1000);
+        let nic = &mut self.hosts[host];
+        nic.sent += wire;
+        let mut head = first.max(nic.sending_until);
+        nic.sending_until = (head + wire).max(step.received);
+        let mut end = nic.sending_until;
+        let backlog = SOCKET_BYTES * costs.wire_fs / 1000;
+        let accepted = step.received.max(end.saturating_sub(backlog));
+        if crosses && let Some(switch) = self.network.switch {
+            let uplink = &mut self.uplinks[host / switch.hosts.max(1) as usize];
+            head = head.max(uplink.up_until);
+            uplink.up_until = head + narrowed(wire, switch.oversubscription, switch.hosts);
+            end = end.max(uplink.up_until).max(head + wire);
+        }
+        let walker = &mut self.walkers[who];
+        walker.turn_over(slot);
+        walker.end(slot, accepted);
+        if let Some((peer, link)) = far {
+            let end = end + costs.latency_ps;
+            let what = What::Head { link, len: step.len, end };
+            self.foresee(head + costs.latency_ps, peer as usize, what);
+        }
+    }
+
+    /// When the last byte of a frame whose first is at the NIC now has come through it.
+    pub(super) fn through_receiving_nic(
+        &mut self,
+        who: usize,
+        link: u32,
+        len: u64,
+        end: Time,
+    ) -> Time {
+        let walker = &self.walkers[who];
+        let (rank, host) = (walker.rank, walker.host as usize);
+        let wire = (len + FRAME_BYTES) * self.network.costs.remote.wire_fs / 1000;
+        let wire = slowed(&self.network, rank, wire);
+        let mut start = self.now;
+        if walker.links[link as usize].crosses
+            && let Some(switch) = self.network.switch
+        {
+            let uplink = &mut self.uplinks[host / switch.hosts.max(1) as usize];
+            start = start.max(uplink.down_until);
+            uplink.down_until = start + narrowed(wire, switch.oversubscription, switch.hosts);
+        }
+        let nic = &mut self.hosts[host];
+        nic.received += wire;
+        nic.receiving_until = (start.max(nic.receiving_until) + wire).max(end);
+        nic.receiving_until
+    }
+
+    /// Receives a frame that has come, if it is this step's turn.
+    pub(super) fn receive(&mut self, who: usize, slot: u8) {
+        let walker = &self.walkers[who];
+        let step = *walker.step(slot);
+        let link = &walker.links[step.link as usize];
+        if link.receives.head != slot {
+            return;
+        }
+        let Some(&arrival) = link.inbox.front() else { return };
+        let folds = step.kind == Kind::RecvReduce;
+        let slab = link.free_slab().filter(|_| folds);
+        let posted = match slab {
+            Some(slab) => step.admitted.max(link.slabs[slab]),
+            // Without a slab the frame stays in the socket; what lands in place waits for others.
+            None if folds || step.waits != 0 => return,
+            None => step.ready,
+        };
+        let costs = self.link(link.local);
+        if !self.in_time(who, slot, posted) {
+            return;
+        }
+        // The kernel hands bytes over while more of them come.
+        let copy = step.len * costs.copy_fs / 1000;
+        let earliest = posted.max(arrival.saturating_sub(copy));
+        let (_, end) = self.compute(who, earliest, costs.frame_ps + copy);
+        let end = end.max(arrival);
+        let walker = &mut self.walkers[who];
+        walker.links[step.link as usize].inbox.pop_front();
+        walker.turn_over(slot);
+        let Some(slab) = slab else {
+            walker.end(slot, end);
+            return;
+        };
+        walker.links[step.link as usize].slabs_used |= 1 << slab;
+        let live = walker.step_mut(slot);
+        live.kind = Kind::Fold;
+        live.slab = slab as u8;
+        live.received = end;
+        walker.attend(slot);
+    }
+
+    pub(super) fn fold(&mut self, who: usize, slot: u8) {
+        let step = *self.walkers[who].step(slot);
+        let ready = step.ready.max(step.received);
+        if step.waits != 0 || !self.in_time(who, slot, ready) {
+            return;
+        }
+        let (_, end) = self.compute(who, ready, step.len * self.fold_fs / 1000);
+        let walker = &mut self.walkers[who];
+        let link = &mut walker.links[step.link as usize];
+        link.slabs_used &= !(1 << step.slab);
+        link.slabs[step.slab as usize] = end;
+        let head = link.receives.head;
+        walker.attend(head);
+        walker.end(slot, end);
+    }
+
+    pub(super) fn work_locally(&mut self, who: usize, slot: u8, moves: bool) {
+        let step = *self.walkers[who].step(slot);
+        if step.waits != 0 || !self.in_time(who, slot, step.ready) {
+            return;
+        }
+        let per_byte = if moves { self.network.costs.move_fs } else { self.fold_fs };
+        let (_, end) = self.compute(who, step.ready, step.len * per_byte / 1000);
+        self.walkers[who].end(slot, end);
+    }
+
+    /// Finds the other end of a link at its first frame.
+    fn resolve(&mut self, who: usize, link: u32) {
+        let walker = &self.walkers[who];
+        let (from, to) = (walker.rank, walker.links[link as usize].peer);
+        if walker.links[link as usize].far.is_some() {
+            return;
+        }
+        let (local, crosses) = self.between(from, to);
+        let (receiver, seen) = self.symmetry.image(self.world, from, to);
+        let far = self.walkers[receiver as usize].link_to(seen);
+        let back = &mut self.walkers[receiver as usize].links[far as usize];
+        (back.local, back.crosses) = (local, crosses);
+        let link = &mut self.walkers[who].links[link as usize];
+        link.far = Some((receiver, far));
+        (link.local, link.crosses) = (local, crosses);
+    }
+
+    /// Whether two ranks share a host, and whether they have different switches.
+    fn between(&self, from: Rank, to: Rank) -> (bool, bool) {
+        let per_host = self.layout.ranks_per_host_max.max(1);
+        let (from, to) = (from / per_host, to / per_host);
+        let per_switch = self.network.switch.map_or(u32::MAX, |switch| switch.hosts.max(1));
+        (from == to, from / per_switch != to / per_switch)
+    }
+}
+
+/// What something takes on this rank, where it may be the slow one.
+fn slowed(network: &Network, rank: Rank, cost: Time) -> Time {
+    match network.straggler {
+        Some(slow) if slow.rank == rank => {
+            (u128::from(cost) * u128::from(slow.factor_milli) / 1000) as Time
+        }
+        _ => cost,
+    }
+}
+
+/// What takes so long on a host's NIC takes less on the uplink of many hosts, if it is not narrow.
+const fn narrowed(wire: Time, oversubscription: u32, hosts: u32) -> Time {
+    let hosts = if hosts == 0 { 1 } else { hosts };
+    wire * oversubscription as u64 / hosts as u64
+}
