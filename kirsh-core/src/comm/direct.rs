@@ -323,6 +323,9 @@ impl Inner {
     }
 }
 
+/// How a receive that owned its buffer ended: the buffer with what was received, or with the error.
+pub type RecvOutcome<B> = Result<(B, Received), (Error, B)>;
+
 /// A started receive that owns its buffer.
 ///
 /// Dropping it blocks until the receive is over, then drops the buffer.
@@ -336,7 +339,7 @@ impl<B> RecvWork<B> {
     ///
     /// # Errors
     /// Why the receive failed, with the buffer, whose contents are undefined.
-    pub fn wait(self) -> Result<(B, Received), (Error, B)> {
+    pub fn wait(self) -> RecvOutcome<B> {
         let RecvWork { work, pending } = self;
         let buffer = work.wait()?;
         match pending.and_then(|pending| pending.received()) {
@@ -346,10 +349,7 @@ impl<B> RecvWork<B> {
     }
 
     /// Waits a while. The outer error is the work itself, still running.
-    pub fn wait_timeout(
-        self,
-        timeout: Timeout,
-    ) -> Result<Result<(B, Received), (Error, B)>, RecvWork<B>> {
+    pub fn wait_timeout(self, timeout: Timeout) -> Result<RecvOutcome<B>, RecvWork<B>> {
         let RecvWork { work, pending } = self;
         match work.wait_timeout(timeout) {
             Err(work) => Err(RecvWork { work, pending }),

@@ -37,7 +37,7 @@ use call::Prepared;
 pub use config::{Config, Options, Timeout};
 pub use costs::{Tables, read_table, tables_in_force};
 pub use create::driver_in_force;
-pub use direct::{RawRecv, RawSend, Received, RecvWork, Source, Tag};
+pub use direct::{RawRecv, RawSend, Received, RecvOutcome, RecvWork, Source, Tag};
 pub use persistent::{Persistent, RawPlan};
 use plans::Plans;
 pub use raw::{RawArray, RawCall, RawCounts};

@@ -15,8 +15,6 @@ mod action;
 mod failing;
 mod inward;
 mod matching;
-#[cfg(test)]
-mod model;
 mod outward;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
 //! Messages against the plainest matcher there is, in every order that chance finds, and the rules
 //! one by one.
 
+mod model;
+
 use std::collections::BTreeMap;
 
-use super::model::World;
+use model::World;
+
 use super::{Action, Direct, Landing, Request, Settings, Side, Source, Tag};
 use crate::error::{Error, ErrorKind, Scope};
 use crate::limits::{EAGER_BYTES_MAX, EAGER_WINDOW_BYTES, EAGER_WINDOW_MESSAGES, SLICE_BYTES_MAX};
@@ -17,7 +20,7 @@ fn random_messages(world: u32, seed: u64) {
     let mut w = World::new(world, seed);
     let messages = 60 + w.random.below(60);
     // Messages of several slices are rare, for they take long.
-    let (lengths, room) = if seed % 20 == 0 { (7, 3 << 20) } else { (5, 16_400) };
+    let (lengths, room) = if seed.is_multiple_of(20) { (7, 3 << 20) } else { (5, 16_400) };
     // What each rank is sent, so that it can post as many receives.
     let mut due: Vec<Vec<(Rank, u32)>> = vec![Vec::new(); world as usize];
     let mut sends = Vec::new();

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{
+use super::super::{
     Action, Direct, HeldSlab, Landing, Received, Request, Settings, Side, Source, Tag, Ticket,
 };
 use crate::error::{Error, Result};
@@ -24,6 +24,12 @@ impl Random {
     }
 }
 
+/// A frame given out, and where its payload is.
+type Sending = (DirectFrame, Option<(Ticket, u64)>);
+
+/// Frames on their way, with their payload.
+type Wire = VecDeque<(DirectFrame, Vec<u8>)>;
+
 /// A receive, or a message that came: what the naive matcher knows of it.
 #[derive(Clone, Debug)]
 enum Word {
@@ -38,7 +44,7 @@ pub(super) struct Party {
     slabs: BTreeMap<HeldSlab, Vec<u8>>,
     pub(super) slabs_max: usize,
     /// Given out and not yet taken.
-    sending: BTreeMap<(Rank, Side), (DirectFrame, Option<(Ticket, u64)>)>,
+    sending: BTreeMap<(Rank, Side), Sending>,
     /// A header that has come, and the payload behind it.
     coming: BTreeMap<(Rank, Side), (Landing, Vec<u8>)>,
     pub(super) finished: BTreeMap<Ticket, (Result<Option<Received>>, Vec<u8>)>,
@@ -51,7 +57,7 @@ pub(super) struct World {
     pub(super) ranks: Vec<Direct>,
     pub(super) parties: Vec<Party>,
     /// By who opened the link, to whom, and who sends.
-    wires: BTreeMap<(Rank, Rank, Side), VecDeque<(DirectFrame, Vec<u8>)>>,
+    wires: BTreeMap<(Rank, Rank, Side), Wire>,
     dials: Vec<(Rank, Rank)>,
     pub(super) random: Random,
     pub(super) now_ns: u64,
