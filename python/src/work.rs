@@ -21,7 +21,8 @@ pub(crate) struct Work {
     state: Mutex<State>,
     rank: u32,
     operation: &'static str,
-    sequence: u64,
+    /// `None` for a message.
+    sequence: Option<u64>,
 }
 
 enum State {
@@ -125,7 +126,7 @@ impl Work {
                 retire(running);
                 let error = ran_out(limit, "not over", "it goes on, its arrays stay lent");
                 let error = error.with_rank(self.rank);
-                let error = error.with_operation(self.operation, Some(self.sequence));
+                let error = error.with_operation(self.operation, self.sequence);
                 Err(raise(py, &error))
             }
         }
@@ -156,7 +157,7 @@ impl Work {
 
     /// The number of the operation within its communicator, as errors and the log give it.
     #[getter]
-    fn sequence(&self) -> u64 {
+    fn sequence(&self) -> Option<u64> {
         self.sequence
     }
 
@@ -168,7 +169,8 @@ impl Work {
             State::Failed(_) => "failed",
             State::Dropped => "dropped",
         };
-        format!("<kirsh.Work {} #{} of rank {}: {state}>", self.operation, self.sequence, self.rank)
+        let number = self.sequence.map_or_else(String::new, |number| format!(" #{number}"));
+        format!("<kirsh.Work {}{number} of rank {}: {state}>", self.operation, self.rank)
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {

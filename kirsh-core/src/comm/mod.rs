@@ -13,6 +13,7 @@ mod call;
 mod config;
 mod costs;
 mod create;
+mod direct;
 mod group;
 mod handout;
 mod listen;
@@ -36,6 +37,7 @@ use call::Prepared;
 pub use config::{Config, Options, Timeout};
 pub use costs::{Tables, read_table, tables_in_force};
 pub use create::driver_in_force;
+pub use direct::{RawRecv, RawSend, Received, RecvOutcome, RecvWork, Source, Tag};
 pub use persistent::{Persistent, RawPlan};
 use plans::Plans;
 pub use raw::{RawArray, RawCall, RawCounts};
@@ -268,10 +270,14 @@ impl Inner {
 
     /// Fills in who reports an error, and about what, where that is still open.
     fn name(&self, error: Error, call: Call) -> Error {
+        self.name_as(error, call.collective.name())
+    }
+
+    fn name_as(&self, error: Error, operation: &'static str) -> Error {
         let error = if error.rank().is_none() { error.with_rank(self.rank) } else { error };
         let error = self.name_peer(error);
         if error.operation().is_none() {
-            return error.with_operation(call.collective.name(), None);
+            return error.with_operation(operation, None);
         }
         error
     }
@@ -302,7 +308,9 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let (finished, outcome) = self.lane.close(CLOSE_PATIENCE);
+        let messages = self.lane.close_messages(CLOSE_PATIENCE);
+        let (finished, collectives) = self.lane.close(CLOSE_PATIENCE);
+        let outcome = messages.and(collectives);
         self.process.close_lane(&self.lane, finished);
         outcome.map_err(|error| error.with_rank(self.rank).with_operation("close", None))
     }

@@ -131,6 +131,7 @@ impl Core {
                     self.deliver(sequence, result, &lane.counters);
                 }
                 Action::Control { to, message } => lane.tell(to, message),
+                Action::Abort { error } => lane.end_messages(error),
                 _ => {}
             }
         }
@@ -188,7 +189,10 @@ impl Core {
                     let (rank, name) = lane.log_name(self.session.settings().rank);
                     tracing::warn!(rank, "{name}{text}");
                 }
-                Action::Abort { error } => self.begin_drain(io, &error),
+                Action::Abort { error } => {
+                    self.begin_drain(io, &error);
+                    lane.end_messages(error);
+                }
                 Action::Finish { sequence, result } => {
                     self.deliver(sequence, result.clone(), &lane.counters);
                     if until == Some(sequence) {

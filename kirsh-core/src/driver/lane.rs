@@ -12,6 +12,7 @@ use super::clock::now_ns;
 use super::completion::{Completion, INTERRUPT_EVERY};
 use super::core::Core;
 use super::counters::Counters;
+use super::direct::Ask;
 use super::doorbell::Doorbell;
 use super::interrupt;
 use super::io::Wait;
@@ -56,7 +57,10 @@ pub struct Lane {
     pub(crate) priority: i32,
     /// The lane's number within its process, for tokens.
     pub(crate) number: u32,
+    pub(crate) settings: Settings,
     pub(crate) counters: Counters,
+    /// Messages sent or received from rank to rank that are not over.
+    pub(super) messages: Arc<AtomicUsize>,
     baton: Baton<Doorbell>,
     mailbox: Mutex<Mailbox>,
     core: Mutex<Core>,
@@ -86,7 +90,9 @@ impl Lane {
             members: Arc::new(members),
             priority,
             number,
+            settings: settings.clone(),
             counters: Counters::default(),
+            messages: Arc::default(),
             baton: Baton::new(),
             mailbox: Mutex::new(Mailbox::new()),
             core: Mutex::new(Core::new(Session::new(settings), pool)),
@@ -155,6 +161,11 @@ impl Lane {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Sends and receives that are not over.
+    pub(crate) fn waiting_messages(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
+    }
+
     /// Takes a sequence number for a call that this rank refuses, and has the peers told.
     pub(crate) fn refuse(&self, call: Call, reason: Error) -> Sequence {
         let mut mailbox = self.mailbox();
@@ -213,6 +224,11 @@ impl Lane {
     pub(crate) fn dial(&self, peer: Rank) {
         let peer = self.members.world_rank(peer);
         self.progress.ask(Request::Dial { lane: self.key, peer });
+    }
+
+    /// Asks something of the messages from rank to rank, which the progress thread drives.
+    pub(super) fn ask_direct(&self, ask: Ask) {
+        self.progress.ask(Request::Direct { lane: self.number, ask });
     }
 
     /// Has the progress thread tell members something.

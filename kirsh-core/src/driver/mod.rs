@@ -12,6 +12,7 @@ pub mod clock;
 pub mod completion;
 mod core;
 mod counters;
+pub(crate) mod direct;
 pub mod doorbell;
 pub mod fork;
 pub mod interrupt;

@@ -23,8 +23,10 @@ const HANDSHAKE_NS: u64 = HANDSHAKE_SECONDS * 1_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
     pub(super) peer: Rank,
-    /// The communicator whose collective link is wanted; `None` for the control link.
+    /// The communicator whose link is wanted; `None` for the control link.
     pub(super) lane: Option<Key>,
+    /// The link is for messages to the peer.
+    pub(super) direct: bool,
 }
 
 /// What a dial or an accepted connection needs from the kernel next.
@@ -167,6 +169,7 @@ impl Dial {
 
     fn exhausted(&self, kind: ErrorKind) -> Loss {
         let before = match self.wish.lane {
+            Some(_) if self.wish.direct => "no direct connection to ",
             Some(_) => "no collective connection to ",
             None => "no control connection to ",
         };
@@ -267,5 +270,9 @@ fn say(descriptor: RawFd, mut output: impl FnMut() -> Option<Vec<u8>>) -> io::Re
 
 /// The lane class of a wish.
 pub(super) fn class(wish: Wish) -> Lane {
-    if wish.lane.is_some() { Lane::Collective } else { Lane::Control }
+    match (wish.lane, wish.direct) {
+        (None, _) => Lane::Control,
+        (Some(_), false) => Lane::Collective,
+        (Some(_), true) => Lane::Direct,
+    }
 }

@@ -34,7 +34,10 @@ impl Progress {
             .chain(departed)
             .chain(paused)
             .chain(leaving);
-        all.min().unwrap_or(u64::MAX).min(self.lanes.next_deadline())
+        all.min()
+            .unwrap_or(u64::MAX)
+            .min(self.lanes.next_deadline())
+            .min(self.directs.next_deadline())
     }
 
     /// How long this process may be silent. P-28
@@ -73,14 +76,17 @@ impl Progress {
         self.probes = later;
         for (_, peer) in due {
             if !self.controls.contains_key(&peer) {
-                self.dial(Wish { peer, lane: None });
+                self.dial(Wish { peer, lane: None, direct: false });
             }
         }
         let due: Vec<Departed> =
             self.departed.extract_if(.., |departed| departed.when_ns <= now).collect();
         for Departed { peer, lane, loss, .. } in due {
             match lane {
-                Some(lane) => self.lanes.part(lane, peer, loss),
+                Some(lane) => {
+                    self.directs.part(lane, peer, &loss, &mut self.own.io);
+                    self.lanes.part(lane, peer, loss);
+                }
                 None => self.lose(peer, loss),
             }
         }
@@ -90,6 +96,7 @@ impl Progress {
         for (_, index) in due {
             self.accept(index);
         }
+        self.directs.look_at_clock(now, &mut self.own.io);
         self.look_at_controls(now);
     }
 
@@ -123,6 +130,7 @@ impl Progress {
                 ),
             );
             self.gone.insert(peer, loss.clone());
+            self.directs.lose(peer, &loss, true, &mut self.own.io);
             self.lanes.deliver_to_all(peer, |peer| Mail::PeerSilent { peer, cause: loss.of(peer) });
         }
     }

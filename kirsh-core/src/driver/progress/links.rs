@@ -37,7 +37,7 @@ impl Progress {
         if self.controls.contains_key(&peer) || self.gone.contains_key(&peer) {
             return;
         }
-        let wish = Wish { peer, lane: None };
+        let wish = Wish { peer, lane: None, direct: false };
         if self.facts.dials(peer) {
             self.dial(wish);
         } else {
@@ -54,7 +54,7 @@ impl Progress {
 
     /// Whether a dial of the control link to this peer is on its way.
     pub(super) fn is_dialling(&self, peer: Rank) -> bool {
-        let wish = Wish { peer, lane: None };
+        let wish = Wish { peer, lane: None, direct: false };
         self.dials.values().any(|dial| dial.wish == wish)
     }
 
@@ -66,7 +66,7 @@ impl Progress {
                 .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) });
         }
         if self.facts.dials(peer) {
-            self.dial(Wish { peer, lane: Some(lane) });
+            self.dial(Wish { peer, lane: Some(lane), direct: false });
         }
         self.want_control(peer);
     }
@@ -135,6 +135,7 @@ impl Progress {
         let peer = wish.peer;
         tracing::debug!(rank = self.facts.rank, "{}", loss.of(peer));
         match wish.lane {
+            Some(lane) if wish.direct => self.direct_failed(lane, peer, &loss),
             Some(lane) => self
                 .lanes
                 .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) }),
@@ -237,7 +238,11 @@ impl Progress {
                 let key = (established.hello.communicator, established.hello.epoch);
                 self.lanes.deliver_link(self.facts.rank, key, peer, fd);
             }
-            handshake::Lane::Direct | handshake::Lane::Bulk => {}
+            handshake::Lane::Direct => {
+                let key = (established.hello.communicator, established.hello.epoch);
+                self.direct_up(key, peer, fd, dialled_here);
+            }
+            handshake::Lane::Bulk => {}
         }
     }
 }

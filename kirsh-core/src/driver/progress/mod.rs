@@ -10,6 +10,7 @@
 
 mod connect;
 mod control;
+mod direct;
 mod due;
 mod facts;
 mod failing;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use connect::{Dial, Inbound, Needs};
 use control::ControlLink;
 use crossbeam_channel::{Receiver, Sender};
+use direct::Directs;
 pub(crate) use facts::Facts;
 use lanes::Lanes;
 use loss::Loss;
@@ -39,6 +41,7 @@ use talk::{Departed, Passed};
 use super::baton::Bell;
 use super::choose::{AnyIo, Choice};
 use super::clock::now_ns;
+use super::direct::Ask;
 use super::doorbell::Doorbell;
 use super::fork::{self, Fd};
 use super::io::{Completion, Io, Op, Wait};
@@ -59,6 +62,8 @@ pub(crate) enum Request {
     Drive { lane: u32 },
     /// A plan needs the collective link to a peer, by its world rank.
     Dial { lane: Key, peer: Rank },
+    /// Something about the messages from rank to rank of a communicator.
+    Direct { lane: u32, ask: Ask },
     /// A control message is to go out to members of a communicator. All ranks are world ranks.
     Tell { members: Arc<Members>, to: Audience, message: Message },
     /// A lane is closed, and was through with so many operations; forget it.
@@ -95,6 +100,7 @@ pub(crate) struct Progress {
     facts: Arc<Facts>,
     listeners: Vec<Fd>,
     lanes: Lanes,
+    directs: Directs,
     controls: HashMap<Rank, ControlLink>,
     dials: HashMap<u32, Dial>,
     /// Where peers were reached: an address that leads nowhere is found out once, not per link.
@@ -171,6 +177,7 @@ impl Progress {
             facts,
             listeners,
             lanes: Lanes::default(),
+            directs: Directs::default(),
             controls: HashMap::new(),
             dials: HashMap::new(),
             reached: HashMap::new(),
@@ -226,9 +233,11 @@ impl Progress {
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Register { lane, done } => {
+                    self.directs.register(&lane, &mut self.own.io);
                     self.lanes.register(lane);
                     let _ = done.send(());
                 }
+                Request::Direct { lane, ask } => self.ask_direct(lane, ask),
                 Request::Drive { lane } => self.lanes.call(lane),
                 Request::Dial { lane, peer } => self.want_link(lane, peer),
                 Request::Tell { members, to, message } => self.tell(&members, to, &message),
@@ -264,6 +273,7 @@ impl Progress {
                 }
             }
             token::INBOUND => self.advance_inbound(id),
+            class if Directs::is_theirs(class) => self.directs.complete(event, &mut self.own.io),
             lane => self.lanes.complete(lane, &mut self.own, event),
         }
     }

@@ -183,7 +183,7 @@ impl Progress {
         } else if again {
             self.try_control_later(peer);
         } else {
-            self.dial(Wish { peer, lane: None });
+            self.dial(Wish { peer, lane: None, direct: false });
         }
     }
 
@@ -191,6 +191,7 @@ impl Progress {
     pub(super) fn lose(&mut self, peer: Rank, loss: Loss) {
         self.doubts.remove(&peer);
         self.gone.insert(peer, loss.clone());
+        self.directs.lose(peer, &loss, false, &mut self.own.io);
         self.lanes.deliver_to_all(peer, |peer| Mail::PeerGone { peer, cause: loss.of(peer) });
     }
 
@@ -242,6 +243,7 @@ impl Progress {
     /// A communicator is closed here, while the process goes on. P-26
     pub(super) fn retire(&mut self, number: u32, finished: Sequence) {
         let Some(lane) = self.lanes.retire(number, finished) else { return };
+        self.directs.retire(number);
         let io = &mut self.own.io;
         self.dials.retain(|_, dial| {
             let keep = dial.wish.lane != Some(lane.key);
@@ -273,7 +275,7 @@ impl Progress {
     pub(super) fn has_left(&self) -> bool {
         self.leaving.as_ref().is_some_and(|(until_ns, _)| {
             let answered = self.controls.is_empty() || now_ns() >= *until_ns;
-            answered && !self.lanes.any_held()
+            answered && !self.lanes.any_held() && self.directs_have_left(*until_ns)
         })
     }
 }

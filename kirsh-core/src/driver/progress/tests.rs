@@ -404,12 +404,12 @@ fn dials_that_cross_end_in_one_link_at_whatever_moment_they_meet() {
             low.accept(0);
             high.accept(0);
             let until = Instant::now() + Duration::from_secs(20);
-            high.dial(Wish { peer: 0, lane: None });
+            high.dial(Wish { peer: 0, lane: None, direct: false });
             for _ in 0..head_start {
                 look(&mut low);
                 look(&mut high);
             }
-            low.dial(Wish { peer: 1, lane: None });
+            low.dial(Wish { peer: 1, lane: None, direct: false });
             let heard = |progress: &Progress, peer| {
                 progress.controls.get(&peer).is_some_and(|link| link.heard)
             };
