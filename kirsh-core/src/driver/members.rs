@@ -75,7 +75,7 @@ impl Members {
 
     /// A message that has come, as a member takes it; none if it is not from one, or blames somebody
     /// who is not. P-22
-    pub(crate) fn from_world(&self, mut message: Message) -> Option<Message> {
+    pub(crate) fn heard_from_world(&self, mut message: Message) -> Option<Message> {
         match &mut message {
             Message::Stalled { origin, to, blame, .. } => {
                 for rank in [origin, to, blame] {
@@ -118,9 +118,9 @@ mod tests {
         assert_eq!(members.rank_of(1), None);
         let told = members.to_world(abort(0, Some(2)));
         assert_eq!(told, abort(7, Some(5)));
-        assert_eq!(members.from_world(told), Some(abort(0, Some(2))));
-        assert_eq!(members.from_world(abort(1, None)), None, "not of a member");
-        assert_eq!(members.from_world(abort(2, Some(0))), Some(abort(1, None)));
+        assert_eq!(members.heard_from_world(told), Some(abort(0, Some(2))));
+        assert_eq!(members.heard_from_world(abort(1, None)), None, "not of a member");
+        assert_eq!(members.heard_from_world(abort(2, Some(0))), Some(abort(1, None)));
         assert!(!members.keep_their_ranks());
         assert!(Members::everyone(3).keep_their_ranks());
     }

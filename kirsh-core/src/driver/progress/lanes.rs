@@ -153,7 +153,7 @@ impl Lanes {
 
     fn deliver_known(&self, key: Key, message: Message) {
         if let Some(lane) = self.lane(key)
-            && let Some(message) = lane.members.from_world(message)
+            && let Some(message) = lane.members.heard_from_world(message)
         {
             lane.post(Mail::Message(message));
         }
