@@ -51,7 +51,8 @@ pub struct Config {
 /// value of `weight`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
-    /// How long the operation may take. When it runs out, the communicator is over.
+    /// How long the operation may take. When it runs out, the communicator is over; a send or a receive
+    /// fails alone (see [`Communicator::send`](super::Communicator::send)).
     pub timeout: Timeout,
     /// This rank's factor for `ReduceOp::PremulSum`; an error with any other operator.
     pub scale: Option<f64>,
