@@ -30,6 +30,8 @@ def seeds():
 
     for name, data in of("header").items():
         add("header", name, data)
+    for name, data in of("direct").items():
+        add("header", name, data[:64])
 
     messages = of("message")
     for name, data in messages.items():

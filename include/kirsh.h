@@ -31,13 +31,26 @@
  *            After a failure of the communicator the contents of its outputs are undefined. Buffers
  *            need no alignment and no registration.
  *
- * In place   send == recv is an all-reduce in place. Buffers that overlap in any other way are refused.
+ * Counts     are in elements, of 64 bits, and what NCCL takes them for: those of the array for allreduce,
+ *            reduce, broadcast, scan and exscan; those that each rank sends for allgather and gather, and
+ *            receives for reduce_scatter and scatter; those for each pair of ranks for alltoall. The
+ *            functions in -v take a number for each rank: an array of counts, and one of displacements,
+ *            which says in elements where each rank's part begins (NULL: one behind the other). Parts
+ *            must not overlap. Both arrays are only read during the call.
+ *
+ * In place   is where the arrays lie so that each rank's part is where it belongs; every function says
+ *            what that is for it. Buffers that overlap in any other way are refused.
+ *
+ * NULL       is fine for a buffer without elements, for options (all defaults), for work_out (block),
+ *            and where a function says so.
  *
  * Handles    What a function hands out you destroy, once: kirsh_comm_create() with
- *            kirsh_comm_destroy(), a work_out with kirsh_work_destroy(). No other call may be using a
- *            handle while it is destroyed. NULL is a fine thing to destroy and an error elsewhere.
+ *            kirsh_comm_destroy(), a work_out with kirsh_work_destroy(), a plan_out with
+ *            kirsh_plan_destroy(). No other call may be using a handle while it is destroyed. NULL is a
+ *            fine thing to destroy and an error elsewhere.
  *
- * Errors     Functions return a status, and write their outputs only where it is KIRSH_OK. What went
+ * Errors     Functions return a status, and write their outputs only where it is KIRSH_OK (but for
+ *            kirsh_work_wait_any(), whose index says which operation it was that failed). What went
  *            wrong is kept for each thread: kirsh_last_error() is the text, kirsh_error_info() the
  *            parts. Its scope says what is left: the communicator goes on (KIRSH_SCOPE_CALL), or it is
  *            over on all ranks and every later call ends with the first cause
@@ -53,7 +66,8 @@
  *            after the fork.
  *
  * Structs    begin with their size, so that old programs meet new libraries: start from the _INIT
- *            macros, which set it, and never reorder. docs/ABI.md has the whole promise.
+ *            macros, which set it, and never reorder. Only kirsh_array_t has none, as it comes in arrays
+ *            and never grows. docs/ABI.md has the whole promise.
  *
  * C++ has kirsh.hpp, on top of this: RAII, spans, exceptions.
  *
@@ -71,7 +85,7 @@
 
 /* What structs start from. Fields that a later header adds are unset in programs that know this one. */
 #define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0}
-#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL}
+#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL, NULL}
 #define KIRSH_STORE_INIT {sizeof(kirsh_store_t), NULL, NULL, NULL, NULL, NULL, NULL}
 #define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0, 0, 0}
 #define KIRSH_ERROR_INFO_INIT \
@@ -235,18 +249,34 @@ enum kirsh_algorithm_t
  {
     // The library chooses, from the size, the type and the ranks.
     KIRSH_ALGORITHM_AUTO = 0,
-    // Allreduce: best for large arrays.
+    // Allreduce, allgather, reduce_scatter: each rank with its two neighbours; for large arrays.
     KIRSH_ALGORITHM_RING = 1,
-    // Allreduce: best for small arrays.
+    // Allreduce, allgather, scan, exscan: few steps, for small arrays.
     KIRSH_ALGORITHM_RECURSIVE_DOUBLING = 2,
     // Allreduce: a binomial tree towards one rank, then away from it.
     KIRSH_ALGORITHM_TREE = 3,
-    // Broadcast: a binomial tree.
+    // Broadcast, reduce, gather, scatter: a binomial tree.
     KIRSH_ALGORITHM_BINOMIAL = 4,
-    // Broadcast: a pipeline from rank to rank, for large arrays.
+    // Broadcast, reduce, scan, exscan: a pipeline from rank to rank, for large arrays.
     KIRSH_ALGORITHM_CHAIN = 5,
     // Barrier.
     KIRSH_ALGORITHM_DISSEMINATION = 6,
+    // Allreduce: a reduce_scatter by halves, then an allgather by doubles.
+    KIRSH_ALGORITHM_HALVING_DOUBLING = 7,
+    // Allreduce, broadcast, reduce: two binary trees, each for half of the array.
+    KIRSH_ALGORITHM_DOUBLE_TREE = 8,
+    // Broadcast: a binomial scatter, then a ring allgather.
+    KIRSH_ALGORITHM_SCATTER_ALLGATHER = 9,
+    // Reduce: a ring reduce_scatter, then a gather to the root.
+    KIRSH_ALGORITHM_REDUCE_SCATTER_GATHER = 10,
+    // Allgather, alltoall: few steps, for small arrays.
+    KIRSH_ALGORITHM_BRUCK = 11,
+    // Reduce_scatter: few steps, for small arrays.
+    KIRSH_ALGORITHM_RECURSIVE_HALVING = 12,
+    // Alltoall, reduce_scatter: with each other rank once, directly.
+    KIRSH_ALGORITHM_PAIRWISE = 13,
+    // Gather, scatter: between the root and each other rank, directly.
+    KIRSH_ALGORITHM_LINEAR = 14,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -305,6 +335,15 @@ typedef int32_t kirsh_log_level_t;
 
 // A group of ranks that call collectives together.
 typedef struct kirsh_comm_t kirsh_comm_t;
+
+// A collective call that is prepared once and made many times, always with the same arrays. Making one is
+// not collective (but with a weight), and moves nothing: kirsh_plan_run() does.
+//
+// There is a kirsh_plan_*() for each collective, with its arguments; counts, displacements and
+// descriptions of arrays are only read there. Whatever is wrong with them is refused there, and the
+// peers hear of it as if the call itself had been refused. The arrays must be there as long as the plan
+// is used. They are lent during each run, and the program's own between runs.
+typedef struct kirsh_plan_t kirsh_plan_t;
 
 // Where a store's callback puts its answer; valid during the callback.
 typedef struct kirsh_reply_t kirsh_reply_t;
@@ -418,7 +457,7 @@ typedef struct kirsh_stats_t {
 } kirsh_stats_t;
 
 // What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire_format must be the
-// same on every rank; timeout_ns, scale and name are each rank's own. Only read during the call.
+// same on every rank; timeout_ns, scale, name and weight are each rank's own. Only read during the call.
 typedef struct kirsh_options_t {
     // sizeof(kirsh_options_t).
     size_t size;
@@ -434,7 +473,23 @@ typedef struct kirsh_options_t {
     int32_t wire_format;
     // What to call the operation in this rank's log. NULL: nothing.
     const char *name;
+    // This rank's weight in a mean, such as its number of samples: with KIRSH_AVG in allreduce, reduce,
+    // reduce_scatter and reduce_scatterv the result is sum(weight * x) / sum(weight). NULL: none, and all
+    // ranks count alike. All ranks give one or none does, else they hear KIRSH_MISMATCH. Weights are
+    // finite and not negative, and not all 0. They are exchanged by an allreduce of one double ahead of
+    // the call, in its place in the order, and this BLOCKS also where the call is only started; a plan
+    // exchanges them once, when it is made, which is collective then.
+    const double *weight;
 } kirsh_options_t;
+
+// One of several arrays that count as one, each behind the one before. It has no size of its own and
+// never grows, since programs lay out arrays of it.
+typedef struct kirsh_array_t {
+    // Where it begins; NULL is allowed where count is 0.
+    void *data;
+    // How many elements it has.
+    size_t count;
+} kirsh_array_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -495,9 +550,9 @@ kirsh_status_t kirsh_comm_abort(struct kirsh_comm_t *comm,
 
 // Takes the place of a collective that this process should make now and cannot (an array of the wrong
 // shape, a batch that is missing): the peers, who wait for it, get KIRSH_REFUSED with this reason at
-// once, not a timeout. `operation` is "allreduce", "broadcast" or "barrier". For layers on top of this
-// one, so it returns what that layer should return: never KIRSH_OK, but KIRSH_INVALID_ARGUMENT or the
-// failure that the communicator had already.
+// once, not a timeout. `operation` is the collective's name, such as "allreduce". For layers on top of
+// this one, so it returns what that layer should return: never KIRSH_OK, but KIRSH_INVALID_ARGUMENT or
+// the failure that the communicator had already.
 kirsh_status_t kirsh_comm_refuse(struct kirsh_comm_t *comm,
                                  const char *operation,
                                  const char *reason);
@@ -505,20 +560,8 @@ kirsh_status_t kirsh_comm_refuse(struct kirsh_comm_t *comm,
 // Fills in what the communicator has moved so far. `out->size` must be set.
 kirsh_status_t kirsh_comm_stats(const struct kirsh_comm_t *comm, struct kirsh_stats_t *out);
 
-// Combines the arrays of all ranks, element by element, and gives every rank the same result, the same
-// to the bit. send == recv works in place; any other overlap is refused. `count` is in elements and
-// the same on every rank, as are dtype and op. A count of 0 allows NULL.
-kirsh_status_t kirsh_allreduce(struct kirsh_comm_t *comm,
-                               const void *send,
-                               void *recv,
-                               size_t count,
-                               kirsh_dtype_t dtype,
-                               kirsh_op_t op,
-                               const struct kirsh_options_t *options,
-                               struct kirsh_work_t **work_out);
-
-// Gives every rank the root's array. `count`, dtype and root are the same on every rank. A count of 0
-// allows NULL.
+// Gives every rank the root's array, in place: `buffer` is read on the root and written elsewhere.
+// `count` is that of every array.
 kirsh_status_t kirsh_broadcast(struct kirsh_comm_t *comm,
                                void *buffer,
                                size_t count,
@@ -532,6 +575,368 @@ kirsh_status_t kirsh_barrier(struct kirsh_comm_t *comm,
                              const struct kirsh_options_t *options,
                              struct kirsh_work_t **work_out);
 
+// Gives every rank the arrays of all, one behind the other in the order of ranks. `count` is what each
+// rank sends: recv has the world size times as many elements. In place: send == recv + rank * count.
+kirsh_status_t kirsh_allgather(struct kirsh_comm_t *comm,
+                               const void *send,
+                               void *recv,
+                               size_t count,
+                               kirsh_dtype_t dtype,
+                               const struct kirsh_options_t *options,
+                               struct kirsh_work_t **work_out);
+
+// Gives the root the arrays of all ranks, one behind the other in the order of ranks. `count` is what
+// each rank sends: the root's recv has the world size times as many elements. In place, on the root:
+// send == recv + rank * count. Off the root recv is not looked at, and may be NULL.
+kirsh_status_t kirsh_gather(struct kirsh_comm_t *comm,
+                            const void *send,
+                            void *recv,
+                            size_t count,
+                            kirsh_dtype_t dtype,
+                            int32_t root,
+                            const struct kirsh_options_t *options,
+                            struct kirsh_work_t **work_out);
+
+// Gives rank r part r of the root's array. `count` is what each rank receives: the root's send has the
+// world size times as many elements. In place, on the root: recv == send + rank * count. Off the root
+// send is not looked at, and may be NULL.
+kirsh_status_t kirsh_scatter(struct kirsh_comm_t *comm,
+                             const void *send,
+                             void *recv,
+                             size_t count,
+                             kirsh_dtype_t dtype,
+                             int32_t root,
+                             const struct kirsh_options_t *options,
+                             struct kirsh_work_t **work_out);
+
+// Gives rank r part r of every rank's array, one behind the other in the order of ranks. `count` is what
+// each pair of ranks exchanges: send and recv have the world size times as many elements. In place:
+// send == recv, at the price of a copy of what is sent.
+kirsh_status_t kirsh_alltoall(struct kirsh_comm_t *comm,
+                              const void *send,
+                              void *recv,
+                              size_t count,
+                              kirsh_dtype_t dtype,
+                              const struct kirsh_options_t *options,
+                              struct kirsh_work_t **work_out);
+
+// Combines the arrays of all ranks, element by element, and gives every rank the same result, the same
+// to the bit. `count` elements go in and come out, as many on every rank. In place: send == recv.
+kirsh_status_t kirsh_allreduce(struct kirsh_comm_t *comm,
+                               const void *send,
+                               void *recv,
+                               size_t count,
+                               kirsh_dtype_t dtype,
+                               kirsh_op_t op,
+                               const struct kirsh_options_t *options,
+                               struct kirsh_work_t **work_out);
+
+// Combines many arrays in one operation, each in place, as if they lay one behind the other: all
+// gradients of a model without packing them. The counts sum up to the same number on every rank; how
+// that is cut into arrays is each rank's own business. The `n` descriptions are only read during the
+// call, the arrays are lent. They must not overlap. arrays may be NULL where `n` is 0.
+kirsh_status_t kirsh_allreduce_many(struct kirsh_comm_t *comm,
+                                    const struct kirsh_array_t *arrays,
+                                    size_t n,
+                                    kirsh_dtype_t dtype,
+                                    kirsh_op_t op,
+                                    const struct kirsh_options_t *options,
+                                    struct kirsh_work_t **work_out);
+
+// Combines the arrays of all ranks into the root's recv. `count` is that of every array. In place:
+// send == recv on the root. Off the root recv is neither read nor written, and may be NULL.
+kirsh_status_t kirsh_reduce(struct kirsh_comm_t *comm,
+                            const void *send,
+                            void *recv,
+                            size_t count,
+                            kirsh_dtype_t dtype,
+                            kirsh_op_t op,
+                            int32_t root,
+                            const struct kirsh_options_t *options,
+                            struct kirsh_work_t **work_out);
+
+// Combines the arrays of all ranks, of which rank r gets part r. `count` is what each rank receives:
+// send has the world size times as many elements. In place: recv == send + rank * count.
+kirsh_status_t kirsh_reduce_scatter(struct kirsh_comm_t *comm,
+                                    const void *send,
+                                    void *recv,
+                                    size_t count,
+                                    kirsh_dtype_t dtype,
+                                    kirsh_op_t op,
+                                    const struct kirsh_options_t *options,
+                                    struct kirsh_work_t **work_out);
+
+// Gives rank r what the arrays of ranks 0 to r combine to. `count` is that of every array. In place:
+// send == recv. Knows every operator but KIRSH_AVG.
+kirsh_status_t kirsh_scan(struct kirsh_comm_t *comm,
+                          const void *send,
+                          void *recv,
+                          size_t count,
+                          kirsh_dtype_t dtype,
+                          kirsh_op_t op,
+                          const struct kirsh_options_t *options,
+                          struct kirsh_work_t **work_out);
+
+// Gives rank r what the arrays of the ranks below r combine to: the scan without this rank's own. For
+// rank 0 that is nothing, and its recv stays as it is. In place: send == recv. Knows every operator but
+// KIRSH_AVG.
+kirsh_status_t kirsh_exscan(struct kirsh_comm_t *comm,
+                            const void *send,
+                            void *recv,
+                            size_t count,
+                            kirsh_dtype_t dtype,
+                            kirsh_op_t op,
+                            const struct kirsh_options_t *options,
+                            struct kirsh_work_t **work_out);
+
+// kirsh_allgather() with counts[r] elements from rank r, which all ranks know alike: send has
+// counts[rank]. Part r is put at recv + displacements[r]. In place: send is where this rank's part of
+// recv is, packed.
+kirsh_status_t kirsh_allgatherv(struct kirsh_comm_t *comm,
+                                const void *send,
+                                void *recv,
+                                const size_t *counts,
+                                const size_t *displacements,
+                                kirsh_dtype_t dtype,
+                                const struct kirsh_options_t *options,
+                                struct kirsh_work_t **work_out);
+
+// kirsh_reduce_scatter() with counts[r] elements for rank r, which all ranks know alike: recv has
+// counts[rank]. Part r is taken from send + displacements[r]. In place: recv is where this rank's part
+// of send is, packed.
+kirsh_status_t kirsh_reduce_scatterv(struct kirsh_comm_t *comm,
+                                     const void *send,
+                                     void *recv,
+                                     const size_t *counts,
+                                     const size_t *displacements,
+                                     kirsh_dtype_t dtype,
+                                     kirsh_op_t op,
+                                     const struct kirsh_options_t *options,
+                                     struct kirsh_work_t **work_out);
+
+// kirsh_gather() with counts[r] elements from rank r, which sends send_count: rank r and the root must
+// agree on that. Part r is put at the root's recv + displacements[r]. In place, on the root: send is
+// where its own part of recv is, packed. Off the root recv, counts and displacements are not looked at,
+// and may be NULL.
+kirsh_status_t kirsh_gatherv(struct kirsh_comm_t *comm,
+                             const void *send,
+                             size_t send_count,
+                             void *recv,
+                             const size_t *counts,
+                             const size_t *displacements,
+                             kirsh_dtype_t dtype,
+                             int32_t root,
+                             const struct kirsh_options_t *options,
+                             struct kirsh_work_t **work_out);
+
+// kirsh_scatter() with counts[r] elements for rank r, which receives recv_count: rank r and the root must
+// agree on that. Part r is taken from the root's send + displacements[r]. In place, on the root: recv is
+// where its own part of send is, packed. Off the root send, counts and displacements are not looked at,
+// and may be NULL.
+kirsh_status_t kirsh_scatterv(struct kirsh_comm_t *comm,
+                              const void *send,
+                              const size_t *counts,
+                              const size_t *displacements,
+                              void *recv,
+                              size_t recv_count,
+                              kirsh_dtype_t dtype,
+                              int32_t root,
+                              const struct kirsh_options_t *options,
+                              struct kirsh_work_t **work_out);
+
+// kirsh_alltoall() with send_counts[r] elements to rank r and recv_counts[r] from it: each pair of ranks
+// must agree on both. Part r is taken from send + send_displacements[r] and put at
+// recv + recv_displacements[r]. In place: send == recv, with equal displacements or none.
+kirsh_status_t kirsh_alltoallv(struct kirsh_comm_t *comm,
+                               const void *send,
+                               const size_t *send_counts,
+                               const size_t *send_displacements,
+                               void *recv,
+                               const size_t *recv_counts,
+                               const size_t *recv_displacements,
+                               kirsh_dtype_t dtype,
+                               const struct kirsh_options_t *options,
+                               struct kirsh_work_t **work_out);
+
+// Makes the call that was prepared: as the function that the plan is named after, but nothing is
+// validated, chosen or allocated any more. Collective; each rank may make its part of the call with or
+// without a plan. One plan may be started again while an earlier run goes on, but only where the arrays
+// bear it: the runs follow each other.
+kirsh_status_t kirsh_plan_run(struct kirsh_plan_t *plan,
+                              struct kirsh_work_t **work_out);
+
+// Frees the plan; NULL is allowed. Operations that were started from it go on.
+void kirsh_plan_destroy(struct kirsh_plan_t *plan);
+
+// Prepares kirsh_broadcast().
+kirsh_status_t kirsh_plan_broadcast(struct kirsh_comm_t *comm,
+                                    void *buffer,
+                                    size_t count,
+                                    kirsh_dtype_t dtype,
+                                    int32_t root,
+                                    const struct kirsh_options_t *options,
+                                    struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_barrier().
+kirsh_status_t kirsh_plan_barrier(struct kirsh_comm_t *comm,
+                                  const struct kirsh_options_t *options,
+                                  struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_allgather().
+kirsh_status_t kirsh_plan_allgather(struct kirsh_comm_t *comm,
+                                    const void *send,
+                                    void *recv,
+                                    size_t count,
+                                    kirsh_dtype_t dtype,
+                                    const struct kirsh_options_t *options,
+                                    struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_gather().
+kirsh_status_t kirsh_plan_gather(struct kirsh_comm_t *comm,
+                                 const void *send,
+                                 void *recv,
+                                 size_t count,
+                                 kirsh_dtype_t dtype,
+                                 int32_t root,
+                                 const struct kirsh_options_t *options,
+                                 struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_scatter().
+kirsh_status_t kirsh_plan_scatter(struct kirsh_comm_t *comm,
+                                  const void *send,
+                                  void *recv,
+                                  size_t count,
+                                  kirsh_dtype_t dtype,
+                                  int32_t root,
+                                  const struct kirsh_options_t *options,
+                                  struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_alltoall().
+kirsh_status_t kirsh_plan_alltoall(struct kirsh_comm_t *comm,
+                                   const void *send,
+                                   void *recv,
+                                   size_t count,
+                                   kirsh_dtype_t dtype,
+                                   const struct kirsh_options_t *options,
+                                   struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_allreduce().
+kirsh_status_t kirsh_plan_allreduce(struct kirsh_comm_t *comm,
+                                    const void *send,
+                                    void *recv,
+                                    size_t count,
+                                    kirsh_dtype_t dtype,
+                                    kirsh_op_t op,
+                                    const struct kirsh_options_t *options,
+                                    struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_allreduce_many().
+kirsh_status_t kirsh_plan_allreduce_many(struct kirsh_comm_t *comm,
+                                         const struct kirsh_array_t *arrays,
+                                         size_t n,
+                                         kirsh_dtype_t dtype,
+                                         kirsh_op_t op,
+                                         const struct kirsh_options_t *options,
+                                         struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_reduce().
+kirsh_status_t kirsh_plan_reduce(struct kirsh_comm_t *comm,
+                                 const void *send,
+                                 void *recv,
+                                 size_t count,
+                                 kirsh_dtype_t dtype,
+                                 kirsh_op_t op,
+                                 int32_t root,
+                                 const struct kirsh_options_t *options,
+                                 struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_reduce_scatter().
+kirsh_status_t kirsh_plan_reduce_scatter(struct kirsh_comm_t *comm,
+                                         const void *send,
+                                         void *recv,
+                                         size_t count,
+                                         kirsh_dtype_t dtype,
+                                         kirsh_op_t op,
+                                         const struct kirsh_options_t *options,
+                                         struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_scan().
+kirsh_status_t kirsh_plan_scan(struct kirsh_comm_t *comm,
+                               const void *send,
+                               void *recv,
+                               size_t count,
+                               kirsh_dtype_t dtype,
+                               kirsh_op_t op,
+                               const struct kirsh_options_t *options,
+                               struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_exscan().
+kirsh_status_t kirsh_plan_exscan(struct kirsh_comm_t *comm,
+                                 const void *send,
+                                 void *recv,
+                                 size_t count,
+                                 kirsh_dtype_t dtype,
+                                 kirsh_op_t op,
+                                 const struct kirsh_options_t *options,
+                                 struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_allgatherv().
+kirsh_status_t kirsh_plan_allgatherv(struct kirsh_comm_t *comm,
+                                     const void *send,
+                                     void *recv,
+                                     const size_t *counts,
+                                     const size_t *displacements,
+                                     kirsh_dtype_t dtype,
+                                     const struct kirsh_options_t *options,
+                                     struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_reduce_scatterv().
+kirsh_status_t kirsh_plan_reduce_scatterv(struct kirsh_comm_t *comm,
+                                          const void *send,
+                                          void *recv,
+                                          const size_t *counts,
+                                          const size_t *displacements,
+                                          kirsh_dtype_t dtype,
+                                          kirsh_op_t op,
+                                          const struct kirsh_options_t *options,
+                                          struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_gatherv().
+kirsh_status_t kirsh_plan_gatherv(struct kirsh_comm_t *comm,
+                                  const void *send,
+                                  size_t send_count,
+                                  void *recv,
+                                  const size_t *counts,
+                                  const size_t *displacements,
+                                  kirsh_dtype_t dtype,
+                                  int32_t root,
+                                  const struct kirsh_options_t *options,
+                                  struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_scatterv().
+kirsh_status_t kirsh_plan_scatterv(struct kirsh_comm_t *comm,
+                                   const void *send,
+                                   const size_t *counts,
+                                   const size_t *displacements,
+                                   void *recv,
+                                   size_t recv_count,
+                                   kirsh_dtype_t dtype,
+                                   int32_t root,
+                                   const struct kirsh_options_t *options,
+                                   struct kirsh_plan_t **plan_out);
+
+// Prepares kirsh_alltoallv().
+kirsh_status_t kirsh_plan_alltoallv(struct kirsh_comm_t *comm,
+                                    const void *send,
+                                    const size_t *send_counts,
+                                    const size_t *send_displacements,
+                                    void *recv,
+                                    const size_t *recv_counts,
+                                    const size_t *recv_displacements,
+                                    kirsh_dtype_t dtype,
+                                    const struct kirsh_options_t *options,
+                                    struct kirsh_plan_t **plan_out);
+
 // Waits for a started operation: KIRSH_OK once it has ended well, its failure once it has failed (both
 // as often as you ask), KIRSH_PENDING when timeout_ns has passed. That ends only the wait: the
 // operation goes on, its buffers stay lent, and only its own deadline ends it. 0 and KIRSH_FOREVER wait
@@ -541,6 +946,23 @@ kirsh_status_t kirsh_work_wait(struct kirsh_work_t *work,
 
 // The same without waiting: KIRSH_OK, KIRSH_PENDING or the operation's failure.
 kirsh_status_t kirsh_work_test(struct kirsh_work_t *work);
+
+// Waits for all of these operations, which may be of several communicators: KIRSH_OK once all have ended
+// well, KIRSH_PENDING when timeout_ns has passed (0 and KIRSH_FOREVER wait for the end), the failure of
+// the first that fails as soon as it does, whatever becomes of the others: their buffers stay lent. NULL
+// entries are passed over, and so is a NULL works where `n` is 0. The handles stay yours to destroy.
+kirsh_status_t kirsh_work_wait_all(struct kirsh_work_t *const *works,
+                                   size_t n,
+                                   int64_t timeout_ns);
+
+// Waits until one of these operations is over, well or not: writes its index, also where it failed, and
+// returns KIRSH_OK or its failure. The first of them where several are over already. KIRSH_PENDING when
+// timeout_ns has passed, as above. NULL entries are passed over; where there are no others the result is
+// KIRSH_OK with an index of `n`. So set the entry to NULL that you have had.
+kirsh_status_t kirsh_work_wait_any(struct kirsh_work_t *const *works,
+                                   size_t n,
+                                   int64_t timeout_ns,
+                                   size_t *index_out);
 
 // Frees the handle; NULL is allowed. Where the operation is not over this BLOCKS until it is, because
 // the library may still be writing into its buffers. How it ended is not told.

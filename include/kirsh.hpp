@@ -30,12 +30,14 @@
 
 #include <kirsh.h>
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -84,6 +86,14 @@ enum class Algorithm : std::int32_t {
     binomial = KIRSH_ALGORITHM_BINOMIAL,
     chain = KIRSH_ALGORITHM_CHAIN,
     dissemination = KIRSH_ALGORITHM_DISSEMINATION,
+    halving_doubling = KIRSH_ALGORITHM_HALVING_DOUBLING,
+    double_tree = KIRSH_ALGORITHM_DOUBLE_TREE,
+    scatter_allgather = KIRSH_ALGORITHM_SCATTER_ALLGATHER,
+    reduce_scatter_gather = KIRSH_ALGORITHM_REDUCE_SCATTER_GATHER,
+    bruck = KIRSH_ALGORITHM_BRUCK,
+    recursive_halving = KIRSH_ALGORITHM_RECURSIVE_HALVING,
+    pairwise = KIRSH_ALGORITHM_PAIRWISE,
+    linear = KIRSH_ALGORITHM_LINEAR,
 };
 
 /// What a failure leaves unusable.
@@ -320,6 +330,36 @@ concept MutableBuffer = Buffer<R>
 template <Buffer R>
 using element_t = std::remove_cv_t<std::remove_reference_t<std::ranges::range_reference_t<R>>>;
 
+namespace detail {
+
+template <class B>
+struct Lent {};
+template <class T, std::size_t N>
+    requires Element<std::remove_cv_t<T>>
+struct Lent<std::span<T, N>> {
+    using type = std::span<T>;
+};
+template <class T, class A>
+    requires(Element<T> && std::ranges::contiguous_range<std::vector<T, A>>)
+struct Lent<std::vector<T, A>> {
+    using type = std::vector<T, A>;
+};
+
+}  // namespace detail
+
+/// How a Work keeps a buffer: a span as a span, which someone else keeps alive, a vector as itself.
+template <class B>
+using lent_t = typename detail::Lent<std::remove_cvref_t<B>>::type;
+
+/// What a started operation can write to: a span of elements, or a vector that is moved in.
+template <class B>
+concept Lendable = requires { typename lent_t<B>; } && MutableBuffer<lent_t<B> &>
+    && (!std::is_lvalue_reference_v<B> || std::ranges::borrowed_range<std::remove_cvref_t<B>>);
+
+/// Two buffers of one type of elements, the second one to write to.
+template <class In, class Out>
+concept SameElements = Buffer<In> && MutableBuffer<Out> && std::same_as<element_t<In>, element_t<Out>>;
+
 // ------------------------------------------------------------------------- configuration, options
 
 /// A dictionary that all ranks share, to meet in instead of a rendezvous. The rules are those of
@@ -365,16 +405,20 @@ struct Options {
     Algorithm algorithm = Algorithm::automatic;
     /// What to call the operation in this rank's log. Only read during the call.
     const char *name = nullptr;
+    /// This rank's weight in a mean, for ReduceOp::avg; see kirsh_options_t.
+    std::optional<double> weight = std::nullopt;
 };
 
 namespace detail {
 
+/// Points into the options, which outlive the call.
 inline kirsh_options_t to_c(const Options &options) {
     kirsh_options_t c = KIRSH_OPTIONS_INIT;
     c.timeout_ns = options.timeout.count();
     c.scale = options.scale;
     c.algorithm = static_cast<kirsh_algorithm_t>(options.algorithm);
     c.name = options.name;
+    c.weight = options.weight ? &*options.weight : nullptr;
     return c;
 }
 
@@ -449,6 +493,10 @@ struct WorkDeleter {
     void operator()(kirsh_work_t *work) const noexcept { kirsh_work_destroy(work); }
 };
 
+struct PlanDeleter {
+    void operator()(kirsh_plan_t *plan) const noexcept { kirsh_plan_destroy(plan); }
+};
+
 }  // namespace detail
 
 // ------------------------------------------------------------------------------------------- work
@@ -470,6 +518,9 @@ public:
         }
         return detail::check_over(kirsh_work_wait(handle_.get(), timeout.count()));
     }
+
+    /// The handle for the C interface; it stays this object's.
+    [[nodiscard]] kirsh_work_t *get() const noexcept { return handle_.get(); }
 
 protected:
     WorkBase() = default;
@@ -523,7 +574,8 @@ private:
     B buffer_{};
 };
 
-/// A started operation that has no buffer: a barrier.
+/// A started operation that keeps no buffer: a barrier, a run of a plan, an all-reduce of many arrays. What
+/// these work on must outlive it.
 template <>
 class [[nodiscard]] Work<void> : public WorkBase {
 public:
@@ -534,10 +586,127 @@ public:
 
 private:
     friend class Communicator;
+    friend class Plan;
     explicit Work(kirsh_work_t *handle) noexcept : WorkBase(handle) {}
 };
 
+namespace detail {
+
+template <class R>
+std::vector<kirsh_work_t *> handles(R &&works) {
+    std::vector<kirsh_work_t *> handles;
+    for (auto &&work : works) {
+        if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(work)>>) {
+            handles.push_back(work->get());
+        } else {
+            handles.push_back(work.get());
+        }
+    }
+    return handles;
+}
+
+inline bool wait_all(std::vector<kirsh_work_t *> works, std::chrono::nanoseconds timeout) {
+    // The C interface takes 0 for the default.
+    const auto limit = std::max(timeout, std::chrono::nanoseconds{1});
+    return check_over(kirsh_work_wait_all(works.data(), works.size(), limit.count()));
+}
+
+inline std::optional<std::size_t> wait_any(std::vector<kirsh_work_t *> works,
+                                           std::chrono::nanoseconds timeout) {
+    const auto limit = std::max(timeout, std::chrono::nanoseconds{1});
+    std::size_t index = works.size();
+    const kirsh_status_t status =
+        kirsh_work_wait_any(works.data(), works.size(), limit.count(), &index);
+    if (index < works.size()) {
+        return index;
+    }
+    (void)check_over(status);
+    return std::nullopt;
+}
+
+}  // namespace detail
+
+/// Waits for all of these, a range of Works: whether they have ended well; throws the first failure, while
+/// the others may still run. False once the time has passed. Empty Works are passed over. What has ended
+/// can still be asked, and gives its buffer back, by wait().
+template <std::ranges::input_range R>
+    requires std::derived_from<std::remove_cvref_t<std::ranges::range_reference_t<R>>, WorkBase>
+[[nodiscard]] bool wait_all(R &&works, std::chrono::nanoseconds timeout = forever) {
+    return detail::wait_all(detail::handles(works), timeout);
+}
+
+/// The same for Works of several kinds: `wait_all({&reduced, &gathered})`.
+[[nodiscard]] inline bool wait_all(std::initializer_list<const WorkBase *> works,
+                                   std::chrono::nanoseconds timeout = forever) {
+    return detail::wait_all(detail::handles(works), timeout);
+}
+
+/// Waits for any of these, a range of Works, to be over: the index of one that is, well or not, which its
+/// wait() tells. Nothing once the time has passed, or where all are empty.
+template <std::ranges::input_range R>
+    requires std::derived_from<std::remove_cvref_t<std::ranges::range_reference_t<R>>, WorkBase>
+[[nodiscard]] std::optional<std::size_t> wait_any(R &&works,
+                                                  std::chrono::nanoseconds timeout = forever) {
+    return detail::wait_any(detail::handles(works), timeout);
+}
+
+/// The same for Works of several kinds: `wait_any({&reduced, &gathered})`.
+[[nodiscard]] inline std::optional<std::size_t> wait_any(
+    std::initializer_list<const WorkBase *> works, std::chrono::nanoseconds timeout = forever) {
+    return detail::wait_any(detail::handles(works), timeout);
+}
+
+// ------------------------------------------------------------------------------------------- plan
+
+/// A collective call that was prepared, with its buffers, to be made many times. The buffers must outlive
+/// it; they are lent during each run.
+class [[nodiscard]] Plan {
+public:
+    Plan() = default;
+
+    /// Whether this is a plan; false once it was moved from.
+    [[nodiscard]] bool valid() const noexcept { return handle_ != nullptr; }
+
+    /// Makes the call. Collective. Blocks.
+    void run() { detail::check(kirsh_plan_run(handle_.get(), nullptr)); }
+
+    /// Starts the call. Collective. The buffers are lent until the Work is over, which may outlive the plan.
+    Work<> start() {
+        kirsh_work_t *work = nullptr;
+        detail::check(kirsh_plan_run(handle_.get(), &work));
+        return Work<>(work);
+    }
+
+private:
+    friend class Communicator;
+    explicit Plan(kirsh_plan_t *handle) noexcept : handle_(handle) {}
+
+    std::unique_ptr<kirsh_plan_t, detail::PlanDeleter> handle_;
+};
+
 // ----------------------------------------------------------------------------------- communicator
+
+/// How an array is made up of a part for each rank, for the collectives in -v. Only read during the call.
+struct Parts {
+    /// How many elements each rank's part has.
+    std::span<const std::size_t> counts;
+    /// The first element of each rank's part; empty where they lie one behind the other. Parts must not
+    /// overlap, and may have gaps between them.
+    std::span<const std::size_t> displacements = {};
+};
+
+/// A span, which someone else keeps alive.
+template <class R>
+concept Span = Buffer<R> && requires(R data) { std::span(data); }
+    && std::same_as<std::remove_cvref_t<R>, decltype(std::span(std::declval<R &>()))>;
+
+/// A span whose elements can be written.
+template <class R>
+concept MutableSpan = Span<R> && MutableBuffer<R>;
+
+/// Two spans of one type of elements, the second one to write to.
+template <class In, class Out>
+concept SameSpans = Span<In> && Span<Out> && SameElements<In, Out>;
 
 /// A group of ranks that call collectives together. Moves, does not copy; the destructor leaves, which
 /// takes 1 s at most.
@@ -562,6 +731,33 @@ public:
         return Communicator(comm);
     }
 
+    /// A communicator of the ranks that give the same color, in the order of key and then of rank here;
+    /// nothing for a rank that gives none. Collective over this one, and blocks until all have called;
+    /// the new one is independent of it, and may outlive it.
+    [[nodiscard]] std::optional<Communicator> split(std::optional<std::uint32_t> color, int key = 0,
+                                                    const Options &options = {}) {
+        return make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+            const std::int64_t number = color ? std::int64_t{*color} : KIRSH_NO_COLOR;
+            return kirsh_comm_split(handle_.get(), number, key, c, comm);
+        }, options);
+    }
+
+    /// A communicator of the same ranks. In each turn the library's thread serves those of higher
+    /// priority first; see kirsh_comm_dup.
+    [[nodiscard]] Communicator dup(int priority = 0, const Options &options = {}) {
+        return *make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+            return kirsh_comm_dup(handle_.get(), priority, c, comm);
+        }, options);
+    }
+
+    /// A communicator of these ranks, in this order; nothing for the others, who call with the same list.
+    [[nodiscard]] std::optional<Communicator> subgroup(std::span<const int> ranks,
+                                                       const Options &options = {}) {
+        return make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+            return kirsh_comm_subgroup(handle_.get(), ranks.data(), ranks.size(), c, comm);
+        }, options);
+    }
+
     [[nodiscard]] int rank() const { return number(kirsh_comm_rank(handle_.get())); }
     [[nodiscard]] int size() const { return number(kirsh_comm_size(handle_.get())); }
     /// This process's rank among those on its host.
@@ -569,84 +765,544 @@ public:
     /// How many ranks are on this process's host.
     [[nodiscard]] int local_size() const { return number(kirsh_comm_local_size(handle_.get())); }
 
-    /// Combines the buffers of all ranks, element by element, in place. Blocks.
+    // What blocks. Buffers are anything contiguous; in place is where the C function says it is.
+
+    /// Combines the buffers of all ranks, element by element, in place.
     template <MutableBuffer R>
     void allreduce(R &&data, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
-        const std::span view(data);
-        reduce(view.data(), view.data(), view.size(), dtype<element_t<R>>, op, options, nullptr);
+        ask_allreduce(in(data), out(data), op, options, now);
     }
 
-    /// The same out of one buffer into another of the same size, which do not overlap. Blocks.
-    template <Buffer In, MutableBuffer Out>
-        requires std::same_as<element_t<In>, element_t<Out>>
-    void allreduce(In &&send, Out &&recv, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
-        const std::span from(send);
-        const std::span into(recv);
-        if (from.size() != into.size()) {
-            const std::string reason = "send has " + std::to_string(from.size())
-                + " elements and recv has " + std::to_string(into.size());
-            detail::check(kirsh_comm_refuse(handle_.get(), "allreduce", reason.c_str()));
-        }
-        reduce(from.data(), into.data(), into.size(), dtype<element_t<In>>, op, options, nullptr);
+    /// The same out of one buffer into another of the same size.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void allreduce(In &&send, Out &&recv, ReduceOp op = ReduceOp::sum,
+                   const Options &options = {}) {
+        ask_allreduce(in(send), out(recv), op, options, now);
     }
 
-    /// Gives every rank the root's buffer. Blocks.
+    /// Combines the buffers of all ranks into the root's, in place; the others stay as they are.
+    template <MutableBuffer R>
+    void reduce(R &&data, ReduceOp op, int root, const Options &options = {}) {
+        ask_reduce(in(data), out(data), op, root, options, now);
+    }
+
+    /// The same out of one buffer into another of the same size, which only the root needs.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void reduce(In &&send, Out &&recv, ReduceOp op, int root, const Options &options = {}) {
+        ask_reduce(in(send), out(recv), op, root, options, now);
+    }
+
+    /// Gives rank r what the buffers of ranks 0 to r combine to, in place.
+    template <MutableBuffer R>
+    void scan(R &&data, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        ask_scan(in(data), out(data), op, options, now);
+    }
+
+    /// The same out of one buffer into another of the same size.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void scan(In &&send, Out &&recv, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        ask_scan(in(send), out(recv), op, options, now);
+    }
+
+    /// Gives rank r what the buffers of the ranks below r combine to, in place; that of rank 0 stays as
+    /// it is.
+    template <MutableBuffer R>
+    void exscan(R &&data, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        ask_exscan(in(data), out(data), op, options, now);
+    }
+
+    /// The same out of one buffer into another of the same size.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void exscan(In &&send, Out &&recv, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        ask_exscan(in(send), out(recv), op, options, now);
+    }
+
+    /// Combines the buffers of all ranks, of which rank r gets part r. `send` has the world size times
+    /// as many elements as `recv`.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void reduce_scatter(In &&send, Out &&recv, ReduceOp op = ReduceOp::sum,
+                        const Options &options = {}) {
+        ask_reduce_scatter(in(send), out(recv), op, options, now);
+    }
+
+    /// Gives every rank the buffers of all, one behind the other. `recv` has the world size times as
+    /// many elements as `send`.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void allgather(In &&send, Out &&recv, const Options &options = {}) {
+        ask_allgather(in(send), out(recv), options, now);
+    }
+
+    /// Gives the root the buffers of all ranks, one behind the other. The root's `recv` has the world
+    /// size times as many elements as `send`; that of the others is not looked at.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void gather(In &&send, Out &&recv, int root, const Options &options = {}) {
+        ask_gather(in(send), out(recv), root, options, now);
+    }
+
+    /// Gives rank r part r of the root's `send`, which has the world size times as many elements as
+    /// `recv`; that of the others is not looked at.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void scatter(In &&send, Out &&recv, int root, const Options &options = {}) {
+        ask_scatter(in(send), out(recv), root, options, now);
+    }
+
+    /// Gives rank r part r of every rank's buffer, one behind the other. Both have the world size times
+    /// as many elements as each pair of ranks exchanges.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void alltoall(In &&send, Out &&recv, const Options &options = {}) {
+        ask_alltoall(in(send), out(recv), options, now);
+    }
+
+    /// allgather() with counts[r] elements from rank r, which all ranks know alike.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void allgatherv(In &&send, Out &&recv, const Parts &parts, const Options &options = {}) {
+        ask_allgatherv(in(send), out(recv), parts, options, now);
+    }
+
+    /// reduce_scatter() with counts[r] elements for rank r, which all ranks know alike.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void reduce_scatterv(In &&send, Out &&recv, const Parts &parts, ReduceOp op = ReduceOp::sum,
+                         const Options &options = {}) {
+        ask_reduce_scatterv(in(send), out(recv), parts, op, options, now);
+    }
+
+    /// gather() with counts[r] elements from rank r, which only the root has to know.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void gatherv(In &&send, Out &&recv, const Parts &parts, int root, const Options &options = {}) {
+        ask_gatherv(in(send), out(recv), parts, root, options, now);
+    }
+
+    /// scatter() with counts[r] elements for rank r, which only the root has to know.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void scatterv(In &&send, Out &&recv, const Parts &parts, int root,
+                  const Options &options = {}) {
+        ask_scatterv(in(send), out(recv), parts, root, options, now);
+    }
+
+    /// alltoall() with a count for each rank to send to, and for each to receive from.
+    template <class In, class Out>
+        requires SameElements<In, Out>
+    void alltoallv(In &&send, Out &&recv, const Parts &sent, const Parts &received,
+                   const Options &options = {}) {
+        ask_alltoallv(in(send), out(recv), sent, received, options, now);
+    }
+
+    /// Combines many buffers in one operation, each in place, as if they lay one behind the other: a range
+    /// of vectors, or of spans.
+    template <std::ranges::forward_range R>
+        requires MutableBuffer<std::ranges::range_reference_t<R>>
+    void allreduce_many(R &&buffers, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        ask_allreduce_many(buffers, op, options, now);
+    }
+
+    /// Gives every rank the root's buffer.
     template <MutableBuffer R>
     void broadcast(R &&data, int root, const Options &options = {}) {
-        const std::span view(data);
-        spread(view.data(), view.size(), dtype<element_t<R>>, root, options, nullptr);
+        ask_broadcast(out(data), root, options, now);
     }
 
     /// Returns once every rank has come to it.
     void barrier(const Options &options = {}) {
-        const kirsh_options_t c = detail::to_c(options);
-        detail::check(kirsh_barrier(handle_.get(), &c, nullptr));
+        ask(kirsh_barrier, kirsh_plan_barrier, options, now);
     }
 
-    /// Starts an all-reduce in place. The span's elements are lent until the Work is over and must
-    /// outlive it.
-    template <Element T>
-        requires(!std::is_const_v<T>)
-    Work<std::span<T>> start_allreduce(std::span<T> data, ReduceOp op = ReduceOp::sum,
+    // What starts. In place: a span, whose elements are lent until the Work is over and must outlive it, or
+    // a vector that the Work owns and gives back. With two buffers: spans, of which the Work gives `recv`
+    // back.
+
+    /// Starts allreduce() in place.
+    template <Lendable B>
+    Work<lent_t<B>> start_allreduce(B &&data, ReduceOp op = ReduceOp::sum,
+                                    const Options &options = {}) {
+        return start(lent_t<B>(std::forward<B>(data)), [&](auto &b, kirsh_work_t **work) {
+            ask_allreduce(in(b), out(b), op, options, work);
+        });
+    }
+
+    /// Starts allreduce().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_allreduce(In send, Out recv, ReduceOp op = ReduceOp::sum,
+                                      const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_allreduce(in(send), out(b), op, options, work);
+        });
+    }
+
+    /// Starts reduce() in place.
+    template <Lendable B>
+    Work<lent_t<B>> start_reduce(B &&data, ReduceOp op, int root, const Options &options = {}) {
+        return start(lent_t<B>(std::forward<B>(data)), [&](auto &b, kirsh_work_t **work) {
+            ask_reduce(in(b), out(b), op, root, options, work);
+        });
+    }
+
+    /// Starts reduce().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_reduce(In send, Out recv, ReduceOp op, int root,
+                                   const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_reduce(in(send), out(b), op, root, options, work);
+        });
+    }
+
+    /// Starts scan() in place.
+    template <Lendable B>
+    Work<lent_t<B>> start_scan(B &&data, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        return start(lent_t<B>(std::forward<B>(data)), [&](auto &b, kirsh_work_t **work) {
+            ask_scan(in(b), out(b), op, options, work);
+        });
+    }
+
+    /// Starts scan().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_scan(In send, Out recv, ReduceOp op = ReduceOp::sum,
+                                 const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_scan(in(send), out(b), op, options, work);
+        });
+    }
+
+    /// Starts exscan() in place.
+    template <Lendable B>
+    Work<lent_t<B>> start_exscan(B &&data, ReduceOp op = ReduceOp::sum,
+                                 const Options &options = {}) {
+        return start(lent_t<B>(std::forward<B>(data)), [&](auto &b, kirsh_work_t **work) {
+            ask_exscan(in(b), out(b), op, options, work);
+        });
+    }
+
+    /// Starts exscan().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_exscan(In send, Out recv, ReduceOp op = ReduceOp::sum,
+                                   const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_exscan(in(send), out(b), op, options, work);
+        });
+    }
+
+    /// Starts reduce_scatter().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_reduce_scatter(In send, Out recv, ReduceOp op = ReduceOp::sum,
+                                           const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_reduce_scatter(in(send), out(b), op, options, work);
+        });
+    }
+
+    /// Starts allgather().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_allgather(In send, Out recv, const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_allgather(in(send), out(b), options, work);
+        });
+    }
+
+    /// Starts gather().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_gather(In send, Out recv, int root, const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_gather(in(send), out(b), root, options, work);
+        });
+    }
+
+    /// Starts scatter().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_scatter(In send, Out recv, int root, const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_scatter(in(send), out(b), root, options, work);
+        });
+    }
+
+    /// Starts alltoall().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_alltoall(In send, Out recv, const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_alltoall(in(send), out(b), options, work);
+        });
+    }
+
+    /// Starts allgatherv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_allgatherv(In send, Out recv, const Parts &parts,
                                        const Options &options = {}) {
-        return start(data, [&](auto &b, kirsh_work_t **out) {
-            reduce(b.data(), b.data(), b.size(), dtype<T>, op, options, out);
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_allgatherv(in(send), out(b), parts, options, work);
         });
     }
 
-    /// Starts an all-reduce in place of a vector that the Work owns and gives back.
-    template <Element T>
-    Work<std::vector<T>> start_allreduce(std::vector<T> &&data, ReduceOp op = ReduceOp::sum,
-                                         const Options &options = {}) {
-        return start(std::move(data), [&](auto &b, kirsh_work_t **out) {
-            reduce(b.data(), b.data(), b.size(), dtype<T>, op, options, out);
+    /// Starts reduce_scatterv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_reduce_scatterv(In send, Out recv, const Parts &parts,
+                                            ReduceOp op = ReduceOp::sum,
+                                            const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_reduce_scatterv(in(send), out(b), parts, op, options, work);
         });
     }
 
-    /// Starts a broadcast. The span's elements are lent until the Work is over and must outlive it.
-    template <Element T>
-        requires(!std::is_const_v<T>)
-    Work<std::span<T>> start_broadcast(std::span<T> data, int root, const Options &options = {}) {
-        return start(data, [&](auto &b, kirsh_work_t **out) {
-            spread(b.data(), b.size(), dtype<T>, root, options, out);
+    /// Starts gatherv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_gatherv(In send, Out recv, const Parts &parts, int root,
+                                    const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_gatherv(in(send), out(b), parts, root, options, work);
         });
     }
 
-    /// Starts a broadcast of a vector that the Work owns and gives back.
-    template <Element T>
-    Work<std::vector<T>> start_broadcast(std::vector<T> &&data, int root,
-                                         const Options &options = {}) {
-        return start(std::move(data), [&](auto &b, kirsh_work_t **out) {
-            spread(b.data(), b.size(), dtype<T>, root, options, out);
+    /// Starts scatterv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_scatterv(In send, Out recv, const Parts &parts, int root,
+                                     const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_scatterv(in(send), out(b), parts, root, options, work);
+        });
+    }
+
+    /// Starts alltoallv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Work<lent_t<Out>> start_alltoallv(In send, Out recv, const Parts &sent, const Parts &received,
+                                      const Options &options = {}) {
+        return start(lent_t<Out>(recv), [&](auto &b, kirsh_work_t **work) {
+            ask_alltoallv(in(send), out(b), sent, received, options, work);
+        });
+    }
+
+    /// Starts allreduce_many(): the range is only read here, what it names is lent.
+    template <std::ranges::forward_range R>
+        requires MutableBuffer<std::ranges::range_reference_t<R>>
+    Work<> start_allreduce_many(R &&buffers, ReduceOp op = ReduceOp::sum,
+                                const Options &options = {}) {
+        kirsh_work_t *work = nullptr;
+        ask_allreduce_many(buffers, op, options, &work);
+        return Work<>(work);
+    }
+
+    /// Starts broadcast().
+    template <Lendable B>
+    Work<lent_t<B>> start_broadcast(B &&data, int root, const Options &options = {}) {
+        return start(lent_t<B>(std::forward<B>(data)), [&](auto &b, kirsh_work_t **work) {
+            ask_broadcast(out(b), root, options, work);
         });
     }
 
     /// Starts a barrier.
     Work<> start_barrier(const Options &options = {}) {
-        const kirsh_options_t c = detail::to_c(options);
         kirsh_work_t *work = nullptr;
-        detail::check(kirsh_barrier(handle_.get(), &c, &work));
+        ask(kirsh_barrier, kirsh_plan_barrier, options, &work);
         return Work<>(work);
+    }
+
+    // What prepares, on spans whose elements must outlive the plan.
+
+    /// Prepares allreduce() in place.
+    template <MutableSpan R>
+    Plan plan_allreduce(R data, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_allreduce(in(data), out(data), op, options, plan);
+        });
+    }
+
+    /// Prepares allreduce().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_allreduce(In send, Out recv, ReduceOp op = ReduceOp::sum,
+                        const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_allreduce(in(send), out(recv), op, options, plan);
+        });
+    }
+
+    /// Prepares reduce() in place.
+    template <MutableSpan R>
+    Plan plan_reduce(R data, ReduceOp op, int root, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_reduce(in(data), out(data), op, root, options, plan);
+        });
+    }
+
+    /// Prepares reduce().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_reduce(In send, Out recv, ReduceOp op, int root, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_reduce(in(send), out(recv), op, root, options, plan);
+        });
+    }
+
+    /// Prepares scan() in place.
+    template <MutableSpan R>
+    Plan plan_scan(R data, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_scan(in(data), out(data), op, options, plan);
+        });
+    }
+
+    /// Prepares scan().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_scan(In send, Out recv, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_scan(in(send), out(recv), op, options, plan);
+        });
+    }
+
+    /// Prepares exscan() in place.
+    template <MutableSpan R>
+    Plan plan_exscan(R data, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_exscan(in(data), out(data), op, options, plan);
+        });
+    }
+
+    /// Prepares exscan().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_exscan(In send, Out recv, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_exscan(in(send), out(recv), op, options, plan);
+        });
+    }
+
+    /// Prepares reduce_scatter().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_reduce_scatter(In send, Out recv, ReduceOp op = ReduceOp::sum,
+                             const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_reduce_scatter(in(send), out(recv), op, options, plan);
+        });
+    }
+
+    /// Prepares allgather().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_allgather(In send, Out recv, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_allgather(in(send), out(recv), options, plan);
+        });
+    }
+
+    /// Prepares gather().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_gather(In send, Out recv, int root, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_gather(in(send), out(recv), root, options, plan);
+        });
+    }
+
+    /// Prepares scatter().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_scatter(In send, Out recv, int root, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_scatter(in(send), out(recv), root, options, plan);
+        });
+    }
+
+    /// Prepares alltoall().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_alltoall(In send, Out recv, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_alltoall(in(send), out(recv), options, plan);
+        });
+    }
+
+    /// Prepares allgatherv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_allgatherv(In send, Out recv, const Parts &parts, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_allgatherv(in(send), out(recv), parts, options, plan);
+        });
+    }
+
+    /// Prepares reduce_scatterv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_reduce_scatterv(In send, Out recv, const Parts &parts, ReduceOp op = ReduceOp::sum,
+                              const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_reduce_scatterv(in(send), out(recv), parts, op, options, plan);
+        });
+    }
+
+    /// Prepares gatherv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_gatherv(In send, Out recv, const Parts &parts, int root,
+                      const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_gatherv(in(send), out(recv), parts, root, options, plan);
+        });
+    }
+
+    /// Prepares scatterv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_scatterv(In send, Out recv, const Parts &parts, int root,
+                       const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_scatterv(in(send), out(recv), parts, root, options, plan);
+        });
+    }
+
+    /// Prepares alltoallv().
+    template <class In, class Out>
+        requires SameSpans<In, Out>
+    Plan plan_alltoallv(In send, Out recv, const Parts &sent, const Parts &received,
+                        const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask_alltoallv(in(send), out(recv), sent, received, options, plan);
+        });
+    }
+
+    /// Prepares allreduce_many().
+    template <std::ranges::forward_range R>
+        requires MutableBuffer<std::ranges::range_reference_t<R>>
+    Plan plan_allreduce_many(R &&buffers, ReduceOp op = ReduceOp::sum, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) { ask_allreduce_many(buffers, op, options, plan); });
+    }
+
+    /// Prepares broadcast().
+    template <MutableSpan R>
+    Plan plan_broadcast(R data, int root, const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) { ask_broadcast(out(data), root, options, plan); });
+    }
+
+    /// Prepares a barrier.
+    Plan plan_barrier(const Options &options = {}) {
+        return prepare([&](kirsh_plan_t **plan) {
+            ask(kirsh_barrier, kirsh_plan_barrier, options, plan);
+        });
     }
 
     /// Ends the communicator on every rank, from any thread, also while others wait.
@@ -667,6 +1323,14 @@ public:
 private:
     explicit Communicator(kirsh_comm_t *handle) noexcept : handle_(handle) {}
 
+    template <typename F>
+    static std::optional<Communicator> make(F &&call, const Options &options) {
+        const kirsh_options_t c = detail::to_c(options);
+        kirsh_comm_t *comm = nullptr;
+        detail::check(call(&c, &comm));
+        return comm ? std::optional<Communicator>(Communicator(comm)) : std::nullopt;
+    }
+
     static int number(std::int32_t result) {
         if (result < 0) {
             detail::throw_last(KIRSH_INVALID_ARGUMENT);
@@ -674,17 +1338,232 @@ private:
         return result;
     }
 
-    void reduce(const void *send, void *recv, std::size_t count, kirsh_dtype_t type, ReduceOp op,
-                const Options &options, kirsh_work_t **out) {
-        const kirsh_options_t c = detail::to_c(options);
-        detail::check(kirsh_allreduce(handle_.get(), send, recv, count, type,
-                                      static_cast<kirsh_op_t>(op), &c, out));
+    /// Where a call goes that is to run at once.
+    static constexpr kirsh_work_t **now = nullptr;
+
+    template <class R>
+    static std::span<const element_t<R>> in(R &&buffer) {
+        return std::span<const element_t<R>>(buffer);
     }
 
-    void spread(void *data, std::size_t count, kirsh_dtype_t type, int root, const Options &options,
-                kirsh_work_t **out) {
+    template <class R>
+    static std::span<element_t<R>> out(R &&buffer) {
+        return std::span<element_t<R>>(buffer);
+    }
+
+    /// Runs or starts a call, or prepares it, by what is to come out.
+    template <class Out, class Run, class Make, class... Arguments>
+    void ask(Run run, Make make, const Options &options, Out **result, Arguments... arguments) {
         const kirsh_options_t c = detail::to_c(options);
-        detail::check(kirsh_broadcast(handle_.get(), data, count, type, root, &c, out));
+        if constexpr (std::same_as<Out, kirsh_plan_t>) {
+            detail::check(make(handle_.get(), arguments..., &c, result));
+        } else {
+            detail::check(run(handle_.get(), arguments..., &c, result));
+        }
+    }
+
+    /// Refuses a call whose sizes do not fit: it takes its place in the order of calls, and the peers hear.
+    void fits(const char *operation, const char *name, std::size_t given, std::size_t needed) {
+        if (given != needed) {
+            refuse(operation, std::string(name) + " has " + std::to_string(given)
+                                  + " elements and needs " + std::to_string(needed));
+        }
+    }
+
+    void refuse(const char *operation, const std::string &reason) {
+        detail::check(kirsh_comm_refuse(handle_.get(), operation, reason.c_str()));
+    }
+
+    /// A part's size that does not divide is too small here, and found by fits().
+    [[nodiscard]] std::size_t part(std::size_t all) const {
+        return all / static_cast<std::size_t>(size());
+    }
+
+    [[nodiscard]] std::size_t all(std::size_t part) const {
+        return part * static_cast<std::size_t>(size());
+    }
+
+    /// Holds the parts of a buffer against its size.
+    void holds(const char *operation, const char *name, std::size_t given, const Parts &parts) {
+        const auto ranks = static_cast<std::size_t>(size());
+        fits(operation, "counts", parts.counts.size(), ranks);
+        if (!parts.displacements.empty()) {
+            fits(operation, "displacements", parts.displacements.size(), ranks);
+        }
+        std::size_t next = 0;
+        for (std::size_t rank = 0; rank < ranks; rank++) {
+            const std::size_t count = parts.counts[rank];
+            const std::size_t first = parts.displacements.empty() ? next : parts.displacements[rank];
+            if (count > given || first > given - count) {
+                refuse(operation, "the part of rank " + std::to_string(rank) + " does not lie in "
+                                      + name + ", which has " + std::to_string(given) + " elements");
+            }
+            next = first + count;
+        }
+    }
+
+    /// This rank's count, of counts that holds() has seen.
+    [[nodiscard]] std::size_t own(const Parts &parts) const {
+        return parts.counts[static_cast<std::size_t>(rank())];
+    }
+
+    static const std::size_t *displacements(const Parts &parts) {
+        return parts.displacements.empty() ? nullptr : parts.displacements.data();
+    }
+
+    // Each of these holds the sizes against each other and calls C, for a result, a Work or a Plan.
+
+    template <class T, class Out>
+    void ask_allreduce(std::span<const T> send, std::span<T> recv, ReduceOp op, const Options &options,
+                       Out **result) {
+        fits("allreduce", "recv", recv.size(), send.size());
+        ask(kirsh_allreduce, kirsh_plan_allreduce, options, result, send.data(), recv.data(),
+            send.size(), dtype<T>, static_cast<kirsh_op_t>(op));
+    }
+
+    template <class R, class Out>
+    void ask_allreduce_many(R &&buffers, ReduceOp op, const Options &options, Out **result) {
+        std::vector<kirsh_array_t> arrays;
+        for (auto &&buffer : buffers) {
+            const auto view = out(buffer);
+            arrays.push_back({view.data(), view.size()});
+        }
+        ask(kirsh_allreduce_many, kirsh_plan_allreduce_many, options, result, arrays.data(),
+            arrays.size(), dtype<element_t<std::ranges::range_reference_t<R>>>,
+            static_cast<kirsh_op_t>(op));
+    }
+
+    template <class T, class Out>
+    void ask_reduce(std::span<const T> send, std::span<T> recv, ReduceOp op, int root,
+                    const Options &options, Out **result) {
+        if (rank() == root) {
+            fits("reduce", "recv", recv.size(), send.size());
+        }
+        ask(kirsh_reduce, kirsh_plan_reduce, options, result, send.data(), recv.data(), send.size(),
+            dtype<T>, static_cast<kirsh_op_t>(op), root);
+    }
+
+    template <class T, class Out>
+    void ask_scan(std::span<const T> send, std::span<T> recv, ReduceOp op, const Options &options,
+                  Out **result) {
+        fits("scan", "recv", recv.size(), send.size());
+        ask(kirsh_scan, kirsh_plan_scan, options, result, send.data(), recv.data(), send.size(),
+            dtype<T>, static_cast<kirsh_op_t>(op));
+    }
+
+    template <class T, class Out>
+    void ask_exscan(std::span<const T> send, std::span<T> recv, ReduceOp op, const Options &options,
+                    Out **result) {
+        fits("exscan", "recv", recv.size(), send.size());
+        ask(kirsh_exscan, kirsh_plan_exscan, options, result, send.data(), recv.data(), send.size(),
+            dtype<T>, static_cast<kirsh_op_t>(op));
+    }
+
+    template <class T, class Out>
+    void ask_reduce_scatter(std::span<const T> send, std::span<T> recv, ReduceOp op,
+                            const Options &options, Out **result) {
+        fits("reduce_scatter", "send", send.size(), all(recv.size()));
+        ask(kirsh_reduce_scatter, kirsh_plan_reduce_scatter, options, result, send.data(), recv.data(),
+            recv.size(), dtype<T>, static_cast<kirsh_op_t>(op));
+    }
+
+    template <class T, class Out>
+    void ask_broadcast(std::span<T> data, int root, const Options &options, Out **result) {
+        ask(kirsh_broadcast, kirsh_plan_broadcast, options, result, data.data(), data.size(), dtype<T>,
+            root);
+    }
+
+    template <class T, class Out>
+    void ask_allgather(std::span<const T> send, std::span<T> recv, const Options &options,
+                       Out **result) {
+        fits("allgather", "recv", recv.size(), all(send.size()));
+        ask(kirsh_allgather, kirsh_plan_allgather, options, result, send.data(), recv.data(),
+            send.size(), dtype<T>);
+    }
+
+    template <class T, class Out>
+    void ask_gather(std::span<const T> send, std::span<T> recv, int root, const Options &options,
+                    Out **result) {
+        if (rank() == root) {
+            fits("gather", "recv", recv.size(), all(send.size()));
+        }
+        ask(kirsh_gather, kirsh_plan_gather, options, result, send.data(), recv.data(), send.size(),
+            dtype<T>, root);
+    }
+
+    template <class T, class Out>
+    void ask_scatter(std::span<const T> send, std::span<T> recv, int root, const Options &options,
+                     Out **result) {
+        if (rank() == root) {
+            fits("scatter", "send", send.size(), all(recv.size()));
+        }
+        ask(kirsh_scatter, kirsh_plan_scatter, options, result, send.data(), recv.data(), recv.size(),
+            dtype<T>, root);
+    }
+
+    template <class T, class Out>
+    void ask_alltoall(std::span<const T> send, std::span<T> recv, const Options &options,
+                      Out **result) {
+        fits("alltoall", "send", send.size(), all(part(send.size())));
+        fits("alltoall", "recv", recv.size(), send.size());
+        ask(kirsh_alltoall, kirsh_plan_alltoall, options, result, send.data(), recv.data(),
+            part(send.size()), dtype<T>);
+    }
+
+    template <class T, class Out>
+    void ask_allgatherv(std::span<const T> send, std::span<T> recv, const Parts &parts,
+                        const Options &options, Out **result) {
+        holds("allgatherv", "recv", recv.size(), parts);
+        fits("allgatherv", "send", send.size(), own(parts));
+        ask(kirsh_allgatherv, kirsh_plan_allgatherv, options, result, send.data(), recv.data(),
+            parts.counts.data(), displacements(parts), dtype<T>);
+    }
+
+    template <class T, class Out>
+    void ask_reduce_scatterv(std::span<const T> send, std::span<T> recv, const Parts &parts,
+                             ReduceOp op, const Options &options, Out **result) {
+        holds("reduce_scatterv", "send", send.size(), parts);
+        fits("reduce_scatterv", "recv", recv.size(), own(parts));
+        ask(kirsh_reduce_scatterv, kirsh_plan_reduce_scatterv, options, result, send.data(),
+            recv.data(), parts.counts.data(), displacements(parts), dtype<T>,
+            static_cast<kirsh_op_t>(op));
+    }
+
+    template <class T, class Out>
+    void ask_gatherv(std::span<const T> send, std::span<T> recv, const Parts &parts, int root,
+                     const Options &options, Out **result) {
+        if (rank() == root) {
+            holds("gatherv", "recv", recv.size(), parts);
+        }
+        ask(kirsh_gatherv, kirsh_plan_gatherv, options, result, send.data(), send.size(), recv.data(),
+            parts.counts.data(), displacements(parts), dtype<T>, root);
+    }
+
+    template <class T, class Out>
+    void ask_scatterv(std::span<const T> send, std::span<T> recv, const Parts &parts, int root,
+                      const Options &options, Out **result) {
+        if (rank() == root) {
+            holds("scatterv", "send", send.size(), parts);
+        }
+        ask(kirsh_scatterv, kirsh_plan_scatterv, options, result, send.data(), parts.counts.data(),
+            displacements(parts), recv.data(), recv.size(), dtype<T>, root);
+    }
+
+    template <class T, class Out>
+    void ask_alltoallv(std::span<const T> send, std::span<T> recv, const Parts &sent,
+                       const Parts &received, const Options &options, Out **result) {
+        holds("alltoallv", "send", send.size(), sent);
+        holds("alltoallv", "recv", recv.size(), received);
+        ask(kirsh_alltoallv, kirsh_plan_alltoallv, options, result, send.data(), sent.counts.data(),
+            displacements(sent), recv.data(), received.counts.data(), displacements(received),
+            dtype<T>);
+    }
+
+    template <class Begin>
+    Plan prepare(Begin &&begin) {
+        kirsh_plan_t *plan = nullptr;
+        begin(&plan);
+        return Plan(plan);
     }
 
     /// Puts the buffer where it will stay before the operation borrows it: moving a Work moves a span or

@@ -150,6 +150,12 @@ impl Error {
         self
     }
 
+    /// The same error in other words.
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.0).message = message.into();
+        self
+    }
+
     /// Names the rank that reports the error.
     pub fn with_rank(mut self, rank: Rank) -> Self {
         Arc::make_mut(&mut self.0).rank = Some(rank);
@@ -159,6 +165,13 @@ impl Error {
     /// Names the rank that the error is about.
     pub fn with_peer(mut self, peer: Rank) -> Self {
         Arc::make_mut(&mut self.0).peer = Some(peer);
+        self
+    }
+
+    /// Puts something behind the text.
+    pub(crate) fn with_note(mut self, note: impl fmt::Display) -> Self {
+        let message = &mut Arc::make_mut(&mut self.0).message;
+        message.push_str(&note.to_string());
         self
     }
 

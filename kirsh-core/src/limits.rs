@@ -81,6 +81,17 @@ pub const HANDSHAKE_SECONDS: u64 = 10;
 /// Plans that a communicator keeps ready.
 pub const PLAN_CACHE_MAX: usize = 256;
 
+/// Communicators that a process remembers after it has closed them, for members that come late: more
+/// than anybody closes at once.
+pub const RETIRED_MAX: usize = 1024;
+
+/// Goodbyes that wait for what their senders may still have under way, some 0.3 s: each rank of the
+/// largest world that the design aims at, closing a hundred communicators.
+pub const DEPARTURES_MAX: usize = 65_536;
+
+/// Aborts and refusals that rank 0 remembers having passed on, so that each goes round once.
+pub const PASSED_ON_MAX: usize = 256;
+
 /// Calls that a session remembers after they are over, to compare with what a late peer says.
 pub const CALL_HISTORY: usize = 64;
 
@@ -98,3 +109,19 @@ pub const REGION_HUGE_MIN: usize = 4 << 20;
 /// The boundary on which slabs start: a cache line, so that no two share one, and a vector's load
 /// crosses none.
 pub const SLAB_ALIGNMENT: usize = 64;
+
+/// Bytes of a point-to-point message that may travel before its receive is there. Copying so much
+/// costs a microsecond or two; asking first costs a round trip, some ten times that.
+pub const EAGER_BYTES_MAX: usize = 16 << 10;
+
+/// Eager messages that one rank may have sent to another, on one communicator, and that the other
+/// has not consumed: enough for bursts of small ones, and all that must be held for a peer.
+pub const EAGER_WINDOW_MESSAGES: u64 = 256;
+
+/// Bytes of payload in those messages: a quarter of what as many of the longest would have, since
+/// this much of memory becomes resident for each peer that is ahead.
+pub const EAGER_WINDOW_BYTES: u64 = 1 << 20;
+
+/// Messages that one rank may have announced to another and that wait for their receive there. Each
+/// is an operation that still runs at its sender, and no communicator has more of them.
+pub const ANNOUNCED_MAX: usize = QUEUE_MAX;

@@ -1,5 +1,5 @@
-//! Blocking calls allocate nothing once they are warm: not in the calling thread, and not in any
-//! other of the process.
+//! Blocking calls allocate nothing once they are warm, nor do runs of calls that were prepared: not in
+//! the calling thread, and not in any other of the process.
 
 mod common;
 
@@ -7,6 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Group, comm, for_each_driver, said};
+use kirsh_core::comm::{Persistent, RawPlan};
 use kirsh_core::{Algorithm, Communicator, Options, ReduceOp};
 
 struct Counting;
@@ -54,11 +55,16 @@ struct Arrays {
     large: Vec<f32>,
     output: Vec<f32>,
     halves: Vec<half::bf16>,
+    /// Calls that were prepared.
+    sum: Persistent<Vec<f32>>,
+    spread: Persistent<Vec<f32>>,
+    collected: Persistent<Vec<f64>>,
+    meeting: RawPlan,
 }
 
 fn call(comm: &Communicator, arrays: &mut Arrays, number: usize) {
     let by = |algorithm| Options { algorithm: Some(algorithm), ..Options::default() };
-    let done = match number % 8 {
+    let done = match number % 12 {
         0 => comm.allreduce(&mut arrays.small, ReduceOp::Max, &Options::default()),
         1 => comm.barrier(&Options::default()),
         2 => comm.broadcast(&mut arrays.small, number as u32 % comm.size(), &Options::default()),
@@ -74,7 +80,12 @@ fn call(comm: &Communicator, arrays: &mut Arrays, number: usize) {
             let options = Options { scale: Some(0.25), ..Options::default() };
             comm.allreduce(&mut arrays.small, ReduceOp::PremulSum, &options)
         }
-        _ => comm.broadcast(&mut arrays.large, 0, &by(Algorithm::Chain)),
+        7 => comm.broadcast(&mut arrays.large, 0, &by(Algorithm::Chain)),
+        8 => arrays.sum.run(),
+        9 => arrays.spread.run(),
+        10 => arrays.collected.run(),
+        // SAFETY: a barrier has no arrays.
+        _ => unsafe { arrays.meeting.run() },
     };
     done.unwrap();
 }
@@ -83,11 +94,16 @@ fn call(comm: &Communicator, arrays: &mut Arrays, number: usize) {
 fn a_rank() {
     let Some((scenario, _)) = common::scenario() else { return };
     let comm = comm();
+    let options = Options::default();
     let mut arrays = Arrays {
         small: vec![1.0; 10],
         large: vec![2.0; 40_000],
         output: vec![0.0; 40_000],
         halves: vec![half::bf16::ONE; 5000],
+        sum: comm.plan_allreduce(vec![3.0; 40_000], ReduceOp::Max, &options).unwrap(),
+        spread: comm.plan_broadcast(vec![4.0; 500], 1, &options).unwrap(),
+        collected: comm.plan_reduce(vec![5.0; 7], ReduceOp::Min, 0, &options).unwrap(),
+        meeting: comm.plan_barrier(&options).unwrap(),
     };
     (0..200).for_each(|number| call(&comm, &mut arrays, number));
     let mut counts = [0; WINDOWS];

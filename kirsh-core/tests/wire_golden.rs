@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use kirsh_core::wire::auth::Token;
 use kirsh_core::wire::checksum::Checksum;
 use kirsh_core::wire::handshake::{Acceptor, Dialer, Hello, Lane, Local, State};
-use kirsh_core::wire::{ControlReader, FrameKind, Header, Message, plan_key};
+use kirsh_core::wire::{ControlReader, DirectFrame, FrameKind, Header, Message, plan_key};
 use kirsh_core::{Algorithm, Call, Collective, DataType, Error, ErrorKind, ReduceOp};
 
 const ALLREDUCE: Call = Call {
@@ -158,6 +158,67 @@ fn headers(vectors: &mut Vectors) {
         checksummed: true,
     };
     push_header(vectors, "the longest control frame", &control, &[]);
+}
+
+fn direct_frames(vectors: &mut Vectors) {
+    let of =
+        |kind, checksummed| DirectFrame::new(kind, 0x0102_0304_0506_0708, 0x1112_1314, checksummed);
+    let sequence = 0x3132_3334_3536_3738;
+    let tag = 0x4142_4344;
+    let payload: Vec<u8> = (1..=24).collect();
+    let eager = DirectFrame {
+        sequence,
+        tag,
+        length: 24,
+        count: 3,
+        dtype: DataType::Float64,
+        ..of(FrameKind::Eager, true)
+    };
+    let nothing = DirectFrame { length: 0, count: 0, ..eager };
+    let count = 0x0000_1234_5678_9abc;
+    let announce = DirectFrame {
+        sequence,
+        tag,
+        count,
+        dtype: DataType::Float32,
+        ..of(FrameKind::Announce, false)
+    };
+    let data = of(FrameKind::Data, true);
+    for (name, frame, payload) in [
+        ("a short message", eager, &payload[..]),
+        ("an empty message", nothing, &[]),
+        ("an announcement", announce, &[]),
+        ("a clear", DirectFrame { sequence, count, ..of(FrameKind::Clear, true) }, &[]),
+        ("a slice", DirectFrame { sequence, step: 0x2122_2324, length: 24, ..data }, &payload),
+        ("a withdrawal", DirectFrame { sequence, ..of(FrameKind::Withdraw, true) }, &[]),
+        ("a credit", DirectFrame { sequence, count, ..of(FrameKind::Credit, false) }, &[]),
+    ] {
+        let mut bytes = frame.encode().to_vec();
+        assert_eq!(DirectFrame::decode(&frame.encode()), Ok(frame), "{name}");
+        bytes.extend_from_slice(payload);
+        if frame.checksummed {
+            let mut checksum = Checksum::new();
+            checksum.update(payload);
+            bytes.extend_from_slice(&checksum.trailer());
+        }
+        vectors.push(
+            "direct",
+            name,
+            &bytes,
+            &[
+                ("kind", text(frame.kind.name())),
+                ("communicator", frame.communicator.to_string()),
+                ("epoch", frame.epoch.to_string()),
+                ("step", frame.step.to_string()),
+                ("sequence", frame.sequence.to_string()),
+                ("length", frame.length.to_string()),
+                ("tag", frame.tag.to_string()),
+                ("count", frame.count.to_string()),
+                ("dtype", text(frame.dtype.name())),
+                ("checksummed", frame.checksummed.to_string()),
+            ],
+        );
+    }
 }
 
 fn keys(vectors: &mut Vectors) {
@@ -410,6 +471,7 @@ fn handshake(vectors: &mut Vectors) {
 fn the_wire_format_is_that_of_the_golden_file() {
     let mut vectors = Vectors(Vec::new());
     headers(&mut vectors);
+    direct_frames(&mut vectors);
     keys(&mut vectors);
     messages(&mut vectors);
     handshake(&mut vectors);

@@ -65,9 +65,8 @@ pub unsafe extern "C" fn kirsh_comm_create(
         let config = unsafe { config::read(config) }?;
         require(comm_out, "comm_out")?;
         let communicator = Communicator::create(&config)?;
-        let comm = Box::into_raw(Box::new(kirsh_comm_t { communicator }));
         // SAFETY: not null, and the header asks for a place that can be written.
-        unsafe { comm_out.write(comm) };
+        unsafe { comm_out.write(into_handle(communicator)) };
         Ok(kirsh_status_t::KIRSH_OK)
     }
 }
@@ -137,9 +136,9 @@ pub unsafe extern "C" fn kirsh_comm_abort(
 
 /// Takes the place of a collective that this process should make now and cannot (an array of the wrong
 /// shape, a batch that is missing): the peers, who wait for it, get KIRSH_REFUSED with this reason at
-/// once, not a timeout. `operation` is "allreduce", "broadcast" or "barrier". For layers on top of this
-/// one, so it returns what that layer should return: never KIRSH_OK, but KIRSH_INVALID_ARGUMENT or the
-/// failure that the communicator had already.
+/// once, not a timeout. `operation` is the collective's name, such as "allreduce". For layers on top of
+/// this one, so it returns what that layer should return: never KIRSH_OK, but KIRSH_INVALID_ARGUMENT or
+/// the failure that the communicator had already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kirsh_comm_refuse(
     comm: *mut kirsh_comm_t,
@@ -182,6 +181,11 @@ pub unsafe extern "C" fn kirsh_comm_stats(
         unsafe { sized::write(out, &given, "out", "KIRSH_STATS_INIT") }?;
         Ok(kirsh_status_t::KIRSH_OK)
     }
+}
+
+/// A handle for a communicator, to be taken back by kirsh_comm_destroy.
+pub(crate) fn into_handle(communicator: Communicator) -> *mut kirsh_comm_t {
+    Box::into_raw(Box::new(kirsh_comm_t { communicator }))
 }
 
 /// The communicator behind a handle.

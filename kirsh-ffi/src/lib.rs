@@ -29,8 +29,14 @@ pub mod config;
 pub mod options;
 
 pub mod comm;
+pub mod group;
+
+// Declares a struct of the header.
+pub mod asked;
 
 pub mod collective;
+
+pub mod plan;
 
 pub mod work;
 

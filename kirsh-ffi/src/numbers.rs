@@ -80,18 +80,34 @@ pub enum kirsh_op_t {
 pub enum kirsh_algorithm_t {
     /// The library chooses, from the size, the type and the ranks.
     KIRSH_ALGORITHM_AUTO = 0,
-    /// Allreduce: best for large arrays.
+    /// Allreduce, allgather, reduce_scatter: each rank with its two neighbours; for large arrays.
     KIRSH_ALGORITHM_RING = 1,
-    /// Allreduce: best for small arrays.
+    /// Allreduce, allgather, scan, exscan: few steps, for small arrays.
     KIRSH_ALGORITHM_RECURSIVE_DOUBLING = 2,
     /// Allreduce: a binomial tree towards one rank, then away from it.
     KIRSH_ALGORITHM_TREE = 3,
-    /// Broadcast: a binomial tree.
+    /// Broadcast, reduce, gather, scatter: a binomial tree.
     KIRSH_ALGORITHM_BINOMIAL = 4,
-    /// Broadcast: a pipeline from rank to rank, for large arrays.
+    /// Broadcast, reduce, scan, exscan: a pipeline from rank to rank, for large arrays.
     KIRSH_ALGORITHM_CHAIN = 5,
     /// Barrier.
     KIRSH_ALGORITHM_DISSEMINATION = 6,
+    /// Allreduce: a reduce_scatter by halves, then an allgather by doubles.
+    KIRSH_ALGORITHM_HALVING_DOUBLING = 7,
+    /// Allreduce, broadcast, reduce: two binary trees, each for half of the array.
+    KIRSH_ALGORITHM_DOUBLE_TREE = 8,
+    /// Broadcast: a binomial scatter, then a ring allgather.
+    KIRSH_ALGORITHM_SCATTER_ALLGATHER = 9,
+    /// Reduce: a ring reduce_scatter, then a gather to the root.
+    KIRSH_ALGORITHM_REDUCE_SCATTER_GATHER = 10,
+    /// Allgather, alltoall: few steps, for small arrays.
+    KIRSH_ALGORITHM_BRUCK = 11,
+    /// Reduce_scatter: few steps, for small arrays.
+    KIRSH_ALGORITHM_RECURSIVE_HALVING = 12,
+    /// Alltoall, reduce_scatter: with each other rank once, directly.
+    KIRSH_ALGORITHM_PAIRWISE = 13,
+    /// Gather, scatter: between the root and each other rank, directly.
+    KIRSH_ALGORITHM_LINEAR = 14,
 }
 
 /// The element type with this number.
@@ -202,6 +218,14 @@ mod tests {
             KIRSH_ALGORITHM_BINOMIAL,
             KIRSH_ALGORITHM_CHAIN,
             KIRSH_ALGORITHM_DISSEMINATION,
+            KIRSH_ALGORITHM_HALVING_DOUBLING,
+            KIRSH_ALGORITHM_DOUBLE_TREE,
+            KIRSH_ALGORITHM_SCATTER_ALLGATHER,
+            KIRSH_ALGORITHM_REDUCE_SCATTER_GATHER,
+            KIRSH_ALGORITHM_BRUCK,
+            KIRSH_ALGORITHM_RECURSIVE_HALVING,
+            KIRSH_ALGORITHM_PAIRWISE,
+            KIRSH_ALGORITHM_LINEAR,
         ];
         assert_eq!(all.len(), Algorithm::ALL.len());
         let pairs: Vec<_> = all
@@ -219,7 +243,7 @@ mod tests {
             assert!(error.message().starts_with(&format!("dtype is {number}")), "{error}");
         }
         assert!(op(12).unwrap_err().message().starts_with("op is 12"));
-        assert!(algorithm(7).unwrap_err().message().starts_with("options->algorithm is 7"));
+        assert!(algorithm(99).unwrap_err().message().starts_with("options->algorithm is 99"));
         assert_eq!(algorithm(0).unwrap(), None);
         assert_eq!(algorithm(1).unwrap(), Some(Algorithm::Ring));
     }

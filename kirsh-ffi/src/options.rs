@@ -11,7 +11,7 @@ use crate::sized::{self, SizedStruct};
 use crate::text;
 
 /// What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire_format must be the
-/// same on every rank; timeout_ns, scale and name are each rank's own. Only read during the call.
+/// same on every rank; timeout_ns, scale, name and weight are each rank's own. Only read during the call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct kirsh_options_t {
@@ -29,9 +29,16 @@ pub struct kirsh_options_t {
     pub wire_format: i32,
     /// What to call the operation in this rank's log. NULL: nothing.
     pub name: *const c_char,
+    /// This rank's weight in a mean, such as its number of samples: with KIRSH_AVG in allreduce, reduce,
+    /// reduce_scatter and reduce_scatterv the result is sum(weight * x) / sum(weight). NULL: none, and all
+    /// ranks count alike. All ranks give one or none does, else they hear KIRSH_MISMATCH. Weights are
+    /// finite and not negative, and not all 0. They are exchanged by an allreduce of one double ahead of
+    /// the call, in its place in the order, and this BLOCKS also where the call is only started; a plan
+    /// exchanges them once, when it is made, which is collective then.
+    pub weight: *const f64,
 }
 
-// SAFETY: repr(C); integers, a double and a pointer of 8 bytes and one pair of 4-byte integers, no
+// SAFETY: repr(C); integers, a double and pointers of 8 bytes and one pair of 4-byte integers, no
 // padding.
 unsafe impl SizedStruct for kirsh_options_t {
     const INIT: Self = kirsh_options_t {
@@ -41,6 +48,7 @@ unsafe impl SizedStruct for kirsh_options_t {
         algorithm: 0,
         wire_format: 0,
         name: std::ptr::null(),
+        weight: std::ptr::null(),
     };
 }
 
@@ -66,6 +74,8 @@ pub(crate) unsafe fn read<'a>(options: *const kirsh_options_t) -> Result<Options
         algorithm: numbers::algorithm(given.algorithm)?,
         // SAFETY: by the contract above.
         name: unsafe { text::optional(given.name, "options->name") }?,
+        // SAFETY: null, or by the contract above a double to read.
+        weight: unsafe { given.weight.as_ref() }.copied(),
     })
 }
 
@@ -86,17 +96,19 @@ mod tests {
         let options = read_whole(&kirsh_options_t::INIT).unwrap();
         assert_eq!(options.timeout, Timeout::Default);
         assert!(options.scale.is_none() && options.algorithm.is_none() && options.name.is_none());
+        assert!(options.weight.is_none());
         let given = kirsh_options_t {
             timeout_ns: 1_500_000_000,
             scale: 0.5,
             algorithm: 1,
             name: c"gradients".as_ptr(),
+            weight: &0.0,
             ..kirsh_options_t::INIT
         };
         let options = read_whole(&given).unwrap();
         assert_eq!(options.timeout, Timeout::After(Duration::from_millis(1500)));
         assert_eq!((options.scale, options.algorithm), (Some(0.5), Some(Algorithm::Ring)));
-        assert_eq!(options.name, Some("gradients"));
+        assert_eq!((options.name, options.weight), (Some("gradients"), Some(0.0)));
     }
 
     #[test]

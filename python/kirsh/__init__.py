@@ -1,4 +1,4 @@
-"""Collectives between ordinary Linux machines: all-reduce, broadcast, barrier.
+"""Collectives between ordinary Linux machines: all-reduce, broadcast, all-gather and the rest.
 
     import kirsh, numpy
 
@@ -16,15 +16,45 @@ from __future__ import annotations
 import atexit as _atexit
 
 from . import _kirsh, _logging
+from ._communicator import Communicator
 from ._default import (
+    allgather,
+    allgather_object,
+    allgatherv,
     allreduce,
+    allreduce_many,
+    alltoall,
+    alltoallv,
     barrier,
     broadcast,
+    broadcast_object,
+    check_equal,
+    exscan,
     finalize,
+    gather,
+    gatherv,
     init,
     local_rank,
     local_size,
+    plan_allgather,
+    plan_allreduce,
+    plan_allreduce_many,
+    plan_alltoall,
+    plan_barrier,
+    plan_broadcast,
+    plan_exscan,
+    plan_gather,
+    plan_reduce,
+    plan_reduce_scatter,
+    plan_scan,
+    plan_scatter,
     rank,
+    reduce,
+    reduce_scatter,
+    reduce_scatterv,
+    scan,
+    scatter,
+    scatterv,
     size,
     stats,
 )
@@ -38,8 +68,9 @@ from ._errors import (
     RefusedError,
     UnsupportedError,
 )
-from ._kirsh import Communicator, Stats, Work, __version__
+from ._kirsh import Plan, Stats, Work, __version__, wait_all, wait_any
 from ._ops import ReduceOp
+from ._spawn import spawn
 from ._store import Store
 
 SUM = ReduceOp.SUM
@@ -75,6 +106,7 @@ __all__ = [
     "KirshTimeoutError",
     "MismatchError",
     "PeerLostError",
+    "Plan",
     "ReduceOp",
     "RefusedError",
     "Stats",
@@ -82,16 +114,48 @@ __all__ = [
     "UnsupportedError",
     "Work",
     "__version__",
+    "allgather",
+    "allgather_object",
+    "allgatherv",
     "allreduce",
+    "allreduce_many",
+    "alltoall",
+    "alltoallv",
     "barrier",
     "broadcast",
+    "broadcast_object",
+    "check_equal",
+    "exscan",
     "finalize",
+    "gather",
+    "gatherv",
     "init",
     "local_rank",
     "local_size",
+    "plan_allgather",
+    "plan_allreduce",
+    "plan_allreduce_many",
+    "plan_alltoall",
+    "plan_barrier",
+    "plan_broadcast",
+    "plan_exscan",
+    "plan_gather",
+    "plan_reduce",
+    "plan_reduce_scatter",
+    "plan_scan",
+    "plan_scatter",
     "rank",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatterv",
+    "scan",
+    "scatter",
+    "scatterv",
     "size",
+    "spawn",
     "stats",
+    "wait_all",
+    "wait_any",
 ]
 
 #: Seconds that all communicators together may take to leave when the process ends. With the log's

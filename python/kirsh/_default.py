@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
 import warnings
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
 
+from ._communicator import Communicator
 from ._errors import KirshError
-from ._kirsh import Communicator, Stats, Work
-from ._ops import ReduceOp
+from ._kirsh import Stats
 from ._store import Store
 
-_T = TypeVar("_T")
-_Out = TypeVar("_Out")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _lock = threading.Lock()
 _default: Communicator | None = None
@@ -103,162 +106,55 @@ def _current(function: str) -> Communicator:
     return communicator
 
 
-@overload
-def allreduce(
-    x: _T,
-    *,
-    op: ReduceOp | str = ...,
-    out: None = ...,
-    async_op: Literal[False] = ...,
-    timeout: float | None = ...,
-    scale: float | None = ...,
-    algorithm: str | None = ...,
-) -> _T: ...
-@overload
-def allreduce(
-    x: object,
-    *,
-    op: ReduceOp | str = ...,
-    out: _Out,
-    async_op: Literal[False] = ...,
-    timeout: float | None = ...,
-    scale: float | None = ...,
-    algorithm: str | None = ...,
-) -> _Out: ...
-@overload
-def allreduce(
-    x: _T,
-    *,
-    op: ReduceOp | str = ...,
-    out: None = ...,
-    async_op: Literal[True],
-    timeout: float | None = ...,
-    scale: float | None = ...,
-    algorithm: str | None = ...,
-) -> Work[_T]: ...
-@overload
-def allreduce(
-    x: object,
-    *,
-    op: ReduceOp | str = ...,
-    out: _Out,
-    async_op: Literal[True],
-    timeout: float | None = ...,
-    scale: float | None = ...,
-    algorithm: str | None = ...,
-) -> Work[_Out]: ...
-@overload
-def allreduce(
-    x: Any,
-    *,
-    op: ReduceOp | str = ...,
-    out: Any = ...,
-    async_op: bool,
-    timeout: float | None = ...,
-    scale: float | None = ...,
-    algorithm: str | None = ...,
-) -> Any: ...
-def allreduce(
-    x: Any,
-    *,
-    op: ReduceOp | str = ReduceOp.SUM,
-    out: Any = None,
-    async_op: bool = False,
-    timeout: float | None = None,
-    scale: float | None = None,
-    algorithm: str | None = None,
-) -> Any:
-    """Combine ``x`` over all ranks, in place unless ``out`` is given, and return the result.
+def _on_default(
+    method: Callable[Concatenate[Communicator, _P], _R],
+) -> Callable[_P, _R]:
+    """The method of the default communicator as a function, with its documentation and types."""
 
-    Collective: all ranks call it with the same shape, dtype and ``op``, and with the same order of
-    elements in memory. Blocks, without the GIL, until the result is there; every rank gets the same
-    bits.
+    @functools.wraps(method)
+    def function(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        return method(_current(method.__name__), *arguments, **options)
 
-    :param x: a dense array in host memory (NumPy, torch, ``array``, ``bytearray``, anything with
-        the buffer protocol, ``__array_interface__`` or DLPack), in C order, Fortran order or a
-        transposition of these; or a number, for which a number is returned: an int travels as
-        int64, a float as float64. Nothing is copied behind your back: other strided arrays, and
-        read-only ones without ``out``, are errors.
-    :param op: ``kirsh.SUM`` and the other members of :class:`kirsh.ReduceOp`.
-    :param out: where the result goes: an array of the same dtype, shape and strides, which shares
-        no memory with ``x``. ``x`` is only read then.
-    :param async_op: return a :class:`kirsh.Work` at once; its ``wait()`` returns the result. The
-        arrays are lent until then.
-    :param timeout: seconds that the operation may take on this rank, ``math.inf`` for no limit.
-        When they are over, the communicator is of no use any more.
-    :param scale: this rank's factor, for ``kirsh.PREMUL_SUM`` only.
-    :param algorithm: "ring", "recursive_doubling" or "tree", where the library is not to choose.
-    :raises KirshError: see its subclasses. After most of them the contents of the array are
-        undefined. A call that is refused here for its arguments fails on the other ranks too.
-    """
-    return _current("allreduce").allreduce(
-        x,
-        op=op,
-        out=out,
-        async_op=async_op,
-        timeout=timeout,
-        scale=scale,
-        algorithm=algorithm,
-    )
+    signature = inspect.signature(method)
+    given = [parameter for name, parameter in signature.parameters.items() if name != "self"]
+    function.__dict__["__signature__"] = signature.replace(parameters=given)
+    function.__module__ = "kirsh"
+    function.__qualname__ = method.__name__
+    return function
 
 
-@overload
-def broadcast(
-    x: _T,
-    *,
-    root: int = ...,
-    async_op: Literal[False] = ...,
-    timeout: float | None = ...,
-    algorithm: str | None = ...,
-) -> _T: ...
-@overload
-def broadcast(
-    x: _T,
-    *,
-    root: int = ...,
-    async_op: Literal[True],
-    timeout: float | None = ...,
-    algorithm: str | None = ...,
-) -> Work[_T]: ...
-@overload
-def broadcast(
-    x: Any,
-    *,
-    root: int = ...,
-    async_op: bool,
-    timeout: float | None = ...,
-    algorithm: str | None = ...,
-) -> Any: ...
-def broadcast(
-    x: Any,
-    *,
-    root: int = 0,
-    async_op: bool = False,
-    timeout: float | None = None,
-    algorithm: str | None = None,
-) -> Any:
-    """Copy ``x`` of rank ``root`` over ``x`` of all other ranks, in place, and return it.
-
-    Collective: all ranks call it with the same root, shape and dtype, and with the same order of
-    elements in memory. ``x`` and the other arguments are those of :func:`allreduce`; for a number
-    the root's is returned.
-
-    :param algorithm: "binomial" or "chain", where the library is not to choose.
-    """
-    return _current("broadcast").broadcast(
-        x, root=root, async_op=async_op, timeout=timeout, algorithm=algorithm
-    )
-
-
-@overload
-def barrier(*, async_op: Literal[False] = ..., timeout: float | None = ...) -> None: ...
-@overload
-def barrier(*, async_op: Literal[True], timeout: float | None = ...) -> Work[None]: ...
-@overload
-def barrier(*, async_op: bool, timeout: float | None = ...) -> Any: ...
-def barrier(*, async_op: bool = False, timeout: float | None = None) -> Any:
-    """Wait until every rank has called this. Collective; blocks without the GIL."""
-    return _current("barrier").barrier(async_op=async_op, timeout=timeout)
+allreduce = _on_default(Communicator.allreduce)
+allreduce_many = _on_default(Communicator.allreduce_many)
+reduce = _on_default(Communicator.reduce)
+reduce_scatter = _on_default(Communicator.reduce_scatter)
+reduce_scatterv = _on_default(Communicator.reduce_scatterv)
+scan = _on_default(Communicator.scan)
+exscan = _on_default(Communicator.exscan)
+broadcast = _on_default(Communicator.broadcast)
+allgather = _on_default(Communicator.allgather)
+gather = _on_default(Communicator.gather)
+scatter = _on_default(Communicator.scatter)
+alltoall = _on_default(Communicator.alltoall)
+barrier = _on_default(Communicator.barrier)
+allgatherv = _on_default(Communicator.allgatherv)
+gatherv = _on_default(Communicator.gatherv)
+scatterv = _on_default(Communicator.scatterv)
+alltoallv = _on_default(Communicator.alltoallv)
+broadcast_object = _on_default(Communicator.broadcast_object)
+allgather_object = _on_default(Communicator.allgather_object)
+check_equal = _on_default(Communicator.check_equal)
+plan_allreduce = _on_default(Communicator.plan_allreduce)
+plan_allreduce_many = _on_default(Communicator.plan_allreduce_many)
+plan_reduce = _on_default(Communicator.plan_reduce)
+plan_scan = _on_default(Communicator.plan_scan)
+plan_exscan = _on_default(Communicator.plan_exscan)
+plan_broadcast = _on_default(Communicator.plan_broadcast)
+plan_allgather = _on_default(Communicator.plan_allgather)
+plan_reduce_scatter = _on_default(Communicator.plan_reduce_scatter)
+plan_gather = _on_default(Communicator.plan_gather)
+plan_scatter = _on_default(Communicator.plan_scatter)
+plan_alltoall = _on_default(Communicator.plan_alltoall)
+plan_barrier = _on_default(Communicator.plan_barrier)
 
 
 def rank() -> int:

@@ -1,18 +1,22 @@
 """Types of the extension module, which is written in Rust (python/src)."""
 
+import sys
 from collections.abc import Sequence
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Literal, NoReturn, Self, TypeVar, final, overload
+from typing import Any, Generic, Literal, NoReturn, Self, TypeVar, final
+
+from typing_extensions import disjoint_base
 
 from ._ops import ReduceOp
 from ._store import Store
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
-_Out = TypeVar("_Out")
 
 __all__ = [
     "Communicator",
+    "Memory",
+    "Plan",
     "Stats",
     "Work",
     "__version__",
@@ -21,6 +25,8 @@ __all__ = [
     "log_level",
     "log_next",
     "log_stop",
+    "wait_all",
+    "wait_any",
 ]
 
 __version__: str
@@ -49,11 +55,34 @@ class Work(Generic[_T_co]):
     @property
     def done(self) -> bool: ...
     @property
-    def sequence(self) -> int: ...
+    def sequence(self) -> int | None: ...
     def __class_getitem__(cls, key: object) -> GenericAlias: ...
     def __reduce_ex__(self, _protocol: object, /) -> NoReturn: ...
 
 @final
+class Plan(Generic[_T_co]):
+    def run(self) -> _T_co: ...
+    def start(self) -> Work[_T_co]: ...
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def __reduce_ex__(self, _protocol: object, /) -> NoReturn: ...
+
+@final
+class Memory:
+    def __new__(cls, x: object) -> Self: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def row_major(self) -> bool: ...
+    def view(self) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Made: ...
+
+@disjoint_base
 class Communicator:
     def __new__(
         cls,
@@ -65,108 +94,53 @@ class Communicator:
         timeout: float | None = None,
         join_timeout: float | None = None,
         job_id: str | None = None,
+        _made: Made | None = None,
     ) -> Self: ...
-    @overload
-    def allreduce(
+    def _call(
         self,
-        x: _T,
+        collective: str,
+        x: object = None,
         *,
-        op: ReduceOp | str = "sum",
-        out: None = None,
-        async_op: Literal[False] = False,
+        out: object = None,
+        op: ReduceOp | str | None = None,
+        root: int | None = None,
+        counts: Sequence[int] | None = None,
+        recv_counts: Sequence[int] | None = None,
+        many: bool = False,
+        async_op: bool | None = None,
         timeout: float | None = None,
-        scale: float | None = None,
         algorithm: str | None = None,
-    ) -> _T: ...
-    @overload
-    def allreduce(
-        self,
-        x: object,
-        *,
-        op: ReduceOp | str = "sum",
-        out: _Out,
-        async_op: Literal[False] = False,
-        timeout: float | None = None,
         scale: float | None = None,
-        algorithm: str | None = None,
-    ) -> _Out: ...
-    @overload
-    def allreduce(
-        self,
-        x: _T,
-        *,
-        op: ReduceOp | str = "sum",
-        out: None = None,
-        async_op: Literal[True],
-        timeout: float | None = None,
-        scale: float | None = None,
-        algorithm: str | None = None,
-    ) -> Work[_T]: ...
-    @overload
-    def allreduce(
-        self,
-        x: object,
-        *,
-        op: ReduceOp | str = "sum",
-        out: _Out,
-        async_op: Literal[True],
-        timeout: float | None = None,
-        scale: float | None = None,
-        algorithm: str | None = None,
-    ) -> Work[_Out]: ...
-    @overload
-    def allreduce(
-        self,
-        x: Any,
-        *,
-        op: ReduceOp | str = "sum",
-        out: Any = None,
-        async_op: bool,
-        timeout: float | None = None,
-        scale: float | None = None,
-        algorithm: str | None = None,
+        weight: float | None = None,
     ) -> Any: ...
-    @overload
-    def broadcast(
+    def _plan(
         self,
-        x: _T,
+        collective: str,
+        x: object = None,
         *,
-        root: int = 0,
-        async_op: Literal[False] = False,
+        out: object = None,
+        op: ReduceOp | str | None = None,
+        root: int | None = None,
+        many: bool = False,
         timeout: float | None = None,
         algorithm: str | None = None,
-    ) -> _T: ...
-    @overload
-    def broadcast(
+        scale: float | None = None,
+        weight: float | None = None,
+    ) -> Plan[Any]: ...
+    def _group(
         self,
-        x: _T,
+        name: str,
+        value: object = None,
+        number: int | None = None,
         *,
-        root: int = 0,
-        async_op: Literal[True],
         timeout: float | None = None,
-        algorithm: str | None = None,
-    ) -> Work[_T]: ...
-    @overload
-    def broadcast(
-        self,
-        x: Any,
-        *,
-        root: int = 0,
-        async_op: bool,
-        timeout: float | None = None,
-        algorithm: str | None = None,
-    ) -> Any: ...
-    @overload
-    def barrier(self, *, async_op: Literal[False] = False, timeout: float | None = None) -> None: ...
-    @overload
-    def barrier(self, *, async_op: Literal[True], timeout: float | None = None) -> Work[None]: ...
-    @overload
-    def barrier(self, *, async_op: bool, timeout: float | None = None) -> Any: ...
+    ) -> Made | None: ...
     def rank(self) -> int: ...
     def size(self) -> int: ...
     def local_rank(self) -> int: ...
     def local_size(self) -> int: ...
     def launched(self) -> bool: ...
+    def authenticated(self) -> bool: ...
     def driver(self) -> str: ...
     def stats(self) -> Stats: ...
     def abort(self, reason: str = "") -> None: ...
@@ -186,3 +160,5 @@ def leave_all(seconds: float) -> None: ...
 def log_level(level: int) -> None: ...
 def log_next() -> tuple[int, str, int] | None: ...
 def log_stop() -> None: ...
+def wait_all(works: Sequence[Work[_T]], timeout: float | None = None) -> list[_T]: ...
+def wait_any(works: Sequence[Work[Any]], timeout: float | None = None) -> int: ...

@@ -84,15 +84,19 @@ fn named<T: std::fmt::Display>(
     })
 }
 
-/// This rank's factor for `premul_sum`.
-pub(crate) fn scale(value: Option<&Bound<'_, PyAny>>) -> Result<Option<f64>, Refusal> {
+/// A factor or a weight, where one is given.
+pub(crate) fn number(
+    value: Option<&Bound<'_, PyAny>>,
+    argument: &str,
+) -> Result<Option<f64>, Refusal> {
     let Some(value) = value else { return Ok(None) };
-    let scale =
-        value.extract().map_err(|cause| Refusal::caused("scale must be a number", cause))?;
-    Ok(Some(scale))
+    let number = value
+        .extract()
+        .map_err(|cause| Refusal::caused(&format!("{argument} must be a number"), cause))?;
+    Ok(Some(number))
 }
 
-/// The rank that a broadcast comes from. Whether the world has it is the core's to say.
+/// The rank that a call is about, which the world may not have.
 pub(crate) fn root(value: Option<&Bound<'_, PyAny>>) -> Result<u32, Refusal> {
     let Some(value) = value else { return Ok(0) };
     value

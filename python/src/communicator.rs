@@ -1,93 +1,36 @@
-//! `Communicator`: the collectives, as methods.
+//! `Communicator`: its life, and the one way in which all of its collectives are called.
 
 use std::sync::Arc;
 
 use kirsh_core::comm::RawCall;
-use kirsh_core::{Collective, Config, Options, RawWork};
+use kirsh_core::{Collective, Config, DataType};
 use pyo3::exceptions::{PyException, PySystemExit, PyTypeError};
 use pyo3::prelude::*;
 
 use crate::arguments::{self, Refusal};
 use crate::exceptions::raise;
 use crate::graveyard;
+use crate::group::{self, Asked, Made};
 use crate::interrupt;
 use crate::leave::Member;
-use crate::operand::{Lent, Operand};
+use crate::plan::Plan;
+use crate::request::{self, Common, Given, Request};
+use crate::shapes::{self, Place};
+use crate::stats::Stats;
 use crate::store::PythonStore;
 use crate::work::{Work, refused};
 
-/// A group of ranks that do collectives together; creating one is itself collective.
+/// What `kirsh.Communicator` is built on.
 ///
-/// Any thread may call its methods; calls are carried out one after the other, and all ranks must
-/// make the same calls in the same order. Arguments left at None come from the environment.
-#[pyclass(frozen, weakref, module = "kirsh")]
+/// The class that users see is written in Python (`kirsh._communicator`), where its methods have
+/// their documentation and types.
+#[pyclass(frozen, weakref, subclass, module = "kirsh._kirsh")]
 pub(crate) struct Communicator {
     member: Arc<Member>,
 }
 
-/// What a communicator has counted since it was created.
-#[pyclass(frozen, get_all, module = "kirsh")]
-pub(crate) struct Stats {
-    /// Operations that are over.
-    operations: u64,
-    /// Bytes of payload given to the network.
-    bytes_sent: u64,
-    /// Bytes of payload taken from the network.
-    bytes_received: u64,
-    /// Of those, bytes that the kernel put straight into their final place.
-    bytes_received_direct: u64,
-    /// Bytes that the library copied within this process.
-    bytes_copied: u64,
-    /// Frames given to the network.
-    frames_sent: u64,
-    /// Frames taken from the network.
-    frames_received: u64,
-}
-
-#[pymethods]
-impl Stats {
-    fn __repr__(&self) -> String {
-        format!(
-            "Stats(operations={}, bytes_sent={}, bytes_received={}, bytes_received_direct={}, \
-             bytes_copied={}, frames_sent={}, frames_received={})",
-            self.operations,
-            self.bytes_sent,
-            self.bytes_received,
-            self.bytes_received_direct,
-            self.bytes_copied,
-            self.frames_sent,
-            self.frames_received
-        )
-    }
-}
-
-/// The arguments that every collective has.
-struct Common {
-    timeout: kirsh_core::Timeout,
-    algorithm: Option<kirsh_core::Algorithm>,
-    started: bool,
-}
-
-impl Common {
-    fn read(
-        timeout: Option<&Bound<'_, PyAny>>,
-        algorithm: Option<&Bound<'_, PyAny>>,
-        async_op: Option<&Bound<'_, PyAny>>,
-    ) -> Result<Self, Refusal> {
-        Ok(Common {
-            timeout: arguments::timeout(timeout)?,
-            algorithm: arguments::algorithm(algorithm)?,
-            started: arguments::flag(async_op, "async_op")?,
-        })
-    }
-
-    fn options(&self) -> Options<'static> {
-        Options { timeout: self.timeout, algorithm: self.algorithm, ..Options::default() }
-    }
-}
-
 impl Communicator {
-    fn comm(&self) -> &kirsh_core::Communicator {
+    pub(crate) fn comm(&self) -> &kirsh_core::Communicator {
         &self.member.comm
     }
 
@@ -106,28 +49,79 @@ impl Communicator {
         }
     }
 
-    /// Makes a blocking call, and gives its result.
-    fn block(
+    /// Reads a call's arguments; where they will not do, the peers are told so.
+    fn read(
         &self,
         py: Python<'_>,
-        lent: &Lent,
-        call: impl FnOnce() -> kirsh_core::Result<()> + Send,
-    ) -> PyResult<Py<PyAny>> {
-        py.detach(call).map_err(|error| raise(py, &error))?;
-        lent.result(py)
+        collective: Collective,
+        given: &Given<'_, '_>,
+    ) -> PyResult<Request> {
+        let place = Place { rank: self.comm().rank(), size: self.comm().size() };
+        let mut failed = None;
+        let mut exchange = |by: Collective, common: &Common, told: Vec<u64>, each: usize| {
+            self.exchange(py, by, common, told, each).map_err(|error| {
+                failed = Some(error);
+                Refusal::invalid("the counts could not be exchanged")
+            })
+        };
+        let read = shapes::read(collective, given, place, &mut exchange);
+        read.map_err(|refusal| match failed {
+            // A call of its own, whose failure the peers know of.
+            Some(error) => raise(py, &error),
+            None => self.refuse(py, collective, refusal),
+        })
     }
 
-    /// Makes a call that starts an operation, and gives its `Work`.
-    fn start(
+    /// Tells the others numbers of rows, and hears theirs, of which there are `each`.
+    fn exchange(
         &self,
         py: Python<'_>,
-        lent: Lent,
+        by: Collective,
+        common: &Common,
+        told: Vec<u64>,
+        each: usize,
+    ) -> kirsh_core::Result<Vec<u64>> {
+        let options = common.options_of_exchange();
+        let root = common.root;
+        py.detach(|| {
+            let mut heard = vec![0u64; each];
+            let call = RawCall::new(by, DataType::Uint64, 1).root(root);
+            let call = call.send(told.as_ptr().cast()).recv(heard.as_mut_ptr().cast());
+            // SAFETY: both vectors outlive the call, which blocks; `told` has one number, or one
+            // for each rank in an alltoall, and `heard` one for each rank, or none where this rank
+            // gets none.
+            unsafe { self.comm().call_raw(&call, &options) }?;
+            Ok(heard)
+        })
+    }
+
+    /// Makes a call, or starts it.
+    fn carry_out(
+        &self,
+        py: Python<'_>,
         collective: Collective,
-        call: impl FnOnce() -> kirsh_core::Result<RawWork> + Send,
+        given: &Given<'_, '_>,
+        async_op: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let work = py.detach(call).map_err(|error| raise(py, &error))?;
-        let work = Work::new(work, lent, self.comm().rank(), collective.name());
-        Ok(Bound::new(py, work)?.into_any().unbind())
+        graveyard::sweep(py);
+        let started = arguments::flag(async_op, "async_op")
+            .map_err(|refusal| self.refuse(py, collective, refusal))?;
+        let request = self.read(py, collective, given)?;
+        let options = request.common.options();
+        let comm = self.comm();
+        if started {
+            // SAFETY: the arrays are dense, as large as the request says and writable where they
+            // are written; the `Work` or the graveyard holds `lent`, and so them, until the
+            // operation is over.
+            let work = py.detach(|| unsafe { comm.start_raw(&request.raw(), &options) });
+            let work = work.map_err(|error| raise(py, &error))?;
+            let work = Work::new(work, request.lent, comm.rank(), collective.name());
+            return Ok(Bound::new(py, work)?.into_any().unbind());
+        }
+        // SAFETY: as above, and `lent` lives beyond the end of this call.
+        let done = py.detach(|| unsafe { comm.call_raw(&request.raw(), &options) });
+        done.map_err(|error| raise(py, &error))?;
+        request.lent.result(py)
     }
 }
 
@@ -135,7 +129,7 @@ impl Communicator {
 impl Communicator {
     #[new]
     #[pyo3(signature = (*, rank=None, world_size=None, rendezvous=None, store=None, timeout=None,
-                        join_timeout=None, job_id=None))]
+                        join_timeout=None, job_id=None, _made=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
@@ -146,7 +140,11 @@ impl Communicator {
         timeout: Option<&Bound<'_, PyAny>>,
         join_timeout: Option<&Bound<'_, PyAny>>,
         job_id: Option<String>,
+        _made: Option<&Bound<'_, Made>>,
     ) -> PyResult<Self> {
+        if let Some(made) = _made {
+            return Ok(Communicator { member: Arc::clone(&made.get().member) });
+        }
         let refused = |refusal| refused(py, refusal);
         let store = match store {
             Some(store) => {
@@ -172,127 +170,112 @@ impl Communicator {
         Ok(Communicator { member: Member::enlist(comm) })
     }
 
-    /// Combine ``x`` over all ranks, in place unless ``out`` is given, and return the result.
-    #[pyo3(signature = (x, *, op=None, out=None, async_op=None, timeout=None, scale=None,
-                        algorithm=None),
-           text_signature = "($self, x, *, op='sum', out=None, async_op=False, timeout=None, \
-                             scale=None, algorithm=None)")]
+    /// Make a communicator from this one: `kirsh.Communicator` says how.
+    #[pyo3(signature = (name, value=None, number=None, *, timeout=None))]
+    fn _group(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        value: Option<&Bound<'_, PyAny>>,
+        number: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Made>> {
+        graveyard::sweep(py);
+        let read = group::read(name, value, number, timeout);
+        let (asked, options) =
+            read.map_err(|refusal| self.refuse(py, Asked::COLLECTIVE, refusal))?;
+        let made = py.detach(|| asked.make(self.comm(), &options));
+        made.map_err(|error| raise(py, &error))
+    }
+
+    /// Make the collective call of this name, blocking or started.
+    ///
+    /// `kirsh.Communicator` has a method for each, which says what goes in and what comes out.
+    #[pyo3(signature = (collective, x=None, *, out=None, op=None, root=None, counts=None,
+                        recv_counts=None, many=false, async_op=None, timeout=None,
+                        algorithm=None, scale=None, weight=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
-    fn allreduce(
+    fn _call(
         &self,
         py: Python<'_>,
-        x: &Bound<'_, PyAny>,
-        op: Option<&Bound<'_, PyAny>>,
+        collective: &str,
+        x: Option<&Bound<'_, PyAny>>,
         out: Option<&Bound<'_, PyAny>>,
-        async_op: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        scale: Option<&Bound<'_, PyAny>>,
-        algorithm: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        graveyard::sweep(py);
-        let read = || {
-            let common = Common::read(timeout, algorithm, async_op)?;
-            let op = arguments::reduce_op(op)?;
-            let options = Options { scale: arguments::scale(scale)?, ..common.options() };
-            let input = Operand::of(x)?;
-            let output = out.map(Operand::of).transpose()?;
-            match &output {
-                Some(out) => input.check_out(out)?,
-                None => input.check_writable("x", "pass out=, or a writable copy of x")?,
-            }
-            Ok((common, op, options, input, output))
-        };
-        let (common, op, options, input, output) =
-            read().map_err(|refusal| self.refuse(py, Collective::Allreduce, refusal))?;
-        let (count, dtype) = (input.count(), input.dtype());
-        let send = input.address();
-        let recv = output.as_ref().unwrap_or(&input).address();
-        let lent = Lent::new(input, output);
-        let comm = self.comm();
-        if common.started {
-            self.start(py, lent, Collective::Allreduce, || {
-                let call = RawCall::new(Collective::Allreduce, dtype, count).op(op);
-                let call = call.send(send.pointer()).recv(recv.pointer());
-                // SAFETY: both are dense arrays of `count` elements of `dtype`, `recv` writable;
-                // the `Work` or the graveyard holds them until the operation is over.
-                unsafe { comm.start_raw(&call, &options) }
-            })
-        } else {
-            self.block(py, &lent, || {
-                let call = RawCall::new(Collective::Allreduce, dtype, count).op(op);
-                let call = call.send(send.pointer()).recv(recv.pointer());
-                // SAFETY: both are dense arrays of `count` elements of `dtype`, `recv` writable;
-                // `lent` holds them beyond the end of this call.
-                unsafe { comm.call_raw(&call, &options) }
-            })
-        }
-    }
-
-    /// Copy ``x`` of rank ``root`` over ``x`` of all other ranks, in place, and return it.
-    #[pyo3(signature = (x, *, root=None, async_op=None, timeout=None, algorithm=None),
-           text_signature = "($self, x, *, root=0, async_op=False, timeout=None, algorithm=None)")]
-    fn broadcast(
-        &self,
-        py: Python<'_>,
-        x: &Bound<'_, PyAny>,
+        op: Option<&Bound<'_, PyAny>>,
         root: Option<&Bound<'_, PyAny>>,
+        counts: Option<&Bound<'_, PyAny>>,
+        recv_counts: Option<&Bound<'_, PyAny>>,
+        many: bool,
         async_op: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
         algorithm: Option<&Bound<'_, PyAny>>,
+        scale: Option<&Bound<'_, PyAny>>,
+        weight: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        graveyard::sweep(py);
-        let read = || {
-            let common = Common::read(timeout, algorithm, async_op)?;
-            let root = arguments::root(root)?;
-            let buffer = Operand::of(x)?;
-            buffer.check_writable("x", "pass a writable copy of x")?;
-            Ok((common, root, buffer))
+        let collective = request::collective(collective).map_err(|error| raise(py, &error))?;
+        let given = Given {
+            x,
+            out,
+            op,
+            root,
+            counts,
+            recv_counts,
+            many,
+            timeout,
+            algorithm,
+            scale,
+            weight,
         };
-        let (common, root, buffer) =
-            read().map_err(|refusal| self.refuse(py, Collective::Broadcast, refusal))?;
-        let (count, dtype, address) = (buffer.count(), buffer.dtype(), buffer.address());
-        let options = common.options();
-        let lent = Lent::new(buffer, None);
-        let comm = self.comm();
-        if common.started {
-            self.start(py, lent, Collective::Broadcast, || {
-                let call = RawCall::new(Collective::Broadcast, dtype, count).root(root);
-                let call = call.recv(address.pointer());
-                // SAFETY: a dense, writable array of `count` elements of `dtype`, which the `Work`
-                // or the graveyard holds until the operation is over.
-                unsafe { comm.start_raw(&call, &options) }
-            })
-        } else {
-            self.block(py, &lent, || {
-                let call = RawCall::new(Collective::Broadcast, dtype, count).root(root);
-                let call = call.recv(address.pointer());
-                // SAFETY: a dense, writable array of `count` elements of `dtype`, which `lent`
-                // holds beyond the end of this call.
-                unsafe { comm.call_raw(&call, &options) }
-            })
-        }
+        self.carry_out(py, collective, &given, async_op)
     }
 
-    /// Wait until every rank has called this.
-    #[pyo3(signature = (*, async_op=None, timeout=None),
-           text_signature = "($self, *, async_op=False, timeout=None)")]
-    fn barrier(
-        &self,
-        py: Python<'_>,
-        async_op: Option<&Bound<'_, PyAny>>,
+    /// Prepare the collective call of this name, to be made many times.
+    #[pyo3(signature = (collective, x=None, *, out=None, op=None, root=None, many=false,
+                        timeout=None, algorithm=None, scale=None, weight=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn _plan(
+        slf: &Bound<'_, Self>,
+        collective: &str,
+        x: Option<&Bound<'_, PyAny>>,
+        out: Option<&Bound<'_, PyAny>>,
+        op: Option<&Bound<'_, PyAny>>,
+        root: Option<&Bound<'_, PyAny>>,
+        many: bool,
         timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
+        algorithm: Option<&Bound<'_, PyAny>>,
+        scale: Option<&Bound<'_, PyAny>>,
+        weight: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Plan> {
+        let (py, this) = (slf.py(), slf.get());
         graveyard::sweep(py);
-        let common = Common::read(timeout, None, async_op)
-            .map_err(|refusal| self.refuse(py, Collective::Barrier, refusal))?;
-        let options = common.options();
-        if common.started {
-            self.start(py, Lent::nothing(), Collective::Barrier, || {
-                self.comm().start_barrier(&options)
-            })
-        } else {
-            self.block(py, &Lent::nothing(), || self.comm().barrier(&options))
+        let collective = request::collective(collective).map_err(|error| raise(py, &error))?;
+        let (counts, recv_counts) = (None, None);
+        let given = Given {
+            x,
+            out,
+            op,
+            root,
+            counts,
+            recv_counts,
+            many,
+            timeout,
+            algorithm,
+            scale,
+            weight,
+        };
+        let request = this.read(py, collective, &given)?;
+        if !request.lent.is_arrays() {
+            let refusal = Refusal::invalid(
+                "a plan works on the same memory each time, and a number has none: pass an array",
+            );
+            return Err(this.refuse(py, collective, refusal));
         }
+        let options = request.common.options();
+        // SAFETY: the arrays are dense, as large as the request says and writable where they are
+        // written; the plan, and the `Work` of each run, hold `lent`, and so them.
+        let plan = py.detach(|| unsafe { this.comm().plan_raw(&request.raw(), &options) });
+        let plan = plan.map_err(|error| raise(py, &error))?;
+        Ok(Plan::new(plan, request.lent, slf.clone().unbind(), collective))
     }
 
     /// The index of this process among the ranks, from 0.
@@ -320,6 +303,11 @@ impl Communicator {
         self.comm().launched()
     }
 
+    /// Whether the peers have proven to belong to the job: it has a token, or one rank only.
+    fn authenticated(&self) -> bool {
+        self.comm().authenticated()
+    }
+
     /// What moves the bytes: "uring" or "poll".
     fn driver(&self) -> &'static str {
         self.comm().driver()
@@ -327,16 +315,7 @@ impl Communicator {
 
     /// What this communicator has counted so far.
     fn stats(&self) -> Stats {
-        let stats = self.comm().stats();
-        Stats {
-            operations: stats.operations,
-            bytes_sent: stats.bytes_sent,
-            bytes_received: stats.bytes_received,
-            bytes_received_direct: stats.bytes_received_direct,
-            bytes_copied: stats.bytes_copied,
-            frames_sent: stats.frames_sent,
-            frames_received: stats.frames_received,
-        }
+        self.comm().stats().into()
     }
 
     /// End every operation of this communicator, here and on all peers, with this reason.

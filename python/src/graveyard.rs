@@ -4,8 +4,8 @@
 //! must neither block there, holding the GIL, nor let the arrays go. So it lays both down here, and
 //! later calls bury what is over. The progress thread never comes by: it owns no Python reference.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use kirsh_core::RawWork;
 use pyo3::Python;
@@ -15,7 +15,7 @@ use crate::operand::Lent;
 /// A running operation and the memory it works on. Fields drop in this order: first the operation.
 pub(crate) struct Running {
     pub(crate) work: RawWork,
-    pub(crate) lent: Lent,
+    pub(crate) lent: Arc<Lent>,
 }
 
 static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());

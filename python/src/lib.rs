@@ -1,6 +1,10 @@
 //! The Python face: the extension module `kirsh._kirsh` under the package `kirsh`.
 //!
-//! It knows the public Rust interface of kirsh-core and the interpreter, nothing else. Three rules
+//! It knows the public Rust interface of kirsh-core and the interpreter, nothing else. The methods that
+//! users call, with their documentation and types, are Python (`kirsh/_reducing.py` and its
+//! neighbours); each comes in by `Communicator._call` or `_plan`, `shapes` makes a `Request` of its
+//! arguments, and that is what the core is asked. So a collective is a method there and an arm in
+//! `shapes`. Three rules
 //! hold everywhere in here:
 //! - whatever may wait is called detached from the interpreter (without the GIL);
 //! - memory that a started operation works on is kept alive until that operation is over, also
@@ -12,12 +16,20 @@ mod arguments;
 mod array;
 mod communicator;
 mod exceptions;
+mod fresh;
 mod graveyard;
+mod group;
 mod interrupt;
 mod leave;
 mod logging;
+mod memory;
 mod operand;
+mod plan;
+mod request;
+mod shapes;
+mod stats;
 mod store;
+mod waits;
 mod work;
 
 use std::ffi::OsString;
@@ -34,10 +46,15 @@ fn cli_main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
 fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<communicator::Communicator>()?;
-    module.add_class::<communicator::Stats>()?;
+    module.add_class::<group::Made>()?;
+    module.add_class::<memory::Memory>()?;
+    module.add_class::<plan::Plan>()?;
+    module.add_class::<stats::Stats>()?;
     module.add_class::<work::Work>()?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(leave::leave_all, module)?)?;
+    module.add_function(wrap_pyfunction!(waits::wait_all, module)?)?;
+    module.add_function(wrap_pyfunction!(waits::wait_any, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_next, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_level, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_stop, module)?)?;

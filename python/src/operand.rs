@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
 
 use crate::arguments::{Refusal, type_name};
-use crate::array::{Address, Array};
+use crate::array::{Address, Array, layout};
 
 /// The memory of one argument, and what the caller gets back for it.
 pub(crate) enum Operand {
@@ -82,6 +82,64 @@ impl Operand {
             Operand::Array { array, .. } | Operand::Scalar { array, .. } => array.address(),
             Operand::Number { value, .. } => Address::new(value.as_ptr().cast()),
         }
+    }
+
+    /// Whether this is an array, not a number.
+    pub(crate) fn is_array(&self) -> bool {
+        matches!(self, Operand::Array { .. })
+    }
+
+    /// The shape of the array; a number has no dimensions.
+    pub(crate) fn shape(&self) -> &[usize] {
+        match self {
+            Operand::Array { array, .. } | Operand::Scalar { array, .. } => array.layout.shape(),
+            Operand::Number { .. } => &[],
+        }
+    }
+
+    /// The shape as Python shows it.
+    pub(crate) fn describe_shape(&self) -> String {
+        layout::tuple(self.shape())
+    }
+
+    /// Fails where the array does not lie in memory row by row.
+    pub(crate) fn check_row_major(&self, argument: &str) -> Result<(), Refusal> {
+        match self {
+            Operand::Array { array, .. } if !array.layout.is_row_major(array.dtype.size()) => {
+                Err(Refusal::invalid(format!(
+                    "{argument} has {}, and here the parts along the first axis must lie one \
+                     behind the other, row by row: pass numpy.ascontiguousarray({argument}), or \
+                     {argument}.contiguous()",
+                    array.layout.describe()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails where `out` is no array of this type and shape.
+    pub(crate) fn check_is_array_of(
+        &self,
+        dtype: DataType,
+        shape: &[usize],
+    ) -> Result<(), Refusal> {
+        let Operand::Array { array, .. } = self else {
+            return Err(Refusal::invalid("out must be an array"));
+        };
+        if array.dtype != dtype {
+            return Err(Refusal::invalid(format!(
+                "out has dtype {}, and x has {dtype}: both must be of one type",
+                array.dtype
+            )));
+        }
+        if array.layout.shape() != shape {
+            return Err(Refusal::invalid(format!(
+                "out has shape {}, and the result has {}",
+                array.layout.describe_shape(),
+                layout::tuple(shape)
+            )));
+        }
+        Ok(())
     }
 
     /// Fails where the result could not be put into this argument.
@@ -171,28 +229,42 @@ fn numpy_array_of_scalar<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bou
     numpy.call_method1("array", (object,)).map(Some)
 }
 
+/// What the caller of an operation gets back for it.
+pub(crate) enum Reply {
+    /// None: this rank has no result.
+    Nothing,
+    /// What the first operand makes of it.
+    First,
+    /// An object that holds all of the arrays.
+    Object(Py<PyAny>),
+}
+
 /// Everything that an operation holds while it runs.
 pub(crate) struct Lent {
-    /// `None` for a barrier.
-    input: Option<Operand>,
-    /// Where the result goes, if not over the input.
-    output: Option<Operand>,
+    operands: Vec<Operand>,
+    reply: Reply,
 }
 
 impl Lent {
     pub(crate) fn nothing() -> Self {
-        Lent { input: None, output: None }
+        Lent::new(Vec::new(), Reply::Nothing)
     }
 
-    pub(crate) fn new(input: Operand, output: Option<Operand>) -> Self {
-        Lent { input: Some(input), output }
+    pub(crate) fn new(operands: Vec<Operand>, reply: Reply) -> Self {
+        Lent { operands, reply }
     }
 
     /// What the caller gets back, once the operation is over.
     pub(crate) fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self.output.as_ref().or(self.input.as_ref()) {
-            Some(operand) => operand.result(py),
-            None => Ok(py.None()),
+        match (&self.reply, self.operands.first()) {
+            (Reply::First, Some(operand)) => operand.result(py),
+            (Reply::Object(object), _) => Ok(object.clone_ref(py)),
+            _ => Ok(py.None()),
         }
+    }
+
+    /// Whether all of it is memory of the caller's, which can be filled anew for another run.
+    pub(crate) fn is_arrays(&self) -> bool {
+        self.operands.iter().all(Operand::is_array)
     }
 }

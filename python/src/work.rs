@@ -21,7 +21,8 @@ pub(crate) struct Work {
     state: Mutex<State>,
     rank: u32,
     operation: &'static str,
-    sequence: u64,
+    /// `None` for a message.
+    sequence: Option<u64>,
 }
 
 enum State {
@@ -34,13 +35,13 @@ enum State {
 }
 
 /// What a look at the state finds: an end, or something to ask.
-enum Look {
+pub(crate) enum Look {
     Running(Arc<Running>),
     Finished(Py<PyAny>),
 }
 
 impl Work {
-    pub(crate) fn new(work: RawWork, lent: Lent, rank: u32, operation: &'static str) -> Self {
+    pub(crate) fn new(work: RawWork, lent: Arc<Lent>, rank: u32, operation: &'static str) -> Self {
         let sequence = work.sequence();
         let state = Mutex::new(State::Running(Arc::new(Running { work, lent })));
         Work { state, rank, operation, sequence }
@@ -50,7 +51,14 @@ impl Work {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn look(&self, py: Python<'_>) -> PyResult<Look> {
+    pub(crate) fn is_done(&self) -> bool {
+        match &*self.state() {
+            State::Running(running) => running.work.is_over(),
+            State::Finished(_) | State::Failed(_) | State::Dropped => true,
+        }
+    }
+
+    pub(crate) fn look(&self, py: Python<'_>) -> PyResult<Look> {
         match &*self.state() {
             State::Running(running) => Ok(Look::Running(running.clone())),
             State::Finished(result) => Ok(Look::Finished(result.clone_ref(py))),
@@ -60,7 +68,7 @@ impl Work {
     }
 
     /// Takes down how the operation ended and lets its arrays go.
-    fn settle(
+    pub(crate) fn settle(
         &self,
         py: Python<'_>,
         running: Arc<Running>,
@@ -87,7 +95,7 @@ impl Work {
 }
 
 /// Gives up one share of an operation; the last one lets it go without waiting for it.
-fn retire(running: Arc<Running>) {
+pub(crate) fn retire(running: Arc<Running>) {
     if let Some(running) = Arc::into_inner(running)
         && !running.work.is_over()
     {
@@ -116,20 +124,9 @@ impl Work {
             Err(error) => self.settle(py, running, Err(error)),
             Ok(false) => {
                 retire(running);
-                let waited = match limit {
-                    Timeout::After(duration) => duration,
-                    Timeout::Default | Timeout::Forever => Duration::MAX,
-                };
-                let error = Error::new(
-                    ErrorKind::Timeout,
-                    format!(
-                        "not over within the {} s of this wait; it goes on, its arrays stay lent, \
-                         and you may wait again",
-                        waited.as_secs_f64()
-                    ),
-                );
+                let error = ran_out(limit, "not over", "it goes on, its arrays stay lent");
                 let error = error.with_rank(self.rank);
-                let error = error.with_operation(self.operation, Some(self.sequence));
+                let error = error.with_operation(self.operation, self.sequence);
                 Err(raise(py, &error))
             }
         }
@@ -155,15 +152,12 @@ impl Work {
     /// Whether the operation is over, well or not, and the arrays are the caller's again.
     #[getter]
     fn done(&self) -> bool {
-        match &*self.state() {
-            State::Running(running) => running.work.is_over(),
-            State::Finished(_) | State::Failed(_) | State::Dropped => true,
-        }
+        self.is_done()
     }
 
     /// The number of the operation within its communicator, as errors and the log give it.
     #[getter]
-    fn sequence(&self) -> u64 {
+    fn sequence(&self) -> Option<u64> {
         self.sequence
     }
 
@@ -175,7 +169,8 @@ impl Work {
             State::Failed(_) => "failed",
             State::Dropped => "dropped",
         };
-        format!("<kirsh.Work {} #{} of rank {}: {state}>", self.operation, self.sequence, self.rank)
+        let number = self.sequence.map_or_else(String::new, |number| format!(" #{number}"));
+        format!("<kirsh.Work {}{number} of rank {}: {state}>", self.operation, self.rank)
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -193,6 +188,21 @@ impl Drop for Work {
             retire(running);
         }
     }
+}
+
+/// What a wait raises whose own time is over before the operation is.
+pub(crate) fn ran_out(limit: Timeout, what: &str, state: &str) -> Error {
+    let waited = match limit {
+        Timeout::After(duration) => duration,
+        Timeout::Default | Timeout::Forever => Duration::MAX,
+    };
+    Error::new(
+        ErrorKind::Timeout,
+        format!(
+            "{what} within the {} s of this wait; {state}, and you may wait again",
+            waited.as_secs_f64()
+        ),
+    )
 }
 
 /// The exception for a bad argument of a method that is no collective call.

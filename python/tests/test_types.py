@@ -13,7 +13,8 @@ pytest.importorskip("mypy", reason="mypy is not installed")
 
 USE = """
 import kirsh
-from typing import assert_type
+from typing import Any, assert_type
+from numpy.typing import NDArray
 
 x = bytearray(8)
 c = kirsh.init(rank=0, world_size=1, timeout=5)
@@ -26,6 +27,17 @@ assert_type(c.broadcast(x, root=0), bytearray)
 assert_type(kirsh.barrier(), None)
 assert_type(kirsh.barrier(async_op=True).wait(1.0), None)
 assert_type(kirsh.stats().bytes_copied, int)
+assert_type(kirsh.allgather(x, out=x), bytearray)
+assert_type(kirsh.allgather(x), NDArray[Any])
+assert_type(c.reduce_scatter(x, async_op=True), kirsh.Work[NDArray[Any]])
+assert_type(c.gather(x, root=0), NDArray[Any] | None)
+assert_type(kirsh.scatter(out=x), bytearray)
+assert_type(kirsh.allreduce_many([x]), list[bytearray])
+assert_type(kirsh.reduce(x), bytearray | None)
+assert_type(kirsh.alltoallv(x, [1], out=x, async_op=True).wait(), bytearray)
+assert_type(kirsh.plan_allreduce(x), kirsh.Plan[bytearray])
+assert_type(c.plan_allgather(x).run(), NDArray[Any])
+assert_type(c.plan_barrier().start(), kirsh.Work[None])
 """
 
 
@@ -54,11 +66,25 @@ def test_public_names_are_documented():
             assert value.__doc__, name
     assert "in place unless ``out`` is given" in kirsh.allreduce.__doc__.splitlines()[0]
     assert "in place" in kirsh.broadcast.__doc__.splitlines()[0]
-    for name in ("allreduce", "broadcast", "barrier"):
+
+
+def test_every_call_is_a_method_and_a_function_that_says_where_the_result_goes():
+    methods = {
+        name
+        for group in kirsh.Communicator.__mro__
+        for name in vars(group)
+        if group.__module__.startswith("kirsh._") and group.__module__ != "kirsh._kirsh"
+        if not name.startswith("_")
+    }
+    assert len(methods) > 25 and methods <= set(kirsh.__all__)
+    for name in methods:
         method, function = getattr(kirsh.Communicator, name), getattr(kirsh, name)
-        assert method.__doc__.splitlines()[0].rstrip(".") in function.__doc__
+        assert inspect.isfunction(function) and method.__doc__ == function.__doc__
         of_method = [p for p in inspect.signature(method).parameters if p != "self"]
         assert of_method == list(inspect.signature(function).parameters)
+        said = " ".join(method.__doc__.split("\n\n")[0].split())
+        if name not in ("barrier", "check_equal") and not name.startswith("plan_"):
+            assert any(words in said for words in ("in place", "new array", "new one", "list")), said
 
 
 def test_the_package_says_that_it_is_typed():

@@ -38,6 +38,11 @@ def test_frames_mean_what_their_fields_say(data, fields):
     assert payload == data[64:-4]
 
 
+@pytest.mark.parametrize("data, fields", of("direct"))
+def test_frames_of_direct_links_mean_what_their_fields_say(data, fields):
+    assert wire.decode_direct(data) == fields
+
+
 @pytest.mark.parametrize("data, fields", of("key"))
 def test_plan_keys_follow_from_the_documented_encoding(data, fields):
     names = ("call", "world", "slice", "channels", "stripes", "counts")
@@ -60,11 +65,12 @@ def test_handshake_messages_mean_what_their_fields_say(data, fields):
     assert message == fields
 
 
-@pytest.mark.parametrize("kind", ["header", "frame", "message", "handshake"])
+@pytest.mark.parametrize("kind", ["header", "frame", "direct", "message", "handshake"])
 def test_a_changed_byte_is_never_taken(kind):
     decode = {
         "header": wire.decode_header,
         "frame": wire.decode_frame,
+        "direct": wire.decode_direct,
         "message": wire.decode_message,
         "handshake": wire.decode_handshake,
     }[kind]

@@ -91,6 +91,8 @@ ERRORS = {
 }
 LANES = {1: "control", 2: "collective", 3: "direct", 4: "bulk"}
 FRAME_KINDS = {1: "collective", 2: "control"}
+DIRECT_KINDS = {3: "eager", 4: "announce", 5: "clear", 6: "data", 7: "withdraw", 8: "credit"}
+EAGER_BYTES_MAX = 16384
 
 
 def _table(polynomial):
@@ -216,6 +218,45 @@ def decode_frame(data):
     _must(len(payload) == header["length"], "P-6")
     _must(trailer == (struct.pack("<I", crc32c(payload)) if header["checksummed"] else b""), "P-6")
     return header, payload
+
+
+def decode_direct(data):
+    """P-50 to P-52: a frame of a direct link, its payload and trailer with it."""
+    _must(len(data) >= HEADER_BYTES, "P-1")
+    (magic, version, kind, checksum, communicator, epoch, step, sequence, key, length, tag, count) = (
+        struct.unpack_from("<2sBBIQIIQQIIQ", data)
+    )
+    collective, algorithm, dtype, op, flags, wire_format, reserved = struct.unpack_from("<6BH", data, 56)
+    _must(magic == b"KR", "P-2")
+    _must(version == 1, "P-3")
+    _must(crc32c(data[:4] + bytes(4) + data[8:HEADER_BYTES]) == checksum, "P-4")
+    kind = _name(DIRECT_KINDS, kind, "P-9")
+    _must(flags & ~1 == 0 and wire_format == 0 and reserved == 0, "P-5")
+    _must(key == collective == algorithm == op == 0, "P-51")
+    name, size = _name(DTYPES, dtype)
+    speaks = kind in ("eager", "announce")
+    _must(length <= {"eager": EAGER_BYTES_MAX, "data": SLICE_BYTES_MAX}.get(kind, 0), "P-7")
+    _must(speaks or (tag == 0 and dtype == 0), "P-52")
+    _must(not speaks or count * size <= CALL_BYTES_MAX, "P-7")
+    _must(kind == "data" or step == 0, "P-52")
+    _must(kind not in ("data", "withdraw") or count == 0, "P-52")
+    _must(kind != "eager" or length == count * size, "P-52")
+    _must(kind != "data" or length > 0, "P-52")
+    payload, trailer = data[HEADER_BYTES:][:length], data[HEADER_BYTES + length :]
+    _must(len(payload) == length, "P-6")
+    _must(trailer == (struct.pack("<I", crc32c(payload)) if flags & 1 else b""), "P-6")
+    return {
+        "kind": kind,
+        "communicator": communicator,
+        "epoch": epoch,
+        "step": step,
+        "sequence": sequence,
+        "length": length,
+        "tag": tag,
+        "count": count,
+        "dtype": name,
+        "checksummed": bool(flags & 1),
+    }
 
 
 def plan_key(call, world, slice_bytes, channels, stripes, counts):

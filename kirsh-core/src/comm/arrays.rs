@@ -131,11 +131,35 @@ fn lie(params: &Params, rank: Rank, input: &Side, output: &Side) -> Result<(Alia
         }
         return Ok((Alias::None, false));
     }
+    if let Some(alias) = in_part(params, rank, input, output) {
+        let whole = if matches!(alias, Alias::InputInOutput(_)) { output } else { input };
+        disjoint(params, whole.extents())?;
+        return Ok((alias, false));
+    }
     apart(params, input, output)
+}
+
+/// In place where the larger array is several runs, of which one is this rank's part.
+fn in_part(params: &Params, rank: Rank, input: &Side, output: &Side) -> Option<Alias> {
+    use Collective::*;
+    let part = params.own_part(rank)? * input.size;
+    let (whole, own, alias) = match params.call.collective {
+        Allgather | Allgatherv | Gather | Gatherv => (output, input, Alias::InputInOutput(part)),
+        _ => (input, output, Alias::OutputInInput(part)),
+    };
+    let start = own.start()?;
+    let RawArray::Many(_) = whole.raw else { return None };
+    let (at, len) = whole.array().pieces(part, own.len).next()?;
+    (at as u64 == start && len as u64 == own.len).then_some(alias)
 }
 
 /// Arrays of several runs: the same runs twice, or no byte in common.
 fn apart(params: &Params, input: &Side, output: &Side) -> Result<(Alias, bool)> {
+    let many = |side: &Side| matches!(side.raw, RawArray::Many(_));
+    // Two that are one run each have been looked at; one alone has nothing to overlap with.
+    if !many(input) && !many(output) {
+        return Ok((Alias::None, false));
+    }
     let (from, mut all) = (input.extents(), output.extents());
     if from.len() + all.len() < 2 {
         return Ok((Alias::None, false));
@@ -148,19 +172,23 @@ fn apart(params: &Params, input: &Side, output: &Side) -> Result<(Alias, bool)> 
     if !same {
         all.extend(from);
     }
-    all.sort_unstable();
-    if let Some(pair) = all.windows(2).find(|pair| pair[0].1 > pair[1].0) {
-        return invalid(format!(
-            "arrays of {} overlap by {} bytes; give the same arrays for send and recv, or arrays that are apart",
-            params.call,
-            pair[0].1.min(pair[1].1) - pair[1].0
-        ));
-    }
+    disjoint(params, all)?;
     Ok(match same {
         true if exchanges => (Alias::None, true),
         true => (Alias::InputInOutput(0), false),
         false => (Alias::None, false),
     })
+}
+
+/// No two of these have a byte in common.
+fn disjoint(params: &Params, mut extents: Vec<Extent>) -> Result<()> {
+    extents.sort_unstable();
+    let Some(pair) = extents.windows(2).find(|pair| pair[0].1 > pair[1].0) else { return Ok(()) };
+    invalid(format!(
+        "arrays of {} overlap by {} bytes; give the same arrays for send and recv, or arrays that are apart",
+        params.call,
+        pair[0].1.min(pair[1].1) - pair[1].0
+    ))
 }
 
 fn invalid<T>(text: String) -> Result<T> {

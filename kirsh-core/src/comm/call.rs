@@ -71,6 +71,11 @@ impl Communicator {
     pub(super) fn prepare(&self, raw: &RawCall<'_>, options: &Options<'_>) -> Result<Prepared> {
         let (inner, call) = (&*self.0, describe(raw));
         inner.check_usable().map_err(|error| inner.name(error, call))?;
+        if let Some(weight) = options.weight {
+            let scale = Some(self.share(call, weight, options)?);
+            let raw = raw.op(ReduceOp::PremulSum);
+            return self.prepare(&raw, &Options { scale, weight: None, ..*options });
+        }
         build(inner, call, raw, options).map_err(|error| self.refuse_call(call, error))
     }
 

@@ -47,7 +47,8 @@ pub struct Config {
     pub timeout: Timeout,
 }
 
-/// What can be said with one call. The same on every rank, but for `timeout`, `scale` and `name`.
+/// What can be said with one call. The same on every rank, but for `timeout`, `scale`, `name` and the
+/// value of `weight`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
     /// How long the operation may take. When it runs out, the communicator is over.
@@ -58,4 +59,12 @@ pub struct Options<'a> {
     pub algorithm: Option<Algorithm>,
     /// What to call the operation in this rank's log.
     pub name: Option<&'a str>,
+    /// This rank's weight in a mean, such as its number of samples: with `ReduceOp::Avg` in allreduce,
+    /// reduce and reduce_scatter(v) the result is `sum(weight * x) / sum(weight)`. All ranks give one,
+    /// or none does. Weights are finite and not negative, and not all zero.
+    ///
+    /// They are exchanged ahead of the call by an allreduce of one `f64`, which is an operation with a
+    /// sequence number of its own. That blocks, also where the call is only started; where a call is
+    /// prepared the exchange is part of that, which is collective then.
+    pub weight: Option<f64>,
 }

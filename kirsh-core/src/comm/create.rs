@@ -5,25 +5,24 @@ mod reach;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Inner;
 use super::config::Config;
 use super::costs;
+use super::group::{SLABS_PER_LINK, layout_of, pool};
 use super::handout::Handout;
 use super::listen::listen;
 use super::plans::Plans;
+use super::{Birth, Inner};
 use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
-use crate::driver::lane::interrupted;
+use crate::driver::lane::{Makings, interrupted};
+use crate::driver::members::Members;
 use crate::driver::process::Process;
 use crate::driver::{Facts, Peer, Roll, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::memory::Pool;
-use crate::model::Layout;
 use crate::model::choice::built_in_hash;
 use crate::rendezvous::address;
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
@@ -38,9 +37,6 @@ use crate::wire::auth::Token;
 
 /// The version of the wire protocol: ranks of different versions do not start.
 const PROTOCOL: u16 = 1;
-
-/// How many slabs each link owns: one is folded from while the next fills.
-const SLABS_PER_LINK: u8 = 2;
 
 /// How long a blocking call looks before it sleeps. A sleep and a wake-up cost some 30 µs each way;
 /// an exchange between spinning ranks 4 to 6 µs.
@@ -195,7 +191,8 @@ impl<'a> Creation<'a> {
             job_id: self.job.clone(),
             protocol: PROTOCOL,
             generation: self.generation,
-            // P-32: for now a process is what creates one communicator.
+            // P-32: a process of the protocol is what one `create` makes, with all communicators that
+            // stem from it.
             process_id: random_u64()?,
             host_id: host_id(),
             pid: std::process::id(),
@@ -212,7 +209,8 @@ impl<'a> Creation<'a> {
     fn connect(&self, table: Table, listeners: Vec<Fd>) -> Result<Inner> {
         let (rank, world) = (self.identity.rank, self.identity.world_size);
         let handout = Handout::from_bytes(&table.handout)?;
-        let layout = layout_of(&table.ranks);
+        let hosts: Vec<u64> = table.ranks.iter().map(|member| member.host_id).collect();
+        let layout = layout_of(&hosts);
         let checksums = match handout.checksum {
             Checksum::On => true,
             Checksum::Off => false,
@@ -229,6 +227,7 @@ impl<'a> Creation<'a> {
             rank,
             job: self.job.clone(),
             secret: table.secret.clone(),
+            authenticated: self.token.is_some() || world == 1,
             peers: table.ranks.into_iter().map(peer_of).collect(),
             checksums,
             liveness_ns: handout.liveness_ns,
@@ -236,7 +235,7 @@ impl<'a> Creation<'a> {
             roll: Roll::new(world),
         };
         tracing::info!(rank, "the driver is {}: {}", self.driver.kind.name(), self.driver.why);
-        let process = Process::start(facts, listeners, self.driver.clone())?;
+        let process = Arc::new(Process::start(facts, listeners, self.driver.clone())?);
         let settings = Settings {
             rank,
             world,
@@ -247,19 +246,20 @@ impl<'a> Creation<'a> {
             checksums,
             warn_after_ns: nanoseconds(settings::warn_after(self.env)?),
         };
-        let slabs_max = world as usize * usize::from(SLABS_PER_LINK);
-        let pool = Pool::new(limits::SLICE_BYTES_MAX, slabs_max);
-        let lane = process.open_lane(settings, pool, self.spin_ns(placed.1)?)?;
-        Ok(Inner {
-            rank,
-            size: world,
+        let makings = Makings {
+            members: Members::everyone(world),
+            pool: pool(world),
+            priority: 0,
+            spin_ns: self.spin_ns(placed.1)?,
+        };
+        Inner::on(Birth {
+            process,
+            settings,
+            makings,
             local,
             launched: self.identity.source != Source::Alone,
             timeout: self.config.timeout.or(settings::timeout(self.env)?),
             plans: Plans::new(layout, handout.selection, handout.slice),
-            lane,
-            process,
-            closed: AtomicBool::new(false),
         })
     }
 
@@ -278,15 +278,6 @@ impl<'a> Creation<'a> {
 fn peer_of(member: Member) -> Peer {
     let Member { process_id, host_id, addresses, .. } = member;
     Peer { process_id, host_id, addresses }
-}
-
-fn layout_of(members: &[Member]) -> Layout {
-    let mut hosts: HashMap<u64, u32> = HashMap::new();
-    for member in members {
-        *hosts.entry(member.host_id).or_default() += 1;
-    }
-    let ranks_per_host_max = hosts.values().copied().max().unwrap_or(1);
-    Layout { world: members.len() as u32, ranks_per_host_max }
 }
 
 /// How many communicators this process has created before as this rank of this job.

@@ -13,6 +13,8 @@ mod call;
 mod config;
 mod costs;
 mod create;
+mod direct;
+mod group;
 mod handout;
 mod listen;
 mod persistent;
@@ -22,6 +24,7 @@ mod started;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod weight;
 mod work;
 
 use std::fmt;
@@ -34,6 +37,7 @@ use call::Prepared;
 pub use config::{Config, Options, Timeout};
 pub use costs::{Tables, read_table, tables_in_force};
 pub use create::driver_in_force;
+pub use direct::{RawRecv, RawSend, Received, RecvOutcome, RecvWork, Source, Tag};
 pub use persistent::{Persistent, RawPlan};
 use plans::Plans;
 pub use raw::{RawArray, RawCall, RawCounts};
@@ -43,10 +47,11 @@ pub use work::{RawWork, Work};
 use crate::driver::completion::Completion;
 use crate::driver::fork;
 pub use crate::driver::interrupt::set_interrupt_check;
-use crate::driver::lane::{Lane, closed};
+use crate::driver::lane::{Lane, Makings, closed};
 use crate::driver::process::Process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::QUEUE_MAX;
+use crate::session::Settings;
 use crate::types::{Call, Collective, Rank};
 
 /// How long closing waits for operations that still run before it aborts them.
@@ -57,6 +62,12 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 /// Any thread may call. Calls on one communicator are ordered by its lock, and every rank must make
 /// the same calls in the same order; `abort` may overlap anything. Clones share one communicator,
 /// and the last one to be dropped leaves it.
+///
+/// [`Communicator::create`] makes the first, of all ranks of the job; [`Communicator::split`],
+/// [`Communicator::dup`] and [`Communicator::subgroup`] make further ones from it. These share its
+/// listener, its thread and its control connections, and run independently of one another:
+/// each has its own order of calls, its own connections for data, and ends or fails alone. They may
+/// outlive the one they were made from. The process says goodbye when the last of them closes.
 ///
 /// When a call fails, [`Error::scope`] says whether the communicator goes on; if it does not, every
 /// later call returns the same first cause, and the contents of the failed call's buffers are
@@ -71,10 +82,24 @@ struct Inner {
     launched: bool,
     timeout: Option<Duration>,
     plans: Plans,
+    /// What its session was made with.
+    settings: Settings,
     // Before the process, which the lane's links must not outlive.
     lane: Arc<Lane>,
-    process: Process,
+    /// Shared by all communicators that stem from one `create`.
+    process: Arc<Process>,
     closed: AtomicBool,
+}
+
+/// What a communicator begins with, created or made from another.
+struct Birth {
+    process: Arc<Process>,
+    settings: Settings,
+    makings: Makings,
+    local: (u32, u32),
+    launched: bool,
+    timeout: Option<Duration>,
+    plans: Plans,
 }
 
 impl Communicator {
@@ -116,6 +141,13 @@ impl Communicator {
         self.0.launched
     }
 
+    /// Whether the peers have proven to belong to the job: it has a token, or this is a world of one.
+    /// Without a token, whoever reaches this host's loopback interface may take a rank, and what
+    /// comes from a peer must not be believed (a Python pickle, say, which runs code).
+    pub fn authenticated(&self) -> bool {
+        self.0.process.is_authenticated()
+    }
+
     /// What moves the bytes: `uring` or `poll`.
     pub fn driver(&self) -> &'static str {
         self.0.process.driver().name()
@@ -147,7 +179,7 @@ impl Communicator {
     }
 
     /// Prepares a call on pointers that is to be made many times: validated, planned and chosen for
-    /// once. Not collective; what it is about is told to the peers when it runs.
+    /// once. Not collective (but with [`Options::weight`]); what it is about is told to the peers when it runs.
     ///
     /// # Errors
     /// When the call is refused. It takes its place in the order of calls then, and the peers are
@@ -177,10 +209,10 @@ impl Communicator {
         self.0.lane.abort(Error::new(ErrorKind::Aborted, text).with_peer(self.0.rank));
     }
 
-    /// Leaves the communicator. Not collective: the others go on, and only an operation that needs
-    /// this rank fails. What still runs here is given half a second, then aborted. Blocks for
-    /// at most some two seconds; later calls fail with `ErrorKind::Closed`. Closing again
-    /// does nothing.
+    /// Leaves this communicator, and none that it was made from or that was made from it. Not
+    /// collective: the others go on, and only an operation that needs this rank fails. What still
+    /// runs here is given half a second, then aborted. Blocks for at most some two seconds; later
+    /// calls fail with `ErrorKind::Closed`. Closing again does nothing.
     ///
     /// # Errors
     /// `Aborted` when operations still ran and had to be aborted; `Forked` in a forked child.
@@ -219,13 +251,47 @@ impl Communicator {
 }
 
 impl Inner {
+    /// Opens the lane of a communicator.
+    fn on(birth: Birth) -> Result<Inner> {
+        let Birth { process, settings, makings, local, launched, timeout, plans } = birth;
+        Ok(Inner {
+            rank: settings.rank,
+            size: settings.world,
+            lane: process.open_lane(settings.clone(), makings)?,
+            settings,
+            local,
+            launched,
+            timeout,
+            plans,
+            process,
+            closed: AtomicBool::new(false),
+        })
+    }
+
     /// Fills in who reports an error, and about what, where that is still open.
     fn name(&self, error: Error, call: Call) -> Error {
+        self.name_as(error, call.collective.name())
+    }
+
+    fn name_as(&self, error: Error, operation: &'static str) -> Error {
         let error = if error.rank().is_none() { error.with_rank(self.rank) } else { error };
+        let error = self.name_peer(error);
         if error.operation().is_none() {
-            return error.with_operation(call.collective.name(), None);
+            return error.with_operation(operation, None);
         }
         error
+    }
+
+    /// Says which process the error is about, where that has another rank here than in the first
+    /// communicator.
+    fn name_peer(&self, error: Error) -> Error {
+        let Some(peer) = error.peer() else { return error };
+        match self.lane.members.world_ranks().get(peer as usize) {
+            Some(world_rank) if *world_rank != peer => error.with_note(format_args!(
+                " (rank {peer} of this communicator is rank {world_rank} of the first)"
+            )),
+            _ => error,
+        }
     }
 
     /// The handle is of no use in a forked child.
@@ -242,10 +308,10 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let (finished, outcome) = self.lane.close(CLOSE_PATIENCE);
-        self.process.retire(&self.lane);
-        let (communicator, epoch) = self.lane.key;
-        self.process.leave(vec![(communicator, epoch, finished)]);
+        let messages = self.lane.close_messages(CLOSE_PATIENCE);
+        let (finished, collectives) = self.lane.close(CLOSE_PATIENCE);
+        let outcome = messages.and(collectives);
+        self.process.close_lane(&self.lane, finished);
         outcome.map_err(|error| error.with_rank(self.rank).with_operation("close", None))
     }
 }

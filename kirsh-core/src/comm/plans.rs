@@ -36,6 +36,11 @@ impl Plans {
         }
     }
 
+    /// What chooses in the same way for a communicator of another layout.
+    pub(super) fn for_layout(&self, layout: Layout) -> Self {
+        Plans::new(layout, self.chooser.selection().clone(), self.slice)
+    }
+
     /// Chooses how to carry the call of these parameters out, and gives the plan.
     pub(super) fn get(
         &self,

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::config::Timeout;
-use crate::driver::completion::Completion;
+use crate::driver::completion::{Completion, Watch, until};
+use crate::driver::direct::Pending;
 use crate::driver::fork;
 use crate::driver::lane::interrupted;
 use crate::error::{Error, Result};
+use crate::session::direct::Received;
 use crate::types::{Call, Sequence};
 
 /// A started operation whose buffers belong to somebody else: what bindings build on.
@@ -17,9 +19,13 @@ use crate::types::{Call, Sequence};
 /// Dropping it blocks until the operation no longer holds the buffers.
 pub struct RawWork {
     inner: Arc<Inner>,
-    sequence: Sequence,
+    /// `None` for a message, which is outside the order of collectives.
+    sequence: Option<Sequence>,
     completion: Arc<Completion>,
-    call: Call,
+    /// What the operation is called in errors.
+    name: &'static str,
+    /// Where a message's outcome says what has been received.
+    pending: Option<Pending>,
 }
 
 impl RawWork {
@@ -29,7 +35,13 @@ impl RawWork {
         completion: Arc<Completion>,
         call: Call,
     ) -> Self {
-        RawWork { inner, sequence, completion, call }
+        let name = call.collective.name();
+        RawWork { inner, sequence: Some(sequence), completion, name, pending: None }
+    }
+
+    pub(super) fn for_message(inner: Arc<Inner>, pending: Pending, name: &'static str) -> Self {
+        let completion = Arc::clone(&pending.completion);
+        RawWork { inner, sequence: None, completion, name, pending: Some(pending) }
     }
 
     /// Waits for the end. `Ok(true)`: done. `Ok(false)`: the time ran out; the operation goes on
@@ -53,21 +65,81 @@ impl RawWork {
         self.outcome(self.completion.get())
     }
 
+    /// Waits for all of these, which may be of several communicators. `Ok(true)`: all are done.
+    /// `Ok(false)`: the time ran out. `Timeout::Default` waits for ever, as in [`RawWork::wait`].
+    ///
+    /// # Errors
+    /// Why the first one failed, and which it is, as soon as that is known: others may still run.
+    pub fn wait_all(works: &[&RawWork], timeout: Timeout) -> Result<bool> {
+        let mut watch = RawWork::watch(works)?;
+        let until = until(timeout.or(None));
+        for _ in works {
+            let Some(number) = watch.next(until, || RawWork::interrupt(works)) else {
+                return Ok(false);
+            };
+            let work = works[number];
+            if let Some(Err(error)) = work.completion.get() {
+                let text =
+                    format!("operation {} of {}: {}", number + 1, works.len(), error.message());
+                return Err(work.inner.name_as(error.with_message(text), work.name));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until one of these, which may be of several communicators, is over, well or not, and
+    /// gives its place; [`RawWork::test`] tells how. The first one where several are over already.
+    /// `None` once the time has run out, and where there are none. `Timeout::Default` waits for ever,
+    /// as in [`RawWork::wait`].
+    ///
+    /// # Errors
+    /// `Forked` in a forked child.
+    pub fn wait_any(works: &[&RawWork], timeout: Timeout) -> Result<Option<usize>> {
+        if works.is_empty() {
+            return Ok(None);
+        }
+        let mut watch = RawWork::watch(works)?;
+        Ok(watch.next(until(timeout.or(None)), || RawWork::interrupt(works)))
+    }
+
+    fn watch<'a>(works: &'a [&RawWork]) -> Result<Watch<'a>> {
+        for work in works {
+            fork::check(work.inner.process.made_in())?;
+        }
+        Ok(Watch::new(works.iter().map(|work| &*work.completion)))
+    }
+
+    /// A signal asks to stop waiting: ends the communicators of all that still run.
+    fn interrupt(works: &[&RawWork]) {
+        for work in works.iter().filter(|work| !work.is_over()) {
+            work.inner.lane.abort(interrupted());
+        }
+    }
+
     /// Whether the operation has ended, well or not, and the buffers are the caller's again.
     pub fn is_over(&self) -> bool {
         self.completion.get().is_some()
     }
 
-    /// The operation's number within its communicator.
-    pub fn sequence(&self) -> Sequence {
+    /// The operation's number within its communicator; sends and receives have none.
+    pub fn sequence(&self) -> Option<Sequence> {
         self.sequence
+    }
+
+    /// What has been received, once a receive has ended well.
+    pub fn received(&self) -> Option<Received> {
+        self.pending.as_ref()?.received()
+    }
+
+    pub(super) fn pending(&self) -> Option<Pending> {
+        self.pending.clone()
     }
 
     fn outcome(&self, outcome: Option<Result<()>>) -> Result<bool> {
         match outcome {
             None => Ok(false),
             Some(Ok(())) => Ok(true),
-            Some(Err(error)) => Err(self.inner.name(error, self.call)),
+            Some(Err(error)) => Err(self.inner.name_as(error, self.name)),
         }
     }
 }
@@ -82,7 +154,10 @@ impl Drop for RawWork {
 
 impl fmt::Debug for RawWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawWork(#{}, over: {})", self.sequence, self.is_over())
+        match self.sequence {
+            Some(sequence) => write!(f, "RawWork(#{sequence}, over: {})", self.is_over()),
+            None => write!(f, "RawWork({}, over: {})", self.name, self.is_over()),
+        }
     }
 }
 
@@ -100,6 +175,12 @@ impl<B> Work<B> {
     /// `buffer` is initialised.
     pub(super) fn new(raw: RawWork, buffer: MaybeUninit<B>) -> Self {
         Work { raw, buffer }
+    }
+
+    /// A collective's number within its communicator.
+    pub(super) fn sequence(&self) -> Sequence {
+        debug_assert!(self.raw.sequence.is_some(), "asked of a message");
+        self.raw.sequence.unwrap_or_default()
     }
 
     /// Waits for the end and gives the buffer back.

@@ -1,5 +1,6 @@
 //! Where a started operation's outcome appears, for those who wait on a `Work`.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ pub(crate) const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 /// The outcome of one operation, set once.
 #[derive(Default)]
 pub struct Completion {
-    outcome: Mutex<Option<Result<()>>>,
+    slot: Mutex<Slot>,
     changed: Condvar,
     /// How many operations are not over, this one among them until it is.
     waiting: Option<Arc<AtomicUsize>>,
@@ -27,24 +28,40 @@ impl Completion {
         Completion { waiting: Some(Arc::clone(waiting)), ..Completion::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Result<()>>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        lock(&self.slot)
     }
 
     pub(crate) fn set(&self, outcome: Result<()>) {
         let mut slot = self.lock();
-        if slot.is_none() {
-            *slot = Some(outcome);
+        if slot.outcome.is_none() {
+            slot.outcome = Some(outcome);
             if let Some(waiting) = &self.waiting {
                 waiting.fetch_sub(1, Ordering::Relaxed);
             }
             self.changed.notify_all();
+            for (watcher, number) in std::mem::take(&mut slot.watchers) {
+                watcher.tell(number);
+            }
         }
     }
 
     /// The outcome, if there is one yet.
     pub fn get(&self) -> Option<Result<()>> {
-        self.lock().clone()
+        self.lock().outcome.clone()
+    }
+
+    /// Has the watcher told under this number, at once if the outcome is there already.
+    fn watch(&self, watcher: &Arc<Watcher>, number: usize) {
+        let mut slot = self.lock();
+        match slot.outcome {
+            Some(_) => watcher.tell(number),
+            None => slot.watchers.push((Arc::clone(watcher), number)),
+        }
+    }
+
+    fn unwatch(&self, watcher: &Arc<Watcher>) {
+        self.lock().watchers.retain(|(other, _)| !Arc::ptr_eq(other, watcher));
     }
 
     /// Waits for the outcome; `None` when the time is up first. `interrupted` is called, without a
@@ -56,30 +73,183 @@ impl Completion {
         limit: Option<Duration>,
         mut interrupted: impl FnMut(),
     ) -> Option<Result<()>> {
-        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let until = until(limit);
         loop {
             let slot = self.lock();
-            if slot.is_some() {
-                return slot.clone();
+            if slot.outcome.is_some() {
+                return slot.outcome.clone();
             }
-            let mut pause =
-                if interrupt::is_set() { INTERRUPT_EVERY } else { Duration::from_secs(3600) };
-            if let Some(until) = until {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return None;
-                }
-                pause = pause.min(left);
-            }
+            let pause = pause(until)?;
             let (slot, _) =
                 self.changed.wait_timeout(slot, pause).unwrap_or_else(PoisonError::into_inner);
-            if slot.is_some() {
-                return slot.clone();
+            if slot.outcome.is_some() {
+                return slot.outcome.clone();
             }
             drop(slot);
-            if !std::thread::panicking() && interrupt::check() {
-                interrupted();
-            }
+            look_for_interrupt(&mut interrupted);
         }
+    }
+}
+
+/// The outcome of an operation, and who else is told of it.
+#[derive(Default)]
+struct Slot {
+    outcome: Option<Result<()>>,
+    watchers: Vec<(Arc<Watcher>, usize)>,
+}
+
+/// What a thread sleeps on that waits for several operations.
+#[derive(Default)]
+struct Watcher {
+    /// The numbers of those that are over and that it has not heard of yet.
+    over: Mutex<VecDeque<usize>>,
+    changed: Condvar,
+}
+
+impl Watcher {
+    fn tell(&self, number: usize) {
+        lock(&self.over).push_back(number);
+        self.changed.notify_one();
+    }
+}
+
+/// Several operations under watch, each known by its place in a list.
+pub(crate) struct Watch<'a> {
+    completions: Vec<&'a Completion>,
+    watcher: Arc<Watcher>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(completions: impl Iterator<Item = &'a Completion>) -> Self {
+        let completions: Vec<_> = completions.collect();
+        let watcher = Arc::default();
+        for (number, completion) in completions.iter().enumerate() {
+            completion.watch(&watcher, number);
+        }
+        Watch { completions, watcher }
+    }
+
+    /// Waits until one more of them is over, and gives its place: each once, first those that were
+    /// over from the start, in order. `None` when the time is up first. `interrupted` is as for
+    /// [`Completion::wait`].
+    pub(crate) fn next(
+        &mut self,
+        until: Option<Instant>,
+        mut interrupted: impl FnMut(),
+    ) -> Option<usize> {
+        loop {
+            let mut over = lock(&self.watcher.over);
+            if let Some(number) = over.pop_front() {
+                return Some(number);
+            }
+            let pause = pause(until)?;
+            let (mut over, _) = self
+                .watcher
+                .changed
+                .wait_timeout(over, pause)
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(number) = over.pop_front() {
+                return Some(number);
+            }
+            drop(over);
+            look_for_interrupt(&mut interrupted);
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        for completion in &self.completions {
+            completion.unwatch(&self.watcher);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When a wait of this length ends; `None` is never.
+pub(crate) fn until(limit: Option<Duration>) -> Option<Instant> {
+    limit.and_then(|limit| Instant::now().checked_add(limit))
+}
+
+/// How long to sleep at a stretch; `None` when the time is up.
+fn pause(until: Option<Instant>) -> Option<Duration> {
+    let pause = if interrupt::is_set() { INTERRUPT_EVERY } else { Duration::from_secs(3600) };
+    let Some(until) = until else { return Some(pause) };
+    let left = until.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then(|| pause.min(left))
+}
+
+fn look_for_interrupt(interrupted: &mut impl FnMut()) {
+    if !std::thread::panicking() && interrupt::check() {
+        interrupted();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than any test waits, so that one that hangs fails.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn watch(completions: &[Completion]) -> Watch<'_> {
+        Watch::new(completions.iter())
+    }
+
+    #[test]
+    fn what_was_over_from_the_start_comes_first_and_in_order_and_each_comes_once() {
+        let three: [Completion; 3] = Default::default();
+        three[2].set(Ok(()));
+        three[0].set(Ok(()));
+        let mut watch = watch(&three);
+        three[1].set(Ok(()));
+        three[1].set(Ok(()));
+        let mut next = || watch.next(until(Some(Duration::ZERO)), || {});
+        assert_eq!([next(), next(), next(), next()], [Some(0), Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn a_thread_that_watches_several_is_woken_by_any_of_them() {
+        let two: [Completion; 2] = Default::default();
+        let asleep = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let mut watch = watch(&two);
+                asleep.wait();
+                let first = watch.next(until(Some(PATIENCE)), || {});
+                asleep.wait();
+                [first, watch.next(until(Some(PATIENCE)), || {})]
+            });
+            asleep.wait();
+            two[1].set(Ok(()));
+            asleep.wait();
+            two[0].set(Ok(()));
+            assert_eq!(waiting.join().unwrap(), [Some(1), Some(0)]);
+        });
+    }
+
+    #[test]
+    fn several_threads_may_watch_the_same_and_one_that_gave_up_leaves_nothing_behind() {
+        let one: [Completion; 1] = Default::default();
+        let mut stays = watch(&one);
+        let mut leaves = watch(&one);
+        assert_eq!(leaves.next(until(Some(Duration::from_millis(1))), || {}), None);
+        drop(leaves);
+        assert_eq!(one[0].lock().watchers.len(), 1);
+        one[0].set(Ok(()));
+        assert_eq!(stays.next(until(Some(PATIENCE)), || {}), Some(0));
+        assert!(one[0].lock().watchers.is_empty());
+    }
+
+    #[test]
+    fn one_that_is_given_twice_comes_twice() {
+        let one = Completion::default();
+        let mut watch = Watch::new([&one, &one].into_iter());
+        one.set(Ok(()));
+        let mut next = || watch.next(until(Some(PATIENCE)), || {});
+        assert_eq!([next(), next()], [Some(0), Some(1)]);
     }
 }

@@ -17,7 +17,6 @@ use super::job::Job;
 use super::lane::{Lane, closed};
 use super::link::{Direction, Link, split};
 use super::mail::Mail;
-use super::progress::Request;
 use super::socket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Lease, Pool, Region};
@@ -131,7 +130,8 @@ impl Core {
                 Action::Finish { sequence, result } => {
                     self.deliver(sequence, result, &lane.counters);
                 }
-                Action::Control { to, message } => lane.ask(Request::Tell { to, message }),
+                Action::Control { to, message } => lane.tell(to, message),
+                Action::Abort { error } => lane.end_messages(error),
                 _ => {}
             }
         }
@@ -183,12 +183,16 @@ impl Core {
                     }
                     self.session.handle_folded(slot);
                 }
-                Action::Dial { peer } => lane.ask(Request::Dial { lane: lane.key, peer }),
-                Action::Control { to, message } => lane.ask(Request::Tell { to, message }),
+                Action::Dial { peer } => lane.dial(peer),
+                Action::Control { to, message } => lane.tell(to, message),
                 Action::Warn { text } => {
-                    tracing::warn!(rank = self.session.settings().rank, "{text}");
+                    let (rank, name) = lane.log_name(self.session.settings().rank);
+                    tracing::warn!(rank, "{name}{text}");
                 }
-                Action::Abort { error } => self.begin_drain(io, &error),
+                Action::Abort { error } => {
+                    self.begin_drain(io, &error);
+                    lane.end_messages(error);
+                }
                 Action::Finish { sequence, result } => {
                     self.deliver(sequence, result.clone(), &lane.counters);
                     if until == Some(sequence) {

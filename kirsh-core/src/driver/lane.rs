@@ -12,18 +12,21 @@ use super::clock::now_ns;
 use super::completion::{Completion, INTERRUPT_EVERY};
 use super::core::Core;
 use super::counters::Counters;
+use super::direct::Ask;
 use super::doorbell::Doorbell;
 use super::interrupt;
 use super::io::Wait;
 use super::job::Job;
 use super::link::Direction;
 use super::mail::{Mail, Mailbox};
+use super::members::Members;
 use super::progress::{Handle, Request};
 use super::thread::{self, ThreadIo, Waited};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Pool;
-use crate::session::{Operation, Session, Settings};
+use crate::session::{Audience, Operation, Session, Settings};
 use crate::types::{Call, Rank, Sequence};
+use crate::wire::control::Message;
 
 /// Names a communicator on the wire.
 pub(crate) type Key = (u64, u32);
@@ -37,11 +40,27 @@ pub(crate) const NUMBER_MAX: u32 = 1 << 24;
 /// processor.
 const INTERRUPT_EVERY_NS: u64 = INTERRUPT_EVERY.as_nanos() as u64;
 
+/// What a lane is made of, beside what its session is told.
+pub(crate) struct Makings {
+    pub(crate) members: Members,
+    pub(crate) pool: Pool,
+    /// Lanes of higher priority come first in each turn of the progress thread.
+    pub(crate) priority: i32,
+    /// How long a blocking call looks before it sleeps.
+    pub(crate) spin_ns: u64,
+}
+
 pub struct Lane {
     pub(crate) key: Key,
+    /// Whose ranks these are.
+    pub(crate) members: Arc<Members>,
+    pub(crate) priority: i32,
     /// The lane's number within its process, for tokens.
     pub(crate) number: u32,
+    pub(crate) settings: Settings,
     pub(crate) counters: Counters,
+    /// Messages sent or received from rank to rank that are not over.
+    pub(super) messages: Arc<AtomicUsize>,
     baton: Baton<Doorbell>,
     mailbox: Mutex<Mailbox>,
     core: Mutex<Core>,
@@ -53,22 +72,27 @@ pub struct Lane {
     orphaned: OnceLock<Error>,
     progress: Handle,
     driver: Arc<Choice>,
-    spin_ns: u64,
+    pub(crate) spin_ns: u64,
 }
 
 impl Lane {
     pub(crate) fn new(
         settings: Settings,
         number: u32,
-        pool: Pool,
+        makings: Makings,
         progress: Handle,
         driver: Arc<Choice>,
-        spin_ns: u64,
     ) -> Self {
+        let Makings { members, pool, priority, spin_ns } = makings;
+        debug_assert_eq!(members.world_ranks().len(), settings.world as usize);
         Lane {
             key: (settings.communicator, settings.epoch),
+            members: Arc::new(members),
+            priority,
             number,
+            settings: settings.clone(),
             counters: Counters::default(),
+            messages: Arc::default(),
             baton: Baton::new(),
             mailbox: Mutex::new(Mailbox::new()),
             core: Mutex::new(Core::new(Session::new(settings), pool)),
@@ -137,6 +161,11 @@ impl Lane {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Sends and receives that are not over.
+    pub(crate) fn waiting_messages(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
+    }
+
     /// Takes a sequence number for a call that this rank refuses, and has the peers told.
     pub(crate) fn refuse(&self, call: Call, reason: Error) -> Sequence {
         let mut mailbox = self.mailbox();
@@ -191,9 +220,37 @@ impl Lane {
         }
     }
 
-    /// Asks something of the progress thread.
-    pub(crate) fn ask(&self, request: Request) {
-        self.progress.ask(request);
+    /// Has the progress thread see to a link to a member.
+    pub(crate) fn dial(&self, peer: Rank) {
+        let peer = self.members.world_rank(peer);
+        self.progress.ask(Request::Dial { lane: self.key, peer });
+    }
+
+    /// Asks something of the messages from rank to rank, which the progress thread drives.
+    pub(super) fn ask_direct(&self, ask: Ask) {
+        self.progress.ask(Request::Direct { lane: self.number, ask });
+    }
+
+    /// Has the progress thread tell members something.
+    pub(crate) fn tell(&self, to: Audience, message: Message) {
+        let to = match to {
+            Audience::Rank(peer) => Audience::Rank(self.members.world_rank(peer)),
+            Audience::Everyone => Audience::Everyone,
+        };
+        let members = Arc::clone(&self.members);
+        let message = members.to_world(message);
+        self.progress.ask(Request::Tell { members, to, message });
+    }
+
+    /// What is said of this lane in the log: the rank of its process, and where that has another rank
+    /// in this communicator, which communicator it is.
+    pub(crate) fn log_name(&self, rank: Rank) -> (Rank, String) {
+        let name = if self.members.keep_their_ranks() {
+            String::new()
+        } else {
+            format!("rank {rank} of communicator {:016x}: ", self.key.0)
+        };
+        (self.members.world_rank(rank), name)
     }
 
     pub(crate) fn token(&self, peer: Rank, direction: Direction) -> u64 {

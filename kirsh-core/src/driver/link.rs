@@ -19,7 +19,7 @@ use crate::wire::header::{HEADER_BYTES, Header, TRAILER_BYTES};
 const VECTORS_MAX: usize = 64;
 
 /// Where the payload of no frame is.
-const NOWHERE: Place = Place::new(Array::One(std::ptr::null_mut()), 0, 0);
+pub(crate) const NOWHERE: Place = Place::new(Array::One(std::ptr::null_mut()), 0, 0);
 
 /// A connection to one peer, for one lane.
 pub(crate) struct Link {
@@ -83,6 +83,13 @@ impl Transfer {
         self.payload = payload;
         self.trailed = trailed;
         self.moved = 0;
+    }
+
+    /// What the frame has behind its header, which has come.
+    fn go_on(&mut self, payload: Place, trailed: bool) {
+        debug_assert!(!self.in_flight && self.moved == HEADER_BYTES);
+        self.payload = payload;
+        self.trailed = trailed;
     }
 
     fn total(&self) -> usize {
@@ -245,10 +252,38 @@ impl Link {
         debug_assert_eq!(payload.len(), u64::from(header.length));
         self.sending.begin(slot, payload, header.checksummed);
         header.write_to(&mut self.sending.lent_mut().header);
-        if header.checksummed {
+        self.seal_send();
+    }
+
+    /// Begins to send a frame whose header is ready.
+    pub(crate) fn begin_send_of(
+        &mut self,
+        header: [u8; HEADER_BYTES],
+        payload: Place,
+        checksummed: bool,
+    ) {
+        self.sending.begin(Slot(0), payload, checksummed);
+        self.sending.lent_mut().header = header;
+        self.seal_send();
+    }
+
+    fn seal_send(&mut self) {
+        if self.sending.trailed {
             let checksum = self.sending.payload_checksum();
             self.sending.lent_mut().trailer = checksum.to_le_bytes();
         }
+    }
+
+    /// Begins to receive a frame of which nothing is known: its header alone.
+    pub(crate) fn begin_receive_any(&mut self) {
+        self.receiving.begin(Slot(0), NOWHERE, false);
+        self.header_seen = false;
+    }
+
+    /// Goes on with what the header that has come says is behind it.
+    pub(crate) fn go_on_receiving(&mut self, payload: Place, checksummed: bool) {
+        self.receiving.go_on(payload, checksummed);
+        self.header_seen = true;
     }
 
     /// Begins to receive the frame that is due.

@@ -1,30 +1,38 @@
 //! This process as a member of a world: its listener, its progress thread, its lanes.
 
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::choose::{Choice, DriverKind};
 use super::fork::{self, Fd};
-use super::lane::{Lane, NUMBER_MAX};
+use super::lane::{Lane, Makings, NUMBER_MAX, closed};
 use super::progress::{self, Facts, Handle, Request};
-use crate::error::{Error, ErrorKind, Result};
-use crate::memory::Pool;
+use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::session::Settings;
 use crate::types::{Rank, Sequence};
 
 /// How long leaving may take, all in all a little above what the goodbye itself may.
 const LEAVE_LIMIT: Duration = Duration::from_millis(1200);
 
-/// Owns the listener, the control links and the progress thread.
+/// Owns the listener, the control links and the progress thread, for all communicators that stem from
+/// one `create`. It leaves when the last of them closes.
 pub struct Process {
     facts: Arc<Facts>,
     handle: Handle,
     driver: Arc<Choice>,
     next_lane: AtomicU32,
-    left: AtomicBool,
+    open: Mutex<Open>,
     made_in: u64,
+}
+
+/// Which communicators there are.
+#[derive(Default)]
+struct Open {
+    lanes: usize,
+    /// The process has said goodbye, and makes no more of them.
+    left: bool,
 }
 
 impl Process {
@@ -41,27 +49,32 @@ impl Process {
             handle,
             driver,
             next_lane: AtomicU32::new(0),
-            left: AtomicBool::new(false),
+            open: Mutex::default(),
             made_in: fork::generation(),
         })
     }
 
-    /// A lane for a communicator of this process.
-    pub(crate) fn open_lane(
-        &self,
-        settings: Settings,
-        pool: Pool,
-        spin_ns: u64,
-    ) -> Result<Arc<Lane>> {
+    /// A lane for a communicator of this process, to be given to [`Process::close_lane`].
+    pub(crate) fn open_lane(&self, settings: Settings, makings: Makings) -> Result<Arc<Lane>> {
+        let mut open = self.open();
+        if open.left {
+            return Err(closed());
+        }
         let number = self.next_lane.fetch_add(1, Ordering::Relaxed);
         if number >= NUMBER_MAX {
             let text = format!("a process makes at most {NUMBER_MAX} communicators");
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let handle = self.handle.clone();
-        let lane =
-            Arc::new(Lane::new(settings, number, pool, handle, Arc::clone(&self.driver), spin_ns));
-        self.handle.ask(Request::Register { lane: Arc::clone(&lane) });
+        let lane = Arc::new(Lane::new(settings, number, makings, handle, Arc::clone(&self.driver)));
+        let (done, registered) = crossbeam_channel::bounded(1);
+        self.handle.ask(Request::Register { lane: Arc::clone(&lane), done });
+        // A lane that no progress thread knows would wait for ever.
+        registered.recv().map_err(|_| {
+            Error::new(ErrorKind::Internal, "the progress thread has failed before")
+                .with_scope(Scope::Communicator)
+        })?;
+        open.lanes += 1;
         Ok(lane)
     }
 
@@ -70,19 +83,35 @@ impl Process {
         self.facts.roll.wait(ranks, pause)
     }
 
-    /// Forgets a closed lane.
-    pub(crate) fn retire(&self, lane: &Lane) {
-        self.handle.ask(Request::Retire { lane: lane.number });
+    /// Forgets a lane that is closed and was through with so many operations, and has its members
+    /// told. With the last one the process leaves.
+    pub(crate) fn close_lane(&self, lane: &Lane, finished: Sequence) {
+        self.handle.ask(Request::Retire { lane: lane.number, finished });
+        let mut open = self.open();
+        open.lanes -= 1;
+        if open.lanes == 0 {
+            self.leave(open);
+        }
     }
 
     /// Says goodbye and ends the progress thread. Bounded; the second call does nothing.
-    pub(crate) fn leave(&self, finished: Vec<(u64, u32, Sequence)>) {
-        if self.left.swap(true, Ordering::AcqRel) || fork::check(self.made_in).is_err() {
+    fn leave(&self, mut open: MutexGuard<'_, Open>) {
+        if std::mem::replace(&mut open.left, true) {
             return;
         }
+        drop(open);
         let (done, gone) = crossbeam_channel::bounded(1);
-        self.handle.ask(Request::Leave { finished, done });
+        self.handle.ask(Request::Leave { done });
         let _ = gone.recv_timeout(LEAVE_LIMIT);
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where each of these ranks of the world is: a number for its host.
+    pub(crate) fn hosts(&self, world_ranks: &[Rank]) -> Vec<u64> {
+        world_ranks.iter().map(|rank| self.facts.peers[*rank as usize].host_id).collect()
     }
 
     /// Lets the progress thread panic.
@@ -95,6 +124,10 @@ impl Process {
         self.driver.kind
     }
 
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.facts.authenticated
+    }
+
     pub(crate) fn made_in(&self) -> u64 {
         self.made_in
     }
@@ -102,6 +135,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.leave(Vec::new());
+        // In a forked child another thread may have had the lock.
+        if fork::check(self.made_in).is_ok() {
+            self.leave(self.open());
+        }
     }
 }

@@ -282,6 +282,18 @@ pub fn shutdown_both(socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Ends the sending direction: the peer reads what was sent, then the end. Does not block. That the
+/// connection was gone already is no error.
+///
+/// # Errors
+/// When this is no socket.
+pub fn end_sending(socket: BorrowedFd<'_>) -> io::Result<()> {
+    match SockRef::from(&socket).shutdown(std::net::Shutdown::Write) {
+        Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Tears a connection down at once by `connect(AF_UNSPEC)`: what was sent and not acknowledged is
 /// thrown away and its pages are released, which a shutdown does not do. The peer sees a reset.
 ///

@@ -119,8 +119,9 @@ impl Selection {
             best = Some(best.map_or(first, |best| best.or_if_faster(first)));
         }
         // The slice matters less than the algorithm: only those that are near the best are tried
-        // with others.
-        let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / 4));
+        // with others, in large worlds, where a try takes longer, only those that are very near.
+        let share = if layout.world <= 64 { 1 } else { 4 };
+        let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / share));
         for first in found.into_iter().filter(|found| found.time_ps <= near) {
             let improved = contest.improve(first);
             best = best.map(|best| best.or_if_faster(improved));
@@ -200,6 +201,11 @@ impl Chooser {
     /// The layout that it chooses for.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// What it chooses by.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     /// As [`Selection::choose`], which is asked once for each size, about.

@@ -152,7 +152,7 @@ pub const fn wire_fs(bits_per_second: u64) -> u64 {
 impl Costs {
     /// The costs built in for a class of links and hosts of so many cores.
     ///
-    /// Those within a host were measured by `kirsh tune` on a two-core virtual machine.
+    /// They are of the usual order and measured nowhere in particular: `kirsh tune` measures.
     pub const fn built_in(class: Class, cores: u32) -> Self {
         Costs {
             local: Link {

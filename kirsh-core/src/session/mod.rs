@@ -15,6 +15,7 @@
 mod action;
 mod alias;
 mod control;
+pub mod direct;
 mod failing;
 mod links;
 mod walk;

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::WireError;
 use super::checksum::crc32c;
-use crate::limits::{CALL_BYTES_MAX, CONTROL_BODY_MAX, SLICE_BYTES_MAX};
+use crate::limits::{CALL_BYTES_MAX, CONTROL_BODY_MAX, EAGER_BYTES_MAX, SLICE_BYTES_MAX};
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
 
 /// Bytes of the header, fixed. One cache line.
@@ -33,6 +33,18 @@ pub enum FrameKind {
     Collective = 1,
     /// A [`Message`](super::Message), on a control link.
     Control = 2,
+    /// A short message with its payload, on a direct link, as are all below. P-50
+    Eager = 3,
+    /// A message whose payload waits until it is asked for.
+    Announce = 4,
+    /// Asks for an announced message's payload.
+    Clear = 5,
+    /// A slice of an announced message.
+    Data = 6,
+    /// Takes an announcement back.
+    Withdraw = 7,
+    /// Gives room for short messages back.
+    Credit = 8,
 }
 
 impl FrameKind {
@@ -41,6 +53,12 @@ impl FrameKind {
         match number {
             1 => Some(FrameKind::Collective),
             2 => Some(FrameKind::Control),
+            3 => Some(FrameKind::Eager),
+            4 => Some(FrameKind::Announce),
+            5 => Some(FrameKind::Clear),
+            6 => Some(FrameKind::Data),
+            7 => Some(FrameKind::Withdraw),
+            8 => Some(FrameKind::Credit),
             _ => None,
         }
     }
@@ -50,19 +68,28 @@ impl FrameKind {
         match self {
             FrameKind::Collective => "collective",
             FrameKind::Control => "control",
+            FrameKind::Eager => "eager",
+            FrameKind::Announce => "announce",
+            FrameKind::Clear => "clear",
+            FrameKind::Data => "data",
+            FrameKind::Withdraw => "withdraw",
+            FrameKind::Credit => "credit",
         }
     }
 
     /// The longest payload of a frame of this kind, in bytes. P-7
     pub const fn length_max(self) -> usize {
         match self {
-            FrameKind::Collective => SLICE_BYTES_MAX,
+            FrameKind::Collective | FrameKind::Data => SLICE_BYTES_MAX,
             FrameKind::Control => CONTROL_BODY_MAX,
+            FrameKind::Eager => EAGER_BYTES_MAX,
+            FrameKind::Announce | FrameKind::Clear | FrameKind::Withdraw | FrameKind::Credit => 0,
         }
     }
 }
 
-/// What a frame's header says.
+/// What the header of a frame on a collective or control link says; for direct links see
+/// [`DirectFrame`](super::DirectFrame).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub kind: FrameKind,
@@ -101,25 +128,13 @@ impl Header {
         debug_assert!(self.length as usize <= self.kind.length_max(), "{self:?}");
         debug_assert_eq!(self.call.is_some(), self.kind == FrameKind::Collective, "{self:?}");
         let mut raw = Raw {
-            magic: MAGIC.into(),
-            version: VERSION,
-            kind: self.kind as u8,
-            checksum: U32::ZERO,
             communicator: self.communicator.into(),
             epoch: self.epoch.into(),
             step: self.step.into(),
             sequence: self.sequence.into(),
             key: self.key.into(),
             length: self.length.into(),
-            root: U32::ZERO,
-            count: U64::ZERO,
-            collective: 0,
-            algorithm: 0,
-            dtype: 0,
-            op: 0,
-            flags: if self.checksummed { FLAG_CHECKSUMMED } else { 0 },
-            wire_format: WIRE_FORMAT_PLAIN,
-            reserved: U16::ZERO,
+            ..Raw::new(self.kind, self.checksummed)
         };
         if let Some(call) = &self.call {
             raw.root = call.root.into();
@@ -129,8 +144,7 @@ impl Header {
             raw.dtype = call.dtype as u8;
             raw.op = call.op as u8;
         }
-        raw.checksum = crc32c(raw.as_bytes()).into();
-        target.copy_from_slice(raw.as_bytes());
+        raw.seal(target);
     }
 
     /// Parses 64 bytes from a peer.
@@ -139,22 +153,7 @@ impl Header {
     /// The first rule that the bytes break, in the order of the rules' numbers.
     #[inline]
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Header, WireError> {
-        let mut raw: Raw = zerocopy::transmute!(*bytes);
-        // P-2
-        if raw.magic.get() != MAGIC {
-            return Err(WireError::Magic { found: raw.magic.get(), expected: MAGIC });
-        }
-        // P-3: before the checksum, whose place another version may have moved.
-        if raw.version != VERSION {
-            return Err(WireError::Version { found: raw.version, expected: VERSION });
-        }
-        // P-4
-        let found = std::mem::replace(&mut raw.checksum, U32::ZERO).get();
-        let computed = crc32c(raw.as_bytes());
-        if found != computed {
-            return Err(WireError::HeaderChecksum { found, computed });
-        }
-        raw.parse()
+        Raw::open(bytes)?.parse()
     }
 
     /// Bytes of the checksum behind the payload.
@@ -174,26 +173,26 @@ pub fn header_checksum(bytes: &[u8; HEADER_BYTES]) -> u32 {
 /// The header as it travels. P-1
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Raw {
-    magic: U16,
-    version: u8,
-    kind: u8,
-    checksum: U32,
-    communicator: U64,
-    epoch: U32,
-    step: U32,
-    sequence: U64,
-    key: U64,
-    length: U32,
-    root: U32,
-    count: U64,
-    collective: u8,
-    algorithm: u8,
-    dtype: u8,
-    op: u8,
-    flags: u8,
-    wire_format: u8,
-    reserved: U16,
+pub(super) struct Raw {
+    pub(super) magic: U16,
+    pub(super) version: u8,
+    pub(super) kind: u8,
+    pub(super) checksum: U32,
+    pub(super) communicator: U64,
+    pub(super) epoch: U32,
+    pub(super) step: U32,
+    pub(super) sequence: U64,
+    pub(super) key: U64,
+    pub(super) length: U32,
+    pub(super) root: U32,
+    pub(super) count: U64,
+    pub(super) collective: u8,
+    pub(super) algorithm: u8,
+    pub(super) dtype: u8,
+    pub(super) op: u8,
+    pub(super) flags: u8,
+    pub(super) wire_format: u8,
+    pub(super) reserved: U16,
 }
 
 // P-1. `IntoBytes` refuses a struct with padding, so the size says that every byte has a field.
@@ -212,8 +211,61 @@ const _: () = {
 };
 
 impl Raw {
-    /// What comes behind a fitting checksum.
-    fn parse(&self) -> Result<Header, WireError> {
+    /// A header with nothing in it but what every one has.
+    pub(super) fn new(kind: FrameKind, checksummed: bool) -> Raw {
+        Raw {
+            magic: MAGIC.into(),
+            version: VERSION,
+            kind: kind as u8,
+            checksum: U32::ZERO,
+            communicator: U64::ZERO,
+            epoch: U32::ZERO,
+            step: U32::ZERO,
+            sequence: U64::ZERO,
+            key: U64::ZERO,
+            length: U32::ZERO,
+            root: U32::ZERO,
+            count: U64::ZERO,
+            collective: 0,
+            algorithm: 0,
+            dtype: 0,
+            op: 0,
+            flags: if checksummed { FLAG_CHECKSUMMED } else { 0 },
+            wire_format: WIRE_FORMAT_PLAIN,
+            reserved: U16::ZERO,
+        }
+    }
+
+    /// Adds the checksum and writes all of it to `target`.
+    #[inline]
+    pub(super) fn seal(mut self, target: &mut [u8; HEADER_BYTES]) {
+        self.checksum = crc32c(self.as_bytes()).into();
+        target.copy_from_slice(self.as_bytes());
+    }
+
+    /// The fields of 64 bytes from a peer that are a header of this version, unchanged on the way.
+    #[inline]
+    pub(super) fn open(bytes: &[u8; HEADER_BYTES]) -> Result<Raw, WireError> {
+        let mut raw: Raw = zerocopy::transmute!(*bytes);
+        // P-2
+        if raw.magic.get() != MAGIC {
+            return Err(WireError::Magic { found: raw.magic.get(), expected: MAGIC });
+        }
+        // P-3: before the checksum, whose place another version may have moved.
+        if raw.version != VERSION {
+            return Err(WireError::Version { found: raw.version, expected: VERSION });
+        }
+        // P-4
+        let found = std::mem::replace(&mut raw.checksum, U32::ZERO).get();
+        let computed = crc32c(raw.as_bytes());
+        if found != computed {
+            return Err(WireError::HeaderChecksum { found, computed });
+        }
+        Ok(raw)
+    }
+
+    /// The kind, and whether a trailer follows, where what is common to all kinds is as it must be.
+    pub(super) fn common(&self) -> Result<(FrameKind, bool), WireError> {
         // P-5
         let kind = FrameKind::from_u8(self.kind).ok_or(unknown("a frame kind", self.kind))?;
         reserved("the reserved header bytes", self.reserved.get().into())?;
@@ -230,7 +282,13 @@ impl Raw {
                 limit: kind.length_max() as u64,
             });
         }
-        let checksummed = self.flags & FLAG_CHECKSUMMED != 0;
+        Ok((kind, self.flags & FLAG_CHECKSUMMED != 0))
+    }
+
+    /// What comes behind a fitting checksum.
+    fn parse(&self) -> Result<Header, WireError> {
+        let (kind, checksummed) = self.common()?;
+        let length = self.length.get();
         let call = match kind {
             FrameKind::Collective => Some(self.call()?),
             FrameKind::Control => {
@@ -240,6 +298,11 @@ impl Raw {
                 }
                 self.no_call()?;
                 None
+            }
+            // P-9
+            direct => {
+                let lane = "collective or control";
+                return Err(WireError::Misplaced { found: direct.name(), lane });
             }
         };
         Ok(Header {

@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod checksum;
 pub mod control;
+pub mod direct;
 pub mod error;
 pub mod handshake;
 pub mod header;
@@ -17,6 +18,7 @@ mod strategies;
 mod stream;
 
 pub use control::Message;
+pub use direct::DirectFrame;
 pub use error::WireError;
 pub use header::{FrameKind, HEADER_BYTES, Header, TRAILER_BYTES};
 pub use key::plan_key;

@@ -12,7 +12,7 @@ const FORBIDDING: [&str; 5] = [
 ];
 
 /// Where `unsafe` may be.
-const PLACES: [&str; 15] = [
+const PLACES: [&str; 16] = [
     "kirsh-core/src/memory/",
     "kirsh-core/src/reduce/",
     "kirsh-core/src/driver/",
@@ -21,6 +21,7 @@ const PLACES: [&str; 15] = [
     "kirsh-core/src/comm/blocking.rs",
     "kirsh-core/src/comm/started.rs",
     "kirsh-core/src/comm/persistent.rs",
+    "kirsh-core/src/comm/direct.rs",
     "kirsh-core/src/comm/call.rs",
     "kirsh-core/src/comm/work.rs",
     "kirsh-core/src/comm/buffer.rs",

@@ -17,6 +17,47 @@ fn collectives_give_the_right_values_in_c_with_the_static_library() {
     runs("values.c", Linkage::Static, 2);
 }
 
+/// Compiles a program and runs it as 1, 2 and 3 ranks.
+fn runs_in_worlds_of_three_sizes(name: &str) {
+    let program = compile(&program(name), Linkage::Shared);
+    (1..=3).for_each(|ranks| _ = run_ranks(&program, &[], ranks));
+}
+
+#[test]
+fn every_collective_gives_the_right_values_called_started_and_planned() {
+    runs_in_worlds_of_three_sizes("collectives.c");
+}
+
+#[test]
+fn parts_may_have_counts_of_their_own_and_lie_anywhere() {
+    runs_in_worlds_of_three_sizes("unequal.c");
+}
+
+#[test]
+fn wrong_arguments_of_any_collective_are_refused_and_touch_nothing() {
+    runs_in_worlds_of_three_sizes("wrong.c");
+}
+
+#[test]
+fn plans_run_often_and_beside_calls_that_were_not_prepared() {
+    runs_in_worlds_of_three_sizes("plans.c");
+}
+
+#[test]
+fn means_count_each_rank_by_its_weight() {
+    runs_in_worlds_of_three_sizes("weights.c");
+}
+
+#[test]
+fn several_operations_are_waited_for_together_or_one_by_one() {
+    runs("waits.c", Linkage::Shared, 2);
+}
+
+#[test]
+fn cpp_has_every_collective_called_started_and_planned() {
+    runs_in_worlds_of_three_sizes("collectives.cpp");
+}
+
 #[test]
 fn started_operations_are_pending_until_the_peers_come() {
     runs("started.c", Linkage::Shared, 2);
@@ -45,6 +86,12 @@ fn ranks_that_call_different_things_both_hear_of_it() {
 #[test]
 fn abort_reaches_every_rank_with_its_reason() {
     runs("aborted.c", Linkage::Shared, 3);
+}
+
+#[test]
+fn communicators_are_made_from_communicators() {
+    runs("groups.c", Linkage::Shared, 3);
+    runs("groups.cpp", Linkage::Shared, 3);
 }
 
 #[test]

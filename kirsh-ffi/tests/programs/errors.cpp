@@ -54,7 +54,7 @@ int main() {
     CHECK(refused.operation() == "broadcast" && says(refused, "root"));
     std::vector<float> shorter(2);
     const auto sizes = fails<kirsh::InvalidArgumentError>([&] { comm.allreduce(x, shorter); });
-    CHECK(says(sizes, "send has 3 elements and recv has 2"));
+    CHECK(says(sizes, "recv has 2 elements and needs 3"));
     comm.allreduce(x);
     CHECK(x[0] == 2.0f);
 

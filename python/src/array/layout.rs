@@ -26,6 +26,15 @@ impl Layout {
         Some(Layout { shape, strides })
     }
 
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Whether the elements lie row by row (C order), without gaps.
+    pub(crate) fn is_row_major(&self, item_size: usize) -> bool {
+        Layout::row_major(self.shape.clone(), item_size).is_some_and(|rows| rows.same_as(self))
+    }
+
     pub(crate) fn dimensions(&self) -> usize {
         self.shape.len()
     }
@@ -83,7 +92,8 @@ impl Layout {
     }
 }
 
-fn tuple<T: ToString>(values: &[T]) -> String {
+/// Numbers as a Python tuple shows them.
+pub(crate) fn tuple<T: ToString>(values: &[T]) -> String {
     let inner: Vec<String> = values.iter().map(T::to_string).collect();
     match inner.as_slice() {
         [one] => format!("({one},)"),

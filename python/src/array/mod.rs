@@ -9,7 +9,7 @@ mod buffer;
 mod dlpack;
 mod dtype;
 mod interface;
-mod layout;
+pub(crate) mod layout;
 
 use kirsh_core::DataType;
 use pyo3::buffer::PyUntypedBuffer;

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use super::loss::Loss;
 use super::now;
 use crate::driver::fork::Fd;
 use crate::driver::lane::Key;
@@ -22,8 +23,10 @@ const HANDSHAKE_NS: u64 = HANDSHAKE_SECONDS * 1_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
     pub(super) peer: Rank,
-    /// The communicator whose collective link is wanted; `None` for the control link.
+    /// The communicator whose link is wanted; `None` for the control link.
     pub(super) lane: Option<Key>,
+    /// The link is for messages to the peer.
+    pub(super) direct: bool,
 }
 
 /// What a dial or an accepted connection needs from the kernel next.
@@ -39,7 +42,10 @@ pub(super) enum Step {
     Needs(Needs),
     /// The other side is who it should be.
     Done(Fd, Box<Established>),
+    /// An accepted connection comes to nothing.
     Failed(Error),
+    /// A dial has tried every address.
+    Exhausted(Loss),
 }
 
 /// Trying a peer's addresses one after the other.
@@ -101,7 +107,7 @@ impl Dial {
                 Err(cause) => self.failures.push(format!("{address}: {cause}")),
             }
         }
-        Step::Failed(self.exhausted())
+        Step::Exhausted(self.exhausted(ErrorKind::PeerLost))
     }
 
     /// The kernel has said what was asked of it.
@@ -140,7 +146,7 @@ impl Dial {
                 if !turned_down && self.tried < self.addresses.len() {
                     return self.next_address(now_ns);
                 }
-                Step::Failed(self.exhausted_with(error.kind()))
+                Step::Exhausted(self.exhausted(error.kind()))
             }
             State::InProgress | State::Offered(_) => match heard.and(said) {
                 Ok(()) => Step::Needs(Needs::Readable),
@@ -161,23 +167,21 @@ impl Dial {
         self.next_address(now_ns)
     }
 
-    fn exhausted(&self) -> Error {
-        self.exhausted_with(ErrorKind::PeerLost)
-    }
-
-    fn exhausted_with(&self, kind: ErrorKind) -> Error {
-        let peer = self.wish.peer;
-        let what = if self.wish.lane.is_some() { "collective" } else { "control" };
+    fn exhausted(&self, kind: ErrorKind) -> Loss {
+        let before = match self.wish.lane {
+            Some(_) if self.wish.direct => "no direct connection to ",
+            Some(_) => "no collective connection to ",
+            None => "no control connection to ",
+        };
         let tried = if self.failures.is_empty() {
             "it published no address that leads here".to_owned()
         } else {
             format!("tried {}", self.failures.join("; "))
         };
-        Error::new(
-            kind,
-            format!("no {what} connection to rank {peer}: {tried} (KIRSH_IFACE and KIRSH_ADVERTISE say which addresses a rank publishes)"),
-        )
-        .with_peer(peer)
+        let text = format!(
+            ": {tried} (KIRSH_IFACE and KIRSH_ADVERTISE say which addresses a rank publishes)"
+        );
+        Loss::new(kind, before, text)
     }
 }
 
@@ -266,5 +270,9 @@ fn say(descriptor: RawFd, mut output: impl FnMut() -> Option<Vec<u8>>) -> io::Re
 
 /// The lane class of a wish.
 pub(super) fn class(wish: Wish) -> Lane {
-    if wish.lane.is_some() { Lane::Collective } else { Lane::Control }
+    match (wish.lane, wish.direct) {
+        (None, _) => Lane::Control,
+        (Some(_), false) => Lane::Collective,
+        (Some(_), true) => Lane::Direct,
+    }
 }

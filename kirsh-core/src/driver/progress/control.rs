@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use super::loss::Loss;
 use super::now;
 use crate::driver::fork::Fd;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::limits::WORLD_SIZE_MAX;
 use crate::types::Rank;
 use crate::wire::control::{ControlReader, Message};
@@ -15,6 +16,9 @@ use crate::wire::control::{ControlReader, Message};
 /// Bytes that may wait to be sent to a peer that does not read; a peer further behind is not
 /// reading at all, and the liveness timeout will find it.
 const BACKLOG_MAX: usize = 1 << 20;
+
+/// What is said of a process that left in peace.
+pub(super) const LEFT: &str = " has left the job: its process said goodbye";
 
 /// How often one visit reads from a link. A frame has some hundred bytes and is rare, so that
 /// whoever sends more at once is no peer in its right mind.
@@ -33,7 +37,7 @@ pub(super) struct ControlLink {
     /// that ends without one is a link that it never had. P-43
     pub(super) heard: bool,
     pub(super) spoke_ns: u64,
-    /// The peer has said goodbye.
+    /// The peer's process has said goodbye. P-26
     pub(super) goodbye: bool,
     /// Nothing is said any more behind what still waits to be sent.
     ending: bool,
@@ -46,7 +50,7 @@ pub(super) enum Reading {
     /// There may be more later.
     Open,
     /// The peer has ended the stream, or it broke.
-    Ended(Error),
+    Ended(Loss),
 }
 
 /// Ranks fit the lower half of a link's number: see [`ControlLink::id`].
@@ -106,12 +110,9 @@ impl ControlLink {
                             Ok(Some(message)) => each(message),
                             Ok(None) => break,
                             Err(cause) => {
-                                let text = format!(
-                                    "rank {} sent a control message that cannot be: {cause}",
-                                    self.peer
-                                );
-                                let error = Error::new(cause.kind(), text);
-                                return Reading::Ended(error.with_peer(self.peer));
+                                let text =
+                                    format!(" sent a control message that cannot be: {cause}");
+                                return Reading::Ended(Loss::new(cause.kind(), "", text));
                             }
                         }
                     }
@@ -170,13 +171,11 @@ impl ControlLink {
         }
     }
 
-    fn ended(&self, how: &str) -> Error {
-        let peer = self.peer;
-        let text = if self.goodbye {
-            format!("rank {peer} has left the job: its process said goodbye")
-        } else {
-            format!("the process of rank {peer} {how} without a goodbye: it has died or was killed")
-        };
-        Error::new(ErrorKind::PeerLost, text).with_peer(peer)
+    fn ended(&self, how: &str) -> Loss {
+        if self.goodbye {
+            return Loss::new(ErrorKind::PeerLost, "", LEFT);
+        }
+        let text = format!(" {how} without a goodbye: it has died or was killed");
+        Loss::new(ErrorKind::PeerLost, "the process of ", text)
     }
 }

@@ -3,10 +3,12 @@
 use std::os::fd::AsFd;
 
 use super::connect::Wish;
+use super::loss::Loss;
+use super::talk::Departed;
 use super::{Progress, unwatch};
 use crate::driver::clock::now_ns;
 use crate::driver::mail::Mail;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::types::Rank;
 use crate::wire::control::Message;
 
@@ -21,7 +23,7 @@ impl Progress {
         let dials = self.dials.values().map(|dial| dial.deadline_ns);
         let inbound = self.inbound.values().map(|inbound| inbound.deadline_ns);
         let probes = self.probes.iter().map(|(when_ns, _)| *when_ns);
-        let departed = self.departed.iter().map(|(when_ns, ..)| *when_ns);
+        let departed = self.departed.iter().map(|departed| departed.when_ns);
         let paused = self.paused.iter().map(|(when_ns, _)| *when_ns);
         let leaving = self.leaving.iter().map(|(until_ns, _)| *until_ns);
         let leaving = leaving.filter(|until_ns| *until_ns > now_ns());
@@ -32,7 +34,10 @@ impl Progress {
             .chain(departed)
             .chain(paused)
             .chain(leaving);
-        all.min().unwrap_or(u64::MAX).min(self.lanes.next_deadline())
+        all.min()
+            .unwrap_or(u64::MAX)
+            .min(self.lanes.next_deadline())
+            .min(self.directs.next_deadline())
     }
 
     /// How long this process may be silent. P-28
@@ -71,13 +76,19 @@ impl Progress {
         self.probes = later;
         for (_, peer) in due {
             if !self.controls.contains_key(&peer) {
-                self.dial(Wish { peer, lane: None });
+                self.dial(Wish { peer, lane: None, direct: false });
             }
         }
-        for (_, peer, cause) in
-            self.departed.extract_if(.., |(when, ..)| *when <= now).collect::<Vec<_>>()
-        {
-            self.lose(peer, cause);
+        let due: Vec<Departed> =
+            self.departed.extract_if(.., |departed| departed.when_ns <= now).collect();
+        for Departed { peer, lane, loss, .. } in due {
+            match lane {
+                Some(lane) => {
+                    self.directs.part(lane, peer, &loss, &mut self.own.io);
+                    self.lanes.part(lane, peer, loss);
+                }
+                None => self.lose(peer, loss),
+            }
         }
         let (due, later): (Vec<_>, Vec<_>) =
             self.paused.drain(..).partition(|(when, _)| *when <= now);
@@ -85,6 +96,7 @@ impl Progress {
         for (_, index) in due {
             self.accept(index);
         }
+        self.directs.look_at_clock(now, &mut self.own.io);
         self.look_at_controls(now);
     }
 
@@ -110,13 +122,16 @@ impl Progress {
         for peer in silent {
             self.drop_control(peer);
             let seconds = liveness as f64 / 1e9;
-            let cause = Error::new(
+            let loss = Loss::new(
                 ErrorKind::PeerLost,
-                format!("rank {peer} has been silent for {seconds:.1} s: its process is stopped, or its host is unreachable (KIRSH_LIVENESS_TIMEOUT sets how long a rank may be silent)"),
-            )
-            .with_peer(peer);
-            self.gone.insert(peer, cause.clone());
-            self.lanes.deliver_to_all(|| Mail::PeerSilent { peer, cause: cause.clone() });
+                "",
+                format!(
+                    " has been silent for {seconds:.1} s: its process is stopped, or its host is unreachable (KIRSH_LIVENESS_TIMEOUT sets how long a rank may be silent)"
+                ),
+            );
+            self.gone.insert(peer, loss.clone());
+            self.directs.lose(peer, &loss, true, &mut self.own.io);
+            self.lanes.deliver_to_all(peer, |peer| Mail::PeerSilent { peer, cause: loss.of(peer) });
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Facts {
     pub(crate) rank: Rank,
     pub(crate) job: String,
     pub(crate) secret: Token,
+    /// Whether the job has a token, so that whoever shook hands is one of those it was given to.
+    pub(crate) authenticated: bool,
     /// Every rank of the world, this one included.
     pub(crate) peers: Vec<Peer>,
     pub(crate) checksums: bool,

@@ -40,8 +40,9 @@ impl Progress {
         drop((own, controls, listeners));
         facts.roll.fail(error.clone());
         for request in requests.try_iter() {
-            if let Request::Register { lane } = request {
+            if let Request::Register { lane, done } = request {
                 lanes.insert(lane);
+                let _ = done.send(());
             }
         }
         for tracked in lanes.iter() {

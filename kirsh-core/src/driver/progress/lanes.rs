@@ -1,26 +1,40 @@
 //! The lanes of this process, by number and by communicator: which of them this thread drives, and
 //! what has come for those that are not there yet.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::loss::Loss;
 use crate::driver::clock::now_ns;
 use crate::driver::fork::Fd;
 use crate::driver::io::Completion;
 use crate::driver::lane::{Key, Lane};
 use crate::driver::mail::Mail;
+use crate::driver::members::Members;
 use crate::driver::thread::ThreadIo;
-use crate::limits::{CALL_HISTORY, HANDSHAKES_PENDING_MAX};
-use crate::types::Rank;
+use crate::limits::{CALL_HISTORY, HANDSHAKES_PENDING_MAX, RETIRED_MAX};
+use crate::types::{Rank, Sequence};
 use crate::wire::control::Message;
 
 pub(super) struct Tracked {
     pub(super) lane: Arc<Lane>,
     /// This thread has the lane's baton.
     pub(super) held: bool,
+    /// Somebody has asked for it to be driven.
+    called: bool,
     /// To be forgotten once it is let go.
     retired: bool,
     deadline_ns: u64,
+    /// Members, by world rank, that have closed this communicator while their process goes on.
+    parted: HashMap<Rank, Loss>,
+}
+
+/// A communicator that was closed here, for members that have not heard of it. P-26
+struct Retired {
+    key: Key,
+    members: Arc<Members>,
+    finished: Sequence,
 }
 
 /// Every lane that has been registered, until it is retired.
@@ -31,59 +45,128 @@ pub(super) struct Lanes {
     /// Links and messages for communicators that this process has not registered yet.
     early_links: VecDeque<(Key, (Rank, Fd))>,
     early_messages: VecDeque<(Key, Message)>,
+    /// Members that have closed a communicator that this process has not registered yet.
+    early_parted: VecDeque<(Key, (Rank, Loss))>,
+    /// The communicators closed last.
+    retired: VecDeque<Retired>,
 }
 
 impl Lanes {
     /// Takes a lane in, without driving it.
     pub(super) fn insert(&mut self, lane: Arc<Lane>) {
-        let tracked = Tracked { held: false, retired: false, deadline_ns: u64::MAX, lane };
+        let tracked = Tracked {
+            lane,
+            held: false,
+            called: true,
+            retired: false,
+            deadline_ns: u64::MAX,
+            parted: HashMap::new(),
+        };
         self.tracked.insert(tracked.lane.number, tracked);
     }
 
     /// Takes a lane in, with what has come for it already.
-    pub(super) fn register(&mut self, lane: Arc<Lane>, own: &mut ThreadIo) {
-        let (key, number) = (lane.key, lane.number);
+    pub(super) fn register(&mut self, lane: Arc<Lane>) {
+        let key = lane.key;
+        self.numbers.insert(key, lane.number);
+        self.insert(lane);
         for (peer, fd) in take_of(&mut self.early_links, key) {
-            lane.post(Mail::LinkUp { peer, fd });
+            self.deliver(key, peer, |peer| Mail::LinkUp { peer, fd });
         }
         for message in take_of(&mut self.early_messages, key) {
-            lane.post(Mail::Message(message));
+            self.deliver_known(key, message);
         }
-        self.numbers.insert(key, number);
-        self.insert(lane);
-        self.drive(number, own);
+        for (peer, loss) in take_of(&mut self.early_parted, key) {
+            self.part(key, peer, loss);
+        }
     }
 
-    /// Forgets a lane, but not before the kernel has given back what it has of it.
-    pub(super) fn retire(&mut self, number: u32) {
-        let Some(tracked) = self.tracked.get_mut(&number) else { return };
-        self.numbers.remove(&tracked.lane.key);
+    /// Forgets a lane, but not before the kernel has given back what it has of it, and gives it.
+    pub(super) fn retire(&mut self, number: u32, finished: Sequence) -> Option<Arc<Lane>> {
+        let tracked = self.tracked.get_mut(&number)?;
+        let lane = Arc::clone(&tracked.lane);
+        self.numbers.remove(&lane.key);
         tracked.retired = true;
-        if !tracked.held {
+        if !tracked.held && !tracked.called {
             self.tracked.remove(&number);
         }
+        let (key, members) = (lane.key, Arc::clone(&lane.members));
+        keep(&mut self.retired, Retired { key, members, finished }, RETIRED_MAX);
+        Some(lane)
     }
 
-    // What comes for them.
+    /// Whether a communicator has been closed here, as far as this process remembers.
+    pub(super) fn is_retired(&self, key: Key) -> bool {
+        self.retired.iter().any(|retired| retired.key == key)
+    }
 
-    pub(super) fn deliver(&self, key: Key, mail: Mail) {
-        if let Some(tracked) = self.numbers.get(&key).and_then(|number| self.tracked.get(number)) {
-            tracked.lane.post(mail);
+    /// Whether a communicator is open here.
+    pub(super) fn is_open(&self, key: Key) -> bool {
+        self.numbers.contains_key(&key)
+    }
+
+    /// What a goodbye to a peer says of the communicators with it that were closed. P-26
+    pub(super) fn closed_with(&self, peer: Rank) -> Vec<(u64, u32, Sequence)> {
+        let with_it = self.retired.iter().filter(|retired| retired.members.contains(peer));
+        with_it.map(|Retired { key, finished, .. }| (key.0, key.1, *finished)).collect()
+    }
+
+    // What comes for them. Peers are named by their world ranks here.
+
+    /// Mail about a peer, which `mail` is told by its rank there.
+    pub(super) fn deliver(&self, key: Key, peer: Rank, mail: impl FnOnce(Rank) -> Mail) {
+        if let Some(lane) = self.lane(key)
+            && let Some(peer) = lane.members.rank_of(peer)
+        {
+            lane.post(mail(peer));
         }
     }
 
-    /// The same for every lane.
-    pub(super) fn deliver_to_all(&self, mail: impl Fn() -> Mail) {
-        for tracked in self.tracked.values() {
-            tracked.lane.post(mail());
+    /// The same for every lane that the peer is in.
+    pub(super) fn deliver_to_all(&self, peer: Rank, mail: impl Fn(Rank) -> Mail) {
+        for Tracked { lane, .. } in self.tracked.values() {
+            if let Some(peer) = lane.members.rank_of(peer) {
+                lane.post(mail(peer));
+            }
+        }
+    }
+
+    /// A member has closed a communicator, and its process goes on.
+    pub(super) fn part(&mut self, key: Key, peer: Rank, loss: Loss) {
+        let number = self.numbers.get(&key);
+        if let Some(tracked) = number.and_then(|number| self.tracked.get_mut(number)) {
+            tracked.parted.insert(peer, loss.clone());
+            self.deliver(key, peer, |peer| Mail::PeerGone { peer, cause: loss.of(peer) });
+        } else if !self.is_retired(key) {
+            keep(&mut self.early_parted, (key, (peer, loss)), RETIRED_MAX);
+        }
+    }
+
+    /// What is known of a member that has closed a communicator.
+    pub(super) fn parted(&self, key: Key, peer: Rank) -> Option<&Loss> {
+        self.tracked.get(self.numbers.get(&key)?)?.parted.get(&peer)
+    }
+
+    fn lane(&self, key: Key) -> Option<&Arc<Lane>> {
+        Some(&self.tracked.get(self.numbers.get(&key)?)?.lane)
+    }
+
+    fn deliver_known(&self, key: Key, message: Message) {
+        if let Some(lane) = self.lane(key)
+            && let Some(message) = lane.members.heard_from_world(message)
+        {
+            lane.post(Mail::Message(message));
         }
     }
 
     /// A link of a communicator, which may be one that this process will only know later. `rank`
     /// is this one, for the warning when so many of those wait that this one is closed.
     pub(super) fn deliver_link(&mut self, rank: Rank, key: Key, peer: Rank, fd: Fd) {
-        if self.numbers.contains_key(&key) {
-            self.deliver(key, Mail::LinkUp { peer, fd });
+        if self.is_open(key) {
+            self.deliver(key, peer, |peer| Mail::LinkUp { peer, fd });
+        } else if self.is_retired(key) {
+            // Its end tells the peer that nobody is here any more.
+            drop(fd);
         } else if self.early_links.len() < HANDSHAKES_PENDING_MAX {
             self.early_links.push_back((key, (peer, fd)));
         } else {
@@ -97,20 +180,25 @@ impl Lanes {
 
     /// A message about a communicator, likewise.
     pub(super) fn deliver_message(&mut self, key: Key, message: Message) {
-        if self.numbers.contains_key(&key) {
-            self.deliver(key, Mail::Message(message));
-        } else {
-            if self.early_messages.len() == CALL_HISTORY {
-                self.early_messages.pop_front();
-            }
-            self.early_messages.push_back((key, message));
+        if self.is_open(key) {
+            self.deliver_known(key, message);
+        } else if !self.is_retired(key) {
+            keep(&mut self.early_messages, (key, message), CALL_HISTORY);
         }
     }
 
     // Driving.
 
-    pub(super) fn drive(&mut self, number: u32, own: &mut ThreadIo) {
+    /// Somebody asks for a lane to be driven.
+    pub(super) fn call(&mut self, number: u32) {
+        if let Some(tracked) = self.tracked.get_mut(&number) {
+            tracked.called = true;
+        }
+    }
+
+    fn drive(&mut self, number: u32, own: &mut ThreadIo) {
         let Some(tracked) = self.tracked.get_mut(&number) else { return };
+        tracked.called = false;
         tracked.lane.heed();
         if !tracked.held {
             tracked.held = tracked.lane.take(&own.bell);
@@ -133,17 +221,20 @@ impl Lanes {
         }
     }
 
-    /// Drives on whatever this thread holds.
-    pub(super) fn drive_held(&mut self, own: &mut ThreadIo) {
-        let held: Vec<u32> = self
-            .tracked
-            .iter()
-            .filter(|(_, tracked)| tracked.held)
-            .map(|(number, _)| *number)
-            .collect();
-        for number in held {
+    /// Drives on whatever this thread holds or is asked for.
+    pub(super) fn drive_due(&mut self, own: &mut ThreadIo) {
+        for (_, number) in self.due() {
             self.drive(number, own);
         }
+    }
+
+    /// What is to be driven: the highest priority first, and among equals the oldest.
+    pub(super) fn due(&self) -> Vec<(Reverse<i32>, u32)> {
+        let due = self.tracked.values().filter(|tracked| tracked.held || tracked.called);
+        let mut due: Vec<(Reverse<i32>, u32)> =
+            due.map(|tracked| (Reverse(tracked.lane.priority), tracked.lane.number)).collect();
+        due.sort_unstable();
+        due
     }
 
     /// What the kernel has done for a lane, if this thread holds it.
@@ -167,6 +258,14 @@ impl Lanes {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Tracked> {
         self.tracked.values()
     }
+}
+
+/// Puts an entry at the end, dropping the oldest where there would be too many.
+fn keep<T>(list: &mut VecDeque<T>, entry: T, max: usize) {
+    if list.len() >= max {
+        list.pop_front();
+    }
+    list.push_back(entry);
 }
 
 /// Takes out what belongs to one communicator, in order.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::connect::{Dial, Inbound, Needs, Step, Wish, class};
 use super::facts::judge;
+use super::loss::Loss;
 use super::{Progress, token};
 use crate::driver::clock::now_ns;
 use crate::driver::fork::Fd;
@@ -36,7 +37,7 @@ impl Progress {
         if self.controls.contains_key(&peer) || self.gone.contains_key(&peer) {
             return;
         }
-        let wish = Wish { peer, lane: None };
+        let wish = Wish { peer, lane: None, direct: false };
         if self.facts.dials(peer) {
             self.dial(wish);
         } else {
@@ -53,17 +54,19 @@ impl Progress {
 
     /// Whether a dial of the control link to this peer is on its way.
     pub(super) fn is_dialling(&self, peer: Rank) -> bool {
-        let wish = Wish { peer, lane: None };
+        let wish = Wish { peer, lane: None, direct: false };
         self.dials.values().any(|dial| dial.wish == wish)
     }
 
     pub(super) fn want_link(&mut self, lane: Key, peer: Rank) {
-        if let Some(cause) = self.gone.get(&peer) {
-            let cause = cause.clone();
-            return self.lanes.deliver(lane, Mail::LinkFailed { peer, cause });
+        if let Some(loss) = self.gone.get(&peer).or_else(|| self.lanes.parted(lane, peer)) {
+            let loss = loss.clone();
+            return self
+                .lanes
+                .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) });
         }
         if self.facts.dials(peer) {
-            self.dial(Wish { peer, lane: Some(lane) });
+            self.dial(Wish { peer, lane: Some(lane), direct: false });
         }
         self.want_control(peer);
     }
@@ -74,7 +77,10 @@ impl Progress {
         }
         let nonce = match fresh_nonce() {
             Ok(nonce) => nonce,
-            Err(error) => return self.dial_failed(wish, error),
+            Err(error) => {
+                let text = format!(" cannot be dialled: {}", error.message());
+                return self.dial_failed(wish, Loss::new(error.kind(), "", text));
+            }
         };
         let facts = &self.facts;
         let (communicator, epoch) = wish.lane.unwrap_or((0, 0));
@@ -111,28 +117,37 @@ impl Progress {
                 self.reached.extend(dial.address().map(|address| (dial.wish.peer, address)));
                 self.established(fd, &established, true);
             }
-            Step::Failed(error) => self.dial_failed(dial.wish, error),
+            Step::Exhausted(loss) => self.dial_failed(dial.wish, loss),
+            // Only what was accepted fails so.
+            Step::Failed(_) => {}
         }
     }
 
-    fn dial_failed(&mut self, wish: Wish, error: Error) {
+    fn dial_failed(&mut self, wish: Wish, loss: Loss) {
         // A refusal that came because the link is up by now is none.
         if wish.lane.is_none() && self.controls.contains_key(&wish.peer) {
             return;
         }
         // A probe that was turned down has found somebody alive, whose own dial will come.
-        if wish.lane.is_none() && error.kind() == ErrorKind::Closed {
+        if wish.lane.is_none() && loss.kind() == ErrorKind::Closed {
             return self.try_control_later(wish.peer);
         }
-        tracing::debug!(rank = self.facts.rank, "{error}");
         let peer = wish.peer;
+        tracing::debug!(rank = self.facts.rank, "{}", loss.of(peer));
         match wish.lane {
-            Some(lane) => self.lanes.deliver(lane, Mail::LinkFailed { peer, cause: error }),
+            Some(lane) if wish.direct => self.direct_failed(lane, peer, &loss),
+            Some(lane) => self
+                .lanes
+                .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) }),
             None => {
                 // What began the doubt says more than that nobody answers any more.
-                let error = self.doubts.remove(&peer).map_or(error, |(_, cause)| cause);
-                self.facts.roll.fail(error.clone());
-                self.lose(peer, error);
+                let known = self.doubts.remove(&peer).map(|(_, known)| known);
+                self.facts.roll.fail(known.as_ref().unwrap_or(&loss).of(peer));
+                match known {
+                    Some(known) => self.lose(peer, known),
+                    // It may have sent its part, said nothing more, and left.
+                    None => self.depart(peer, None, loss),
+                }
             }
         }
     }
@@ -193,7 +208,7 @@ impl Progress {
             Err(Step::Failed(error)) => {
                 tracing::warn!(rank = facts.rank, %from, "refused a connection: {error}");
             }
-            Err(Step::Needs(_)) => {}
+            Err(Step::Needs(_) | Step::Exhausted(_)) => {}
         }
     }
 
@@ -223,7 +238,11 @@ impl Progress {
                 let key = (established.hello.communicator, established.hello.epoch);
                 self.lanes.deliver_link(self.facts.rank, key, peer, fd);
             }
-            handshake::Lane::Direct | handshake::Lane::Bulk => {}
+            handshake::Lane::Direct => {
+                let key = (established.hello.communicator, established.hello.epoch);
+                self.direct_up(key, peer, fd, dialled_here);
+            }
+            handshake::Lane::Bulk => {}
         }
     }
 }

@@ -10,18 +10,20 @@
 
 mod connect;
 mod control;
+mod direct;
 mod due;
 mod facts;
 mod failing;
 mod lanes;
 mod links;
+mod loss;
 mod now;
 mod roll;
 mod talk;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -29,38 +31,45 @@ use std::sync::Arc;
 use connect::{Dial, Inbound, Needs};
 use control::ControlLink;
 use crossbeam_channel::{Receiver, Sender};
+use direct::Directs;
 pub(crate) use facts::Facts;
 use lanes::Lanes;
+use loss::Loss;
 pub(crate) use roll::Roll;
+use talk::{Departed, Passed};
 
 use super::baton::Bell;
 use super::choose::{AnyIo, Choice};
 use super::clock::now_ns;
+use super::direct::Ask;
 use super::doorbell::Doorbell;
 use super::fork::{self, Fd};
 use super::io::{Completion, Io, Op, Wait};
 use super::lane::{Key, Lane};
+use super::members::Members;
 use super::socket;
 use super::thread::ThreadIo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Audience;
-use crate::types::Rank;
+use crate::types::{Rank, Sequence};
 use crate::wire::control::Message;
 
 /// Something asked of the progress thread.
 pub(crate) enum Request {
-    /// A lane to drive and to deliver to.
-    Register { lane: Arc<Lane> },
+    /// A lane to drive and to deliver to; say so here when it is known.
+    Register { lane: Arc<Lane>, done: Sender<()> },
     /// There is something to do on a lane, and nobody drives it.
     Drive { lane: u32 },
-    /// A plan needs the collective link to a peer.
+    /// A plan needs the collective link to a peer, by its world rank.
     Dial { lane: Key, peer: Rank },
-    /// A control message is to go out.
-    Tell { to: Audience, message: Message },
-    /// A lane is closed; forget it.
-    Retire { lane: u32 },
+    /// Something about the messages from rank to rank of a communicator.
+    Direct { lane: u32, ask: Ask },
+    /// A control message is to go out to members of a communicator. All ranks are world ranks.
+    Tell { members: Arc<Members>, to: Audience, message: Message },
+    /// A lane is closed, and was through with so many operations; forget it.
+    Retire { lane: u32, finished: Sequence },
     /// Say goodbye and end.
-    Leave { finished: Vec<(u64, u32, u64)>, done: Sender<()> },
+    Leave { done: Sender<()> },
     /// Panic, to see what becomes of the callers.
     #[cfg(test)]
     Panic,
@@ -91,6 +100,7 @@ pub(crate) struct Progress {
     facts: Arc<Facts>,
     listeners: Vec<Fd>,
     lanes: Lanes,
+    directs: Directs,
     controls: HashMap<Rank, ControlLink>,
     dials: HashMap<u32, Dial>,
     /// Where peers were reached: an address that leads nowhere is found out once, not per link.
@@ -103,14 +113,15 @@ pub(crate) struct Progress {
     probes: Vec<(u64, Rank)>,
     /// Peers whose link has ended before they said anything over it: since when that goes on, and
     /// what to say of them should no other link come about. P-43
-    doubts: HashMap<Rank, (u64, Error)>,
-    /// Peers that have said goodbye and closed, and when to believe that nothing more of theirs
-    /// comes.
-    departed: Vec<(u64, Rank, Error)>,
+    doubts: HashMap<Rank, (u64, Loss)>,
+    /// Who has said goodbye, but may have something under way.
+    departed: Vec<Departed>,
+    /// What has been passed on last.
+    passed: VecDeque<Passed>,
     /// Listeners that are left alone for now, and when to look again.
     paused: Vec<(u64, u32)>,
     /// Peers that are gone, and why.
-    gone: HashMap<Rank, Error>,
+    gone: HashMap<Rank, Loss>,
     events: Vec<Completion>,
     frame: Vec<u8>,
     leaving: Option<(u64, Sender<()>)>,
@@ -166,6 +177,7 @@ impl Progress {
             facts,
             listeners,
             lanes: Lanes::default(),
+            directs: Directs::default(),
             controls: HashMap::new(),
             dials: HashMap::new(),
             reached: HashMap::new(),
@@ -175,6 +187,7 @@ impl Progress {
             probes: Vec::new(),
             doubts: HashMap::new(),
             departed: Vec::new(),
+            passed: VecDeque::new(),
             paused: Vec::new(),
             gone: HashMap::new(),
             events: Vec::with_capacity(256),
@@ -198,7 +211,6 @@ impl Progress {
         self.call_home();
         loop {
             self.read_requests();
-            self.lanes.drive_held(&mut self.own);
             if self.has_left() {
                 return Ok(());
             }
@@ -216,19 +228,26 @@ impl Progress {
 
     // Requests.
 
+    /// Does what is asked for, and drives whatever is to be driven.
     fn read_requests(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Register { lane } => self.lanes.register(lane, &mut self.own),
-                Request::Drive { lane } => self.lanes.drive(lane, &mut self.own),
+                Request::Register { lane, done } => {
+                    self.directs.register(&lane, &mut self.own.io);
+                    self.lanes.register(lane);
+                    let _ = done.send(());
+                }
+                Request::Direct { lane, ask } => self.ask_direct(lane, ask),
+                Request::Drive { lane } => self.lanes.call(lane),
                 Request::Dial { lane, peer } => self.want_link(lane, peer),
-                Request::Tell { to, message } => self.tell(to, &message),
-                Request::Retire { lane } => self.lanes.retire(lane),
-                Request::Leave { finished, done } => self.leave(finished, done),
+                Request::Tell { members, to, message } => self.tell(&members, to, &message),
+                Request::Retire { lane, finished } => self.retire(lane, finished),
+                Request::Leave { done } => self.leave(done),
                 #[cfg(test)]
                 Request::Panic => panic!("asked to"),
             }
         }
+        self.lanes.drive_due(&mut self.own);
     }
 
     // Events.
@@ -254,6 +273,7 @@ impl Progress {
                 }
             }
             token::INBOUND => self.advance_inbound(id),
+            class if Directs::is_theirs(class) => self.directs.complete(event, &mut self.own.io),
             lane => self.lanes.complete(lane, &mut self.own, event),
         }
     }

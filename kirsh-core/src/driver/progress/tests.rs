@@ -1,5 +1,7 @@
 //! The progress thread's own steps, one at a time, without the thread.
 
+mod groups;
+
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -10,6 +12,7 @@ use super::connect::Wish;
 use super::*;
 use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
+use crate::driver::lane::Makings;
 use crate::driver::peer::Peer;
 use crate::limits::HANDSHAKES_PENDING_MAX;
 use crate::memory::Pool;
@@ -42,29 +45,43 @@ fn progress_of(
         rank,
         job: "test".to_owned(),
         secret: Token::new(b"0123456789abcdef".to_vec()),
+        authenticated: true,
         peers,
         checksums: false,
         liveness_ns: u64::MAX,
         user_timeout_ms: 0,
         roll: Roll::new(2),
     };
+    let own = ThreadIo::new(&driver).unwrap();
+    let (requests, queue) = crossbeam_channel::unbounded();
+    let handle = Handle { requests, bell: Arc::clone(&own.bell) };
+    let mut progress = Progress::new(own, queue, Arc::new(facts), listeners);
+    let lane = lane(rank, (7, 0), 0, Members::everyone(2), 0, handle);
+    progress.lanes.register(Arc::clone(&lane));
+    (progress, lane)
+}
+
+fn lane(
+    rank: Rank,
+    (communicator, epoch): Key,
+    number: u32,
+    members: Members,
+    priority: i32,
+    handle: Handle,
+) -> Arc<Lane> {
     let settings = Settings {
-        rank,
-        world: 2,
-        communicator: 7,
-        epoch: 0,
+        rank: members.rank_of(rank).unwrap_or(0),
+        world: members.world_ranks().len() as u32,
+        communicator,
+        epoch,
         look_ahead: 8,
         slabs_per_link: 1,
         checksums: false,
         warn_after_ns: u64::MAX,
     };
-    let own = ThreadIo::new(&driver).unwrap();
-    let (requests, queue) = crossbeam_channel::unbounded();
-    let handle = Handle { requests, bell: Arc::clone(&own.bell) };
-    let mut progress = Progress::new(own, queue, Arc::new(facts), listeners);
-    let lane = Arc::new(Lane::new(settings, 0, Pool::new(64, 2), handle, Arc::new(driver), 0));
-    progress.lanes.register(Arc::clone(&lane), &mut progress.own);
-    (progress, lane)
+    let makings = Makings { members, pool: Pool::new(64, 2), priority, spin_ns: 0 };
+    let driver = Arc::new(choose(Some(DriverKind::Poll)).unwrap());
+    Arc::new(Lane::new(settings, number, makings, handle, driver))
 }
 
 fn barrier() -> (Operation, Job) {
@@ -107,8 +124,8 @@ fn a_request_to_drive_that_comes_while_the_lane_is_held_does_not_swallow_the_nex
     lane.call_progress();
     progress.read_requests();
     lane.abort(Error::new(ErrorKind::Aborted, "for the test"));
-    progress.lanes.drive_held(&mut progress.own);
-    progress.lanes.drive_held(&mut progress.own);
+    progress.lanes.drive_due(&mut progress.own);
+    progress.lanes.drive_due(&mut progress.own);
     assert!(first.get().is_some_and(|outcome| outcome.is_err()));
     assert!(!progress.lanes.any_held());
     progress.read_requests();
@@ -138,7 +155,8 @@ fn a_goodbye_goes_out_whole_before_the_end_although_the_peer_reads_late() {
         said += 1;
     }
     let (done, _gone) = crossbeam_channel::bounded(1);
-    progress.leave(vec![(7, 0, 3)], done);
+    progress.retire(0, 3);
+    progress.leave(done);
     let reading = std::thread::spawn(move || {
         let mut bytes = Vec::new();
         far.read_to_end(&mut bytes).unwrap();
@@ -152,8 +170,10 @@ fn a_goodbye_goes_out_whole_before_the_end_although_the_peer_reads_late() {
     for _ in 0..said {
         assert_eq!(reader.next().unwrap(), Some(Message::Heartbeat));
     }
-    let goodbye = Message::Goodbye { origin: 1, finished: vec![(7, 0, 3)] };
-    assert_eq!(reader.next().unwrap(), Some(goodbye));
+    for finished in [vec![(7, 0, 3)], vec![]] {
+        let goodbye = Message::Goodbye { origin: 1, finished };
+        assert_eq!(reader.next().unwrap(), Some(goodbye));
+    }
     assert_eq!(reader.pending(), 0);
 }
 
@@ -311,7 +331,7 @@ fn of_two_control_links_the_one_that_the_lower_process_dialled_stays() {
     assert!(is_closed(&mut probe));
     assert!(!is_closed(&mut first));
     progress.read_requests();
-    progress.lanes.drive_held(&mut progress.own);
+    progress.lanes.drive_due(&mut progress.own);
     assert!(lane.core().session.failure().is_some_and(|error| error.message().contains("over")));
     // A second probe changes nothing; a second dial of the lower one's is the one it knows of.
     assert!(is_closed(&mut linked(&mut progress, true)));
@@ -352,7 +372,8 @@ fn a_link_that_ends_before_a_word_came_leads_to_another_attempt_and_a_later_end_
         assert!(Instant::now() < until);
         look(&mut progress);
     }
-    assert!(progress.gone[&0].message().contains("it has died"), "{}", progress.gone[&0]);
+    let error = progress.gone[&0].of(0);
+    assert!(error.message().contains("it has died"), "{error}");
 
     let (there, at) = listener();
     let peers = vec![Peer { addresses: vec![at], ..peer(0) }, peer(1)];
@@ -383,12 +404,12 @@ fn dials_that_cross_end_in_one_link_at_whatever_moment_they_meet() {
             low.accept(0);
             high.accept(0);
             let until = Instant::now() + Duration::from_secs(20);
-            high.dial(Wish { peer: 0, lane: None });
+            high.dial(Wish { peer: 0, lane: None, direct: false });
             for _ in 0..head_start {
                 look(&mut low);
                 look(&mut high);
             }
-            low.dial(Wish { peer: 1, lane: None });
+            low.dial(Wish { peer: 1, lane: None, direct: false });
             let heard = |progress: &Progress, peer| {
                 progress.controls.get(&peer).is_some_and(|link| link.heard)
             };
