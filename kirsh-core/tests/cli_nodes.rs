@@ -164,7 +164,7 @@ fn a_node_that_never_comes_is_named_on_the_others_within_the_join_timeout() {
 fn beyond_loopback_a_launcher_without_a_token_is_told_how_to_make_one() {
     // A network for documentation: nobody answers there.
     for node in [0, 1] {
-        let one = launcher(2, node, 1, "tcp://192.0.2.1:29400")
+        let one = launcher(2, node, 1, "tcp://198.51.100.1:29400")
             .env("KIRSH_JOIN_TIMEOUT", "5")
             .env_remove("KIRSH_TOKEN")
             .env_remove("KIRSH_TOKEN_FILE");

@@ -53,13 +53,9 @@ pub(super) struct Hello {
 
 impl Hello {
     /// What the one who looks sends.
-    pub(super) fn encode(&self, secret: &Token) -> [u8; HELLO_BYTES] {
-        let mut bytes = [0; HELLO_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&self.from.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.to.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.prove("kirsh doctor hello", secret));
-        bytes
+    pub(super) fn encode(&self, secret: &Token) -> Vec<u8> {
+        let proof = self.prove("kirsh doctor hello", secret);
+        [&MAGIC[..], &self.from.to_le_bytes(), &self.to.to_le_bytes(), &proof].concat()
     }
 
     /// What the one looked for answers.

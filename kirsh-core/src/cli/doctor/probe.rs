@@ -176,7 +176,7 @@ fn transfer(stream: &mut TcpStream, bytes: u64) -> io::Result<()> {
     let mut left = bytes;
     while left > 0 {
         let len = left.min(CHUNK_BYTES as u64) as usize;
-        chunk[..4].copy_from_slice(&(len as u32).to_le_bytes());
+        chunk.splice(..4, (len as u32).to_le_bytes());
         stream.write_all(&chunk[..4 + len])?;
         left -= len as u64;
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::nodes::Met;
 use crate::cli::FAILED;
+use crate::error::Result;
 use crate::rendezvous::{Store, await_count};
 
 /// How often a launcher says that it is there, and the longest that it waits for the outcome at
@@ -237,7 +238,7 @@ impl Watcher {
         }
     }
 
-    fn look(&mut self) -> crate::Result<Option<Outcome>> {
+    fn look(&mut self) -> Result<Option<Outcome>> {
         self.store.add(&beat_of(self.node), 1)?;
         if let Some(value) = self.store.wait(OUTCOME, Instant::now() + BEAT_EVERY)? {
             return Ok(Some(Outcome::decode(&value)));
@@ -250,7 +251,7 @@ impl Watcher {
         Ok(None)
     }
 
-    fn look_for_the_silent(&mut self, liveness: Duration) -> crate::Result<()> {
+    fn look_for_the_silent(&mut self, liveness: Duration) -> Result<()> {
         for (node, seen) in (0..).zip(&mut self.seen).skip(1) {
             let beat = self.store.get(&beat_of(node))?.unwrap_or_default();
             if beat != seen.0 {
