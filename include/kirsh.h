@@ -44,10 +44,10 @@
  * NULL       is fine for a buffer without elements, for options (all defaults), for work_out (block),
  *            and where a function says so.
  *
- * Handles    What a function hands out you destroy, once: kirsh_comm_create() with
- *            kirsh_comm_destroy(), a work_out with kirsh_work_destroy(), a plan_out with
- *            kirsh_plan_destroy(). No other call may be using a handle while it is destroyed. NULL is a
- *            fine thing to destroy and an error elsewhere.
+ * Handles    What a function hands out you destroy, once: a comm_out with kirsh_comm_destroy(), a
+ *            work_out with kirsh_work_destroy(), a plan_out with kirsh_plan_destroy(). No other call
+ *            may be using a handle while it is destroyed. NULL is a fine thing to destroy and an error
+ *            elsewhere.
  *
  * Errors     Functions return a status, and write their outputs only where it is KIRSH_OK (but for
  *            kirsh_work_wait_any(), whose index says which operation it was that failed). What went
@@ -101,6 +101,9 @@
 
 // A timeout that never runs out.
 #define KIRSH_FOREVER INT64_MAX
+
+// The color of a rank that wants no communicator from kirsh_comm_split.
+#define KIRSH_NO_COLOR -1
 
 // What became of a call. Numbers are never reused or changed; new ones may be added, so treat one
 // you do not know as a failure.
@@ -559,6 +562,38 @@ kirsh_status_t kirsh_comm_refuse(struct kirsh_comm_t *comm,
 
 // Fills in what the communicator has moved so far. `out->size` must be set.
 kirsh_status_t kirsh_comm_stats(const struct kirsh_comm_t *comm, struct kirsh_stats_t *out);
+
+// Makes a communicator of the ranks that give the same color, 0 to UINT32_MAX; in the order of key, and
+// where keys are equal in the order that they have in comm. A rank that gives KIRSH_NO_COLOR gets NULL,
+// but calls all the same. Collective over comm: it blocks until every rank of comm has called, and has
+// its place in the order of calls; options hold for it as for kirsh_allgather, and NULL is allowed.
+// Ranks that call kirsh_comm_split, _dup and _subgroup against one another all get KIRSH_MISMATCH, and
+// comm goes on. The new communicator is the caller's, to be destroyed like any other, before comm or after
+// it; it has its own order of calls and its own failures, and shares threads and control connections.
+kirsh_status_t kirsh_comm_split(struct kirsh_comm_t *comm,
+                                int64_t color,
+                                int32_t key,
+                                const struct kirsh_options_t *options,
+                                struct kirsh_comm_t **comm_out);
+
+// Makes a communicator of the same ranks, so that calls which do not depend on one another need not wait
+// for one another. Where several communicators have started operations at a time, the library's thread
+// serves those of higher priority first in each of its turns; one that was created has priority 0, and
+// each rank's priority is its own affair. It shares out no bandwidth, and calls that block and drive
+// themselves take no notice of it. Otherwise as kirsh_comm_split.
+kirsh_status_t kirsh_comm_dup(struct kirsh_comm_t *comm,
+                              int32_t priority,
+                              const struct kirsh_options_t *options,
+                              struct kirsh_comm_t **comm_out);
+
+// Makes a communicator of these ranks of comm, in the order of the list. Every rank of comm calls with
+// the same list, else all get KIRSH_MISMATCH; those that are not in it get NULL. Otherwise as
+// kirsh_comm_split.
+kirsh_status_t kirsh_comm_subgroup(struct kirsh_comm_t *comm,
+                                   const int32_t *ranks,
+                                   size_t count,
+                                   const struct kirsh_options_t *options,
+                                   struct kirsh_comm_t **comm_out);
 
 // Gives every rank the root's array, in place: `buffer` is read on the root and written elsewhere.
 // `count` is that of every array.

@@ -736,7 +736,7 @@ public:
     /// the new one is independent of it, and may outlive it.
     [[nodiscard]] std::optional<Communicator> split(std::optional<std::uint32_t> color, int key = 0,
                                                     const Options &options = {}) {
-        return make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+        return group_of([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
             const std::int64_t number = color ? std::int64_t{*color} : KIRSH_NO_COLOR;
             return kirsh_comm_split(handle_.get(), number, key, c, comm);
         }, options);
@@ -745,7 +745,7 @@ public:
     /// A communicator of the same ranks. In each turn the library's thread serves those of higher
     /// priority first; see kirsh_comm_dup.
     [[nodiscard]] Communicator dup(int priority = 0, const Options &options = {}) {
-        return *make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+        return *group_of([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
             return kirsh_comm_dup(handle_.get(), priority, c, comm);
         }, options);
     }
@@ -753,7 +753,7 @@ public:
     /// A communicator of these ranks, in this order; nothing for the others, who call with the same list.
     [[nodiscard]] std::optional<Communicator> subgroup(std::span<const int> ranks,
                                                        const Options &options = {}) {
-        return make([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
+        return group_of([&](const kirsh_options_t *c, kirsh_comm_t **comm) {
             return kirsh_comm_subgroup(handle_.get(), ranks.data(), ranks.size(), c, comm);
         }, options);
     }
@@ -1324,7 +1324,7 @@ private:
     explicit Communicator(kirsh_comm_t *handle) noexcept : handle_(handle) {}
 
     template <typename F>
-    static std::optional<Communicator> make(F &&call, const Options &options) {
+    static std::optional<Communicator> group_of(F &&call, const Options &options) {
         const kirsh_options_t c = detail::to_c(options);
         kirsh_comm_t *comm = nullptr;
         detail::check(call(&c, &comm));
