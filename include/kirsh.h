@@ -105,6 +105,12 @@
 // The color of a rank that wants no communicator from kirsh_comm_split.
 #define KIRSH_NO_COLOR -1
 
+// As the source of kirsh_recv: a message of whichever rank comes first.
+#define KIRSH_ANY_SOURCE -1
+
+// As the tag of kirsh_recv: a message under whichever tag.
+#define KIRSH_ANY_TAG -1
+
 // What became of a call. Numbers are never reused or changed; new ones may be added, so treat one
 // you do not know as a failure.
 //
@@ -493,6 +499,15 @@ typedef struct kirsh_array_t {
     // How many elements it has.
     size_t count;
 } kirsh_array_t;
+
+// What has been received. It has no size of its own and never grows.
+typedef struct kirsh_received_t {
+    // In elements; what lies in the buffer behind them is as it was.
+    size_t count;
+    // Who sent it.
+    int32_t source;
+    uint32_t tag;
+} kirsh_received_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -971,6 +986,58 @@ kirsh_status_t kirsh_plan_alltoallv(struct kirsh_comm_t *comm,
                                     kirsh_dtype_t dtype,
                                     const struct kirsh_options_t *options,
                                     struct kirsh_plan_t **plan_out);
+
+// Sends `count` elements to one rank, which may be this one, under a tag of your choice. The message goes
+// to the first receive there that fits, and messages of one tag arrive in the order in which they were
+// sent. Blocks until `data` may be changed again: a short message may still be on its way then, a long
+// one has been received, and so has a short one where 256 messages or 1 MiB wait there already. Two ranks that send to one another before they receive wait for ever where the
+// messages are long: use kirsh_sendrecv, or a work_out. Messages take no part in the order of
+// collectives; of the options only timeout_ns and name are for them. What is refused is nobody
+// else's business, and what fails with KIRSH_SCOPE_CALL leaves the communicator usable, a timeout
+// among them unless bytes of the message are stuck on their way.
+kirsh_status_t kirsh_send(struct kirsh_comm_t *comm,
+                          const void *data,
+                          size_t count,
+                          kirsh_dtype_t dtype,
+                          int32_t to,
+                          uint32_t tag,
+                          const struct kirsh_options_t *options,
+                          struct kirsh_work_t **work_out);
+
+// Receives a message of at most `count` elements from `source` (or KIRSH_ANY_SOURCE) under `tag` (or
+// KIRSH_ANY_TAG): the first that fits. A longer one, or one of another dtype, is dropped, with
+// KIRSH_MISMATCH and KIRSH_SCOPE_CALL. `received_out` may be NULL; where work_out is not, it must be, and
+// kirsh_work_received tells instead.
+kirsh_status_t kirsh_recv(struct kirsh_comm_t *comm,
+                          void *data,
+                          size_t count,
+                          kirsh_dtype_t dtype,
+                          int32_t source,
+                          int64_t tag,
+                          struct kirsh_received_t *received_out,
+                          const struct kirsh_options_t *options,
+                          struct kirsh_work_t **work_out);
+
+// Sends one message and receives another at once, both under one tag, so that two ranks, or a ring of
+// them, can exchange messages of any length. Blocks until both are done. The buffers must not overlap.
+// `received_out` may be NULL.
+kirsh_status_t kirsh_sendrecv(struct kirsh_comm_t *comm,
+                              const void *send,
+                              size_t send_count,
+                              kirsh_dtype_t send_dtype,
+                              int32_t to,
+                              void *recv,
+                              size_t recv_count,
+                              kirsh_dtype_t recv_dtype,
+                              int32_t source,
+                              uint32_t tag,
+                              struct kirsh_received_t *received_out,
+                              const struct kirsh_options_t *options);
+
+// What a started receive has received, once it has ended well; before that, and for any other
+// operation, KIRSH_INVALID_ARGUMENT.
+kirsh_status_t kirsh_work_received(struct kirsh_work_t *work,
+                                   struct kirsh_received_t *received_out);
 
 // Waits for a started operation: KIRSH_OK once it has ended well, its failure once it has failed (both
 // as often as you ask), KIRSH_PENDING when timeout_ns has passed. That ends only the wait: the

@@ -501,6 +501,17 @@ struct PlanDeleter {
 
 // ------------------------------------------------------------------------------------------- work
 
+/// What has been received: who sent it, under which tag, and how many elements.
+struct Received {
+    int source;
+    std::uint32_t tag;
+    std::size_t count;
+};
+
+/// For Communicator::recv: whichever rank, and whichever tag.
+inline constexpr int any_source = KIRSH_ANY_SOURCE;
+inline constexpr std::int64_t any_tag = KIRSH_ANY_TAG;
+
 /// A started operation without its buffer: what every Work can be asked.
 class WorkBase {
 public:
@@ -517,6 +528,13 @@ public:
             return test();
         }
         return detail::check_over(kirsh_work_wait(handle_.get(), timeout.count()));
+    }
+
+    /// What a started receive has received: once it has ended well, and before its buffer is taken back.
+    [[nodiscard]] Received received() const {
+        kirsh_received_t received{};
+        detail::check(kirsh_work_received(handle_.get(), &received));
+        return {received.source, received.tag, received.count};
     }
 
     /// The handle for the C interface; it stays this object's.
@@ -917,6 +935,56 @@ public:
     /// Returns once every rank has come to it.
     void barrier(const Options &options = {}) {
         ask(kirsh_barrier, kirsh_plan_barrier, options, now);
+    }
+
+    // Messages between two ranks, beside the collectives and not in their order.
+
+    /// Sends to one rank, which may be this one; returns once `data` may be changed again. See kirsh_send.
+    template <Buffer R>
+    void send(R &&data, int to, std::uint32_t tag = 0, const Options &options = {}) {
+        ask_send(in(data), to, tag, options, now);
+    }
+
+    /// Receives the first message that fits, of at most as many elements as `data` has room for; one that
+    /// is longer, or of another type, is dropped, and MismatchError says so.
+    template <MutableBuffer R>
+    Received recv(R &&data, int source = any_source, std::int64_t tag = any_tag,
+                  const Options &options = {}) {
+        kirsh_received_t received{};
+        ask_recv(out(data), source, tag, &received, options, now);
+        return {received.source, received.tag, received.count};
+    }
+
+    /// Sends one message and receives another at once, both under one tag: ranks that exchange so never
+    /// wait for one another for ever.
+    template <Buffer S, MutableBuffer R>
+    Received sendrecv(S &&send, int to, R &&recv, int source, std::uint32_t tag = 0,
+                      const Options &options = {}) {
+        const kirsh_options_t c = detail::to_c(options);
+        const auto from = in(send);
+        const auto into = out(recv);
+        kirsh_received_t received{};
+        detail::check(kirsh_sendrecv(handle_.get(), from.data(), from.size(), dtype<element_t<S>>, to,
+                                     into.data(), into.size(), dtype<element_t<R>>, source, tag,
+                                     &received, &c));
+        return {received.source, received.tag, received.count};
+    }
+
+    /// Starts send().
+    template <Lendable B>
+    Work<lent_t<B>> start_send(B &&data, int to, std::uint32_t tag = 0, const Options &options = {}) {
+        return start(lent_t<B>(std::forward<B>(data)), [&](auto &b, kirsh_work_t **work) {
+            ask_send(in(b), to, tag, options, work);
+        });
+    }
+
+    /// Starts recv(); Work::received() says what came.
+    template <Lendable B>
+    Work<lent_t<B>> start_recv(B &&data, int source = any_source, std::int64_t tag = any_tag,
+                               const Options &options = {}) {
+        return start(lent_t<B>(std::forward<B>(data)), [&](auto &b, kirsh_work_t **work) {
+            ask_recv(out(b), source, tag, nullptr, options, work);
+        });
     }
 
     // What starts. In place: a span, whose elements are lent until the Work is over and must outlive it, or
@@ -1465,6 +1533,22 @@ private:
         fits("reduce_scatter", "send", send.size(), all(recv.size()));
         ask(kirsh_reduce_scatter, kirsh_plan_reduce_scatter, options, result, send.data(), recv.data(),
             recv.size(), dtype<T>, static_cast<kirsh_op_t>(op));
+    }
+
+    template <class T>
+    void ask_send(std::span<const T> data, int to, std::uint32_t tag, const Options &options,
+                  kirsh_work_t **work) {
+        const kirsh_options_t c = detail::to_c(options);
+        detail::check(
+            kirsh_send(handle_.get(), data.data(), data.size(), dtype<T>, to, tag, &c, work));
+    }
+
+    template <class T>
+    void ask_recv(std::span<T> data, int source, std::int64_t tag, kirsh_received_t *received,
+                  const Options &options, kirsh_work_t **work) {
+        const kirsh_options_t c = detail::to_c(options);
+        detail::check(kirsh_recv(handle_.get(), data.data(), data.size(), dtype<T>, source, tag,
+                                 received, &c, work));
     }
 
     template <class T, class Out>

@@ -38,6 +38,8 @@ pub mod collective;
 
 pub mod plan;
 
+pub mod message;
+
 pub mod work;
 
 pub mod store;

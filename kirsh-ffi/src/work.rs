@@ -111,7 +111,7 @@ pub(crate) fn into_handle(raw: RawWork) -> *mut kirsh_work_t {
 ///
 /// # Safety
 /// `work` is null or a live handle, and stays so for `'a`.
-unsafe fn raw<'a>(work: *const kirsh_work_t) -> Result<&'a RawWork> {
+pub(crate) unsafe fn raw<'a>(work: *const kirsh_work_t) -> Result<&'a RawWork> {
     require(work, "work")?;
     // SAFETY: not null, so by the contract above live.
     Ok(unsafe { &(*work).raw })

@@ -89,6 +89,12 @@ fn abort_reaches_every_rank_with_its_reason() {
 }
 
 #[test]
+fn messages_go_from_one_rank_to_another() {
+    runs("messages.c", Linkage::Shared, 3);
+    runs("messages.cpp", Linkage::Shared, 3);
+}
+
+#[test]
 fn communicators_are_made_from_communicators() {
     runs("groups.c", Linkage::Shared, 3);
     runs("groups.cpp", Linkage::Shared, 3);
