@@ -13,8 +13,10 @@ int main() {
     const int left = (rank + size - 1) % size;
 
     if (rank == 0) {
-        comm.send(std::vector<int>{1, 2, 3}, 1, 5);
-        comm.send(std::vector<double>{0.5}, 1, 6);
+        const std::vector<int> three{1, 2, 3};
+        const std::vector<double> half{0.5};
+        comm.send(three, 1, 5);
+        comm.send(half, 1, 6);
     } else if (rank == 1) {
         std::vector<double> half(4, 9.0);
         const auto first = comm.recv(half, 0, 6);
@@ -41,7 +43,8 @@ int main() {
     CHECK(going.wait().size() == 200'000);
 
     if (rank == 0) {
-        comm.send(std::vector<int>{1, 2}, 1, 8);
+        const std::vector<int> two{1, 2};
+        comm.send(two, 1, 8);
     } else if (rank == 1) {
         std::vector<int> one(1);
         try {
