@@ -15,6 +15,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 __all__ = [
     "Communicator",
+    "Made",
     "Memory",
     "Plan",
     "Stats",

@@ -73,7 +73,9 @@ def test_every_call_is_a_method_and_a_function_that_says_where_the_result_goes()
         name
         for group in kirsh.Communicator.__mro__
         for name in vars(group)
-        if group.__module__.startswith("kirsh._") and group.__module__ != "kirsh._kirsh"
+        # What makes communicators is asked of one; the default one has no functions for it.
+        if group.__module__.startswith("kirsh._")
+        if group.__module__ not in ("kirsh._kirsh", "kirsh._groups")
         if not name.startswith("_")
     }
     assert len(methods) > 25 and methods <= set(kirsh.__all__)
