@@ -1,5 +1,5 @@
-//! Ten thousand calls of random kinds, sizes, types and operators on four processes, compared to
-//! the bit with an oracle that folds in the plan's order; and what was sent with what the plans
+//! Ten thousand calls a driver of random kinds, sizes, types and operators on four processes,
+//! compared to the bit with an oracle that folds in the plan's order; and what was sent with what the plans
 //! send. Blocking and started, in place and not, from several threads, over several communicators.
 //!
 //! `KIRSH_TEST_SOAK` sets the number of calls per driver, `KIRSH_TEST_SEED` the seed.
@@ -24,7 +24,8 @@ use made::Made;
 const WORLD: u32 = 4;
 /// Small, so that arrays of a few hundred kilobytes are many slices.
 const SLICE: u32 = 16 << 10;
-const CALLS: u64 = 5000;
+/// Half of them allreduces: with both drivers ten thousand.
+const CALLS: u64 = 10_000;
 const SEED: u64 = 20_260_801;
 /// Started calls that a thread leaves unfinished.
 const UNFINISHED_MAX: usize = 4;
