@@ -1,7 +1,10 @@
 //! Blocking calls allocate nothing once they are warm, nor do runs of calls that were prepared: not in
-//! the calling thread, and not in any other of the process.
+//! the calling thread, and not in any other of the process. Those runs choose and validate nothing
+//! either.
 
 mod common;
+#[path = "alloc/prepared.rs"]
+mod prepared;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +97,9 @@ fn call(comm: &Communicator, arrays: &mut Arrays, number: usize) {
 fn a_rank() {
     let Some((scenario, _)) = common::scenario() else { return };
     let comm = comm();
+    if scenario == "prepared" {
+        return prepared::a_rank(&comm);
+    }
     let options = Options::default();
     let mut arrays = Arrays {
         small: vec![1.0; 10],

@@ -340,7 +340,7 @@ impl Communicator {
     }
 
     /// This rank's count, or 0 where there is none, which is found where counts are checked.
-    fn own(&self, counts: &[usize]) -> usize {
+    pub(super) fn own(&self, counts: &[usize]) -> usize {
         counts.get(self.rank() as usize).copied().unwrap_or(0)
     }
 
@@ -364,7 +364,7 @@ pub(super) fn call<T: Element>(collective: Collective, count: usize) -> RawCall<
     RawCall::new(collective, T::DATA_TYPE, count)
 }
 
-fn total(counts: &[usize]) -> usize {
+pub(super) fn total(counts: &[usize]) -> usize {
     counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
 }
 

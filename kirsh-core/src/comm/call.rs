@@ -71,10 +71,13 @@ impl Communicator {
     pub(super) fn prepare(&self, raw: &RawCall<'_>, options: &Options<'_>) -> Result<Prepared> {
         let (inner, call) = (&*self.0, describe(raw));
         inner.check_usable().map_err(|error| inner.name(error, call))?;
+        inner.preparations.validations.add(1);
         if let Some(weight) = options.weight {
             let scale = Some(self.share(call, weight, options)?);
-            let raw = raw.op(ReduceOp::PremulSum);
-            return self.prepare(&raw, &Options { scale, weight: None, ..*options });
+            let (raw, options) = (raw.op(ReduceOp::PremulSum), Options { scale, ..*options });
+            let call = describe(&raw);
+            return build(inner, call, &raw, &options)
+                .map_err(|error| self.refuse_call(call, error));
         }
         build(inner, call, raw, options).map_err(|error| self.refuse_call(call, error))
     }
@@ -112,7 +115,7 @@ fn build(inner: &Inner, call: Call, raw: &RawCall<'_>, options: &Options<'_>) ->
     let reduces = call.collective.reduces();
     let kernel = reduces.then(|| Kernel::choose(call.dtype, call.op)).transpose()?;
     let input_len = params.input_elements(inner.rank) as usize * size;
-    let ready = inner.plans.get(params, options.algorithm, inner.rank)?;
+    let ready = inner.plans.get(params, options.algorithm, inner.rank, &inner.preparations)?;
     let call = ready.call;
     if let Some(name) = options.name {
         tracing::debug!(rank = inner.rank, name, "{call} by {}", call.algorithm);

@@ -41,6 +41,7 @@ pub use direct::{RawRecv, RawSend, Received, RecvOutcome, RecvWork, Source, Tag}
 pub use persistent::{Persistent, RawPlan};
 use plans::Plans;
 pub use raw::{RawArray, RawCall, RawCounts};
+use stats::Preparations;
 pub use stats::Stats;
 pub use work::{RawWork, Work};
 
@@ -82,6 +83,7 @@ struct Inner {
     launched: bool,
     timeout: Option<Duration>,
     plans: Plans,
+    preparations: Preparations,
     /// What its session was made with.
     settings: Settings,
     // Before the process, which the lane's links must not outlive.
@@ -195,6 +197,7 @@ impl Communicator {
     /// the order of calls and is announced, so that the peers fail at once with its reason.
     /// Returns the error to raise.
     pub fn refuse(&self, collective: Collective, error: Error) -> Error {
+        self.0.preparations.validations.add(1);
         self.refuse_call(call::nameless(collective), error)
     }
 
@@ -222,7 +225,7 @@ impl Communicator {
 
     /// What this communicator has done so far.
     pub fn stats(&self) -> Stats {
-        Stats::read(&self.0.lane)
+        Stats::read(&self.0.lane, &self.0.preparations)
     }
 
     /// Refuses to start an operation where too many wait already.
@@ -263,6 +266,7 @@ impl Inner {
             launched,
             timeout,
             plans,
+            preparations: Preparations::default(),
             process,
             closed: AtomicBool::new(false),
         })

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::stats::Preparations;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PLAN_CACHE_MAX;
 use crate::model::Layout;
@@ -47,7 +48,9 @@ impl Plans {
         mut params: Params,
         forced: Option<Algorithm>,
         rank: Rank,
+        preparations: &Preparations,
     ) -> Result<Ready> {
+        preparations.choices.add(1);
         let choice = self.chooser.choose(&params.call, forced);
         params.call.algorithm = choice.algorithm;
         let size = params.call.dtype.size() as u32;
@@ -57,6 +60,7 @@ impl Plans {
             return Ok(ready.clone());
         }
         let (call, plan) = (params.call, build(&params, rank)?);
+        preparations.plans_built.add(1);
         if plan.len() > u64::from(u32::MAX) {
             let text = format!(
                 "{call} in slices of {} bytes takes more frames than 32 bits count; set a larger KIRSH_SLICE",

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::blocking::call;
+use super::blocking::{call, total};
 use super::raw::{RawCall, RawCounts};
 use super::{Buffer, Communicator, Options, RawWork, Work};
 use crate::error::Result;
@@ -109,6 +109,22 @@ impl Communicator {
         )
     }
 
+    /// Starts an allgatherv.
+    ///
+    /// # Errors
+    /// When the call is refused.
+    pub fn start_allgatherv<I: Buffer, O: Buffer<Element = I::Element>>(
+        &self,
+        input: I,
+        output: O,
+        counts: &[usize],
+        options: &Options<'_>,
+    ) -> Result<Work<(I, O)>> {
+        let lengths = [(input.count(), self.own(counts)), (output.count(), total(counts))];
+        let (name, counts) = (Collective::Allgatherv, RawCounts::Known(counts));
+        self.start_apart(name, 0, (input, output), lengths, |call| call.counts(counts), options)
+    }
+
     /// Starts a reduce_scatter.
     ///
     /// # Errors
@@ -124,6 +140,30 @@ impl Communicator {
         let lengths = [(input.count(), self.all(count)), (output.count(), count)];
         let name = Collective::ReduceScatter;
         self.start_apart(name, count, (input, output), lengths, |call| call.op(op), options)
+    }
+
+    /// Starts a reduce_scatterv.
+    ///
+    /// # Errors
+    /// When the call is refused.
+    pub fn start_reduce_scatterv<I: Buffer, O: Buffer<Element = I::Element>>(
+        &self,
+        input: I,
+        output: O,
+        counts: &[usize],
+        op: ReduceOp,
+        options: &Options<'_>,
+    ) -> Result<Work<(I, O)>> {
+        let lengths = [(input.count(), total(counts)), (output.count(), self.own(counts))];
+        let counts = RawCounts::Known(counts);
+        self.start_apart(
+            Collective::ReduceScatterv,
+            0,
+            (input, output),
+            lengths,
+            |call| call.op(op).counts(counts),
+            options,
+        )
     }
 
     /// Starts a gather; off the root `output` may be empty.
@@ -144,6 +184,32 @@ impl Communicator {
         self.start_apart(name, count, (input, output), lengths, |call| call.root(root), options)
     }
 
+    /// Starts a gatherv; off the root `counts` is not looked at, and `output` may be empty.
+    ///
+    /// # Errors
+    /// When the call is refused.
+    pub fn start_gatherv<I: Buffer, O: Buffer<Element = I::Element>>(
+        &self,
+        input: I,
+        output: O,
+        counts: &[usize],
+        root: Rank,
+        options: &Options<'_>,
+    ) -> Result<Work<(I, O)>> {
+        let own = input.count();
+        let needed = if self.rank() == root { total(counts) } else { output.count() };
+        let lengths = [(own, own), (output.count(), needed)];
+        let counts = RawCounts::Rooted { own, each: counts };
+        self.start_apart(
+            Collective::Gatherv,
+            0,
+            (input, output),
+            lengths,
+            |call| call.root(root).counts(counts),
+            options,
+        )
+    }
+
     /// Starts a scatter; off the root `input` may be empty.
     ///
     /// # Errors
@@ -160,6 +226,32 @@ impl Communicator {
         let lengths = [(input.count(), needed), (output.count(), count)];
         let name = Collective::Scatter;
         self.start_apart(name, count, (input, output), lengths, |call| call.root(root), options)
+    }
+
+    /// Starts a scatterv; off the root `counts` is not looked at, and `input` may be empty.
+    ///
+    /// # Errors
+    /// When the call is refused.
+    pub fn start_scatterv<I: Buffer, O: Buffer<Element = I::Element>>(
+        &self,
+        input: I,
+        counts: &[usize],
+        output: O,
+        root: Rank,
+        options: &Options<'_>,
+    ) -> Result<Work<(I, O)>> {
+        let own = output.count();
+        let needed = if self.rank() == root { total(counts) } else { input.count() };
+        let lengths = [(input.count(), needed), (own, own)];
+        let counts = RawCounts::Rooted { own, each: counts };
+        self.start_apart(
+            Collective::Scatterv,
+            0,
+            (input, output),
+            lengths,
+            |call| call.root(root).counts(counts),
+            options,
+        )
     }
 
     /// Starts an alltoall.
@@ -197,8 +289,7 @@ impl Communicator {
         options: &Options<'_>,
     ) -> Result<Work<(I, O)>> {
         let counts = RawCounts::Pairs { send: send_counts, recv: recv_counts };
-        let lengths =
-            [(input.count(), send_counts.iter().sum()), (output.count(), recv_counts.iter().sum())];
+        let lengths = [(input.count(), total(send_counts)), (output.count(), total(recv_counts))];
         let name = Collective::Alltoallv;
         self.start_apart(name, 0, (input, output), lengths, |call| call.counts(counts), options)
     }

@@ -1,6 +1,16 @@
 //! Counters, as users see them.
 
 use crate::driver::lane::Lane;
+use crate::memory::Counter;
+
+/// What was done so that calls could run. Relaxed counters, each touched once for a call: a run of
+/// one that was prepared beforehand touches none.
+#[derive(Default)]
+pub(super) struct Preparations {
+    pub(super) validations: Counter,
+    pub(super) choices: Counter,
+    pub(super) plans_built: Counter,
+}
 
 /// What a communicator has done on this rank so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,10 +28,19 @@ pub struct Stats {
     pub bytes_copied: u64,
     pub frames_sent: u64,
     pub frames_received: u64,
+    /// Collective calls whose arguments were validated. Runs of a prepared call
+    /// ([`RawPlan`](super::RawPlan), [`Persistent`](super::Persistent)) are not validated again, nor
+    /// counted here or below.
+    pub validations: u64,
+    /// How often an algorithm and a slice were chosen for a call, be it that they were remembered.
+    pub choices: u64,
+    /// Plans that were built, for want of one kept from an earlier call. One that goes on growing
+    /// while a program makes the same calls over and over has more different calls than are kept.
+    pub plans_built: u64,
 }
 
 impl Stats {
-    pub(super) fn read(lane: &Lane) -> Self {
+    pub(super) fn read(lane: &Lane, preparations: &Preparations) -> Self {
         let counters = &lane.counters;
         Stats {
             operations: counters.operations.get(),
@@ -31,6 +50,9 @@ impl Stats {
             bytes_copied: counters.copied.get(),
             frames_sent: counters.frames_sent.get(),
             frames_received: counters.frames_received.get(),
+            validations: preparations.validations.get(),
+            choices: preparations.choices.get(),
+            plans_built: preparations.plans_built.get(),
         }
     }
 }

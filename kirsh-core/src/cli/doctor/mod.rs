@@ -17,7 +17,8 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use self::findings::Severity;
-use super::{FAILED, perf};
+use super::FAILED;
+use super::perf::{again, sizes};
 use crate::error::Result;
 use crate::limits::WORLD_SIZE_MAX;
 
@@ -47,7 +48,7 @@ pub(super) struct Args {
     time: Duration,
 
     /// At most so many bytes are sent for that, with K, M or G for powers of 1024.
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = perf::sizes::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = sizes::parse)]
     size: u64,
 
     /// Prints one JSON object.
@@ -58,7 +59,7 @@ pub(super) struct Args {
 /// Examines the world as `invocation`, the command line as [`super::main`] got it, asks for it, and
 /// returns the exit code.
 pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
-    let outcome = perf::start_ranks(args.ranks, invocation)
+    let outcome = again::start_ranks(args.ranks, invocation)
         .and_then(|started| started.map_or_else(|| examine_as_a_rank(&args), Ok));
     outcome.unwrap_or_else(|error| {
         eprintln!("kirsh doctor: {error}");

@@ -8,7 +8,33 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use crate::cli::run;
 use crate::error::{Error, ErrorKind, Result};
+use crate::rendezvous::identity::{Arguments, Source, identity, process_env};
+
+/// Starts the ranks where that is for this process to do, and gives their exit code; `None` where
+/// this process is a rank itself.
+pub(in crate::cli) fn start_ranks(
+    ranks: Option<u32>,
+    invocation: &[OsString],
+) -> Result<Option<i32>> {
+    let me = identity(&Arguments::default(), &process_env)?;
+    match ranks {
+        None => Ok(None),
+        Some(ranks) if me.source == Source::Alone => {
+            Ok(Some(run::start(ranks, command(invocation)?)))
+        }
+        Some(ranks) if ranks == me.world_size => Ok(None),
+        Some(ranks) => Err(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "-n {ranks} was given, but this process is rank {} of {} already (from {}); leave \
+                 -n out to take part in that world",
+                me.rank, me.world_size, me.source
+            ),
+        )),
+    }
+}
 
 /// The command that starts this one again, where `invocation` is its arguments, the first of them
 /// its name.
@@ -16,7 +42,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Errors
 /// `Unsupported` where the process was not started with these arguments, as when a program of its
 /// own calls the command as a function.
-pub(in crate::cli) fn command(invocation: &[OsString]) -> Result<Vec<OsString>> {
+fn command(invocation: &[OsString]) -> Result<Vec<OsString>> {
     let line = std::fs::read("/proc/self/cmdline")
         .map_err(|cause| Error::system("reading this process's command line", &cause))?;
     let arguments = invocation.get(1..).unwrap_or_default();

@@ -4,13 +4,13 @@ use super::measure::Mode;
 use super::pattern::Number;
 use super::shape::Shape;
 use crate::comm::{Communicator, Options, Timeout, Work};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::types::{Collective, ReduceOp};
 
-/// Whether there is a started form to time.
-pub(super) fn can_start(collective: Collective) -> bool {
-    use Collective::*;
-    !matches!(collective, Allgatherv | ReduceScatterv | Gatherv | Scatterv)
+/// A call that has been started: it has one array of the caller's or both.
+enum Started<T: Number> {
+    One(Work<Vec<T>>),
+    Two(Work<(Vec<T>, Vec<T>)>),
 }
 
 /// What a call needs.
@@ -67,38 +67,46 @@ impl<T: Number> Caller<'_, T> {
     fn start_and_wait(&mut self) -> Result<()> {
         use Collective::*;
         let (comm, op, root) = (self.comm, self.op, self.shape.root);
-        let options = &self.options;
+        let (counts, options) = (&self.counts, &self.options);
         // The operation owns the arrays until it gives them back.
         let mut input = || std::mem::take(&mut self.input);
         let mut output = || std::mem::take(&mut self.output);
-        let one = match self.shape.collective {
+        let started = match self.shape.collective {
             Barrier => return comm.start_barrier(options)?.wait(Timeout::Forever).map(drop),
-            Allreduce => comm.start_allreduce(input(), op, options),
-            Reduce => comm.start_reduce(input(), op, root, options),
-            Broadcast => comm.start_broadcast(input(), root, options),
-            Scan => comm.start_scan(input(), op, options),
-            Exscan => comm.start_exscan(input(), op, options),
-            other => {
-                let two: Work<(Vec<T>, Vec<T>)> = match other {
-                    Allgather => comm.start_allgather(input(), output(), options),
-                    ReduceScatter => comm.start_reduce_scatter(input(), output(), op, options),
-                    Gather => comm.start_gather(input(), output(), root, options),
-                    Scatter => comm.start_scatter(input(), output(), root, options),
-                    Alltoall => comm.start_alltoall(input(), output(), options),
-                    Alltoallv => {
-                        let counts = &self.counts;
-                        comm.start_alltoallv(input(), counts, output(), counts, options)
-                    }
-                    _ => {
-                        let text = format!("{other} has no started form that takes arrays");
-                        Err(Error::new(ErrorKind::Unsupported, text))
-                    }
-                }?;
-                (self.input, self.output) = two.wait().map_err(|(error, _)| error)?;
-                return Ok(());
+            Allreduce => Started::One(comm.start_allreduce(input(), op, options)?),
+            Reduce => Started::One(comm.start_reduce(input(), op, root, options)?),
+            Broadcast => Started::One(comm.start_broadcast(input(), root, options)?),
+            Scan => Started::One(comm.start_scan(input(), op, options)?),
+            Exscan => Started::One(comm.start_exscan(input(), op, options)?),
+            Allgather => Started::Two(comm.start_allgather(input(), output(), options)?),
+            Allgatherv => {
+                Started::Two(comm.start_allgatherv(input(), output(), counts, options)?)
+            }
+            ReduceScatter => {
+                Started::Two(comm.start_reduce_scatter(input(), output(), op, options)?)
+            }
+            ReduceScatterv => {
+                Started::Two(comm.start_reduce_scatterv(input(), output(), counts, op, options)?)
+            }
+            Gather => Started::Two(comm.start_gather(input(), output(), root, options)?),
+            Gatherv => {
+                Started::Two(comm.start_gatherv(input(), output(), counts, root, options)?)
+            }
+            Scatter => Started::Two(comm.start_scatter(input(), output(), root, options)?),
+            Scatterv => {
+                Started::Two(comm.start_scatterv(input(), counts, output(), root, options)?)
+            }
+            Alltoall => Started::Two(comm.start_alltoall(input(), output(), options)?),
+            Alltoallv => {
+                Started::Two(comm.start_alltoallv(input(), counts, output(), counts, options)?)
             }
         };
-        self.input = one?.wait().map_err(|(error, _)| error)?;
+        match started {
+            Started::One(work) => self.input = work.wait().map_err(|(error, _)| error)?,
+            Started::Two(work) => {
+                (self.input, self.output) = work.wait().map_err(|(error, _)| error)?;
+            }
+        }
         Ok(())
     }
 }

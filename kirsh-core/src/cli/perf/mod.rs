@@ -19,11 +19,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use self::measure::{Mode, Request};
 use self::report::{Format, Heading, Report};
-use super::{FAILED, MISUSED, named, run};
+use super::{FAILED, MISUSED, named};
 use crate::comm::{Communicator, Config};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::limits::WORLD_SIZE_MAX;
-use crate::rendezvous::identity::{Arguments, Source, identity, process_env};
 use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
 
 /// What the options do not say.
@@ -151,31 +150,10 @@ pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
         eprintln!("kirsh perf: {error}");
         FAILED
     };
-    match start_ranks(args.ranks, invocation) {
+    match again::start_ranks(args.ranks, invocation) {
         Ok(Some(code)) => code,
         Ok(None) => measure_as_a_rank(&args).unwrap_or_else(failed),
         Err(error) => failed(error),
-    }
-}
-
-/// Starts the ranks where that is for this process to do, and gives their exit code; `None` where
-/// this process is a rank itself.
-pub(super) fn start_ranks(ranks: Option<u32>, invocation: &[OsString]) -> Result<Option<i32>> {
-    let me = identity(&Arguments::default(), &process_env)?;
-    match ranks {
-        None => Ok(None),
-        Some(ranks) if me.source == Source::Alone => {
-            Ok(Some(run::start(ranks, again::command(invocation)?)))
-        }
-        Some(ranks) if ranks == me.world_size => Ok(None),
-        Some(ranks) => Err(Error::new(
-            ErrorKind::Configuration,
-            format!(
-                "-n {ranks} was given, but this process is rank {} of {} already (from {}); leave \
-                 -n out to take part in that world",
-                me.rank, me.world_size, me.source
-            ),
-        )),
     }
 }
 
@@ -217,9 +195,6 @@ impl Args {
         }
         if self.in_place && !has_one_array {
             return Err(format!("--in-place: a {collective} is timed with two arrays"));
-        }
-        if self.started && !calls::can_start(collective) {
-            return Err(format!("--started: {collective} is timed blocking only"));
         }
         if collective.reduces() && !self.op.supports(self.dtype) {
             return Err(format!("{} is not defined on {}", self.op, self.dtype));

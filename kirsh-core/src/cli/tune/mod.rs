@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 
 use self::measure::{Sample, Timed};
 use super::perf::again;
-use super::{FAILED, MISUSED, run};
+use super::{FAILED, MISUSED};
 use crate::comm::{Communicator, Config, Options, tables_in_force};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::WORLD_SIZE_MAX;
 use crate::model::choice::Selection;
 use crate::model::{Costs, Layout};
-use crate::rendezvous::identity::{Arguments, Source, identity, process_env};
+use crate::rendezvous::identity::{Arguments, identity, process_env};
 use crate::rendezvous::{host_id, settings};
 
 /// What the options do not say.
@@ -66,7 +66,8 @@ pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
         eprintln!("kirsh tune: {error}");
         FAILED
     };
-    match start_ranks(&args, invocation) {
+    let started = check_peers(args.ranks).and_then(|()| again::start_ranks(args.ranks, invocation));
+    match started {
         Ok(Some(code)) => code,
         Ok(None) => tune(&args).map_or_else(failed, |()| 0),
         Err(error) if error.kind() == ErrorKind::InvalidArgument => {
@@ -77,28 +78,15 @@ pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
     }
 }
 
-/// Starts the ranks where that is for this process to do, and gives their exit code; `None` where
-/// this process is a rank itself.
-fn start_ranks(args: &Args, invocation: &[OsString]) -> Result<Option<i32>> {
-    let me = identity(&Arguments::default(), &process_env)?;
-    match args.ranks {
-        Some(ranks) if me.source == Source::Alone => {
-            Ok(Some(run::start(ranks, again::command(invocation)?)))
-        }
-        Some(ranks) if ranks != me.world_size => Err(Error::new(
-            ErrorKind::Configuration,
-            format!(
-                "-n {ranks} was given, but this process is rank {} of {} already (from {}); leave \
-                 -n out to take part in that world",
-                me.rank, me.world_size, me.source
-            ),
-        )),
-        None if me.world_size < 2 => Err(Error::new(
+/// Refuses to measure a rank without peers.
+fn check_peers(ranks: Option<u32>) -> Result<()> {
+    if ranks.is_none() && identity(&Arguments::default(), &process_env)?.world_size < 2 {
+        return Err(Error::new(
             ErrorKind::InvalidArgument,
             "costs lie between ranks: start two or more with -n or a launcher",
-        )),
-        _ => Ok(None),
+        ));
     }
+    Ok(())
 }
 
 fn tune(args: &Args) -> Result<()> {
