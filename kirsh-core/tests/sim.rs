@@ -17,7 +17,7 @@ mod fault;
 use std::ops::Range;
 
 use catalogue::{calls, large_calls, rooted_calls, some_calls};
-use kirsh_core::sim::{Calling, Report, Scenario, run};
+use kirsh_core::sim::{Calling, Report, Scenario, run, walk};
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
@@ -76,6 +76,10 @@ fn every_algorithm_gives_the_right_result_in_every_small_world() {
                 let orders = orders.get_or_insert_with(|| report.orders.clone());
                 assert_eq!(&report.orders, orders, "world {world}, seed {seed}");
             }
+            // And the same as by the rules of plans alone.
+            let by_rules: Vec<_> =
+                calls.iter().map(|calling| walk(calling).expect("a right plan")).collect();
+            assert_eq!(orders.as_ref(), Some(&by_rules), "world {world}");
         }
     }
 }

@@ -18,10 +18,13 @@ mod memory;
 mod network;
 mod queue;
 mod rank;
+mod straight;
 mod world;
 
 use std::fmt;
 use std::sync::Arc;
+
+pub use straight::walk;
 
 use crate::error::Error;
 use crate::plan::{Counts, Params, Plan};
