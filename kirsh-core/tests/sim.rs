@@ -1,5 +1,12 @@
 //! Every algorithm in the simulator's harsh world: no buffering between ranks, one slab per link,
-//! completions in any order, sent bytes lent for as long as anything else can move.
+//! completions in any order, sent bytes lent for as long as anything else can move. And, where the
+//! sessions of all ranks would take too long, by the rules of plans alone (`walk`).
+//!
+//! What is simulated with sessions: worlds of 1 to 32 ranks, every count; 33 to 130, one count of each
+//! algorithm in each world, all of them in any eight worlds; 256, every algorithm; 1000, 1024 and 4096, every
+//! algorithm but those with a frame for each pair of ranks, of which the forms with unequal counts
+//! stand in. `KIRSH_SIM_LONG` adds these: a minute and 400 MB for 1000 ranks. What is walked: worlds of 1
+//! to 32, to see that both give the same; 33 to 130, every count; 256 to 4096, every algorithm.
 //!
 //! A run depends on nothing but what its failure prints. `KIRSH_SIM_WORLD` and `KIRSH_SIM_SEED`
 //! narrow a test to one world size and one seed; `KIRSH_SIM_SEEDS` draws more than the usual few.
@@ -16,7 +23,7 @@ mod fault;
 
 use std::ops::Range;
 
-use catalogue::{calls, large_calls, rooted_calls, some_calls};
+use catalogue::{calls, counted_calls, large_calls, large_counts_calls, rooted_calls, some_calls};
 use kirsh_core::sim::{Calling, Report, Scenario, run, walk};
 
 fn setting(name: &str) -> Option<u64> {
@@ -96,7 +103,8 @@ fn every_algorithm_gives_the_right_result_in_worlds_of_up_to_130() {
 }
 
 fn simulate_large(test: &str, world: u32) {
-    for calls in large_calls(world).chunks(8) {
+    let long = std::env::var_os("KIRSH_SIM_LONG").is_some();
+    for calls in large_calls(world, long).chunks(8) {
         let scenario = Scenario::new(world, calls.to_vec(), world.into());
         // The time of a step grows with those that are looked at together.
         simulate_well(test, &Scenario { look_ahead: 12, ..scenario });
@@ -121,6 +129,40 @@ fn every_algorithm_gives_the_right_result_on_1024_ranks() {
 #[test]
 fn every_algorithm_gives_the_right_result_on_4096_ranks() {
     simulate_large("every_algorithm_gives_the_right_result_on_4096_ranks", 4096);
+}
+
+/// Carries the calls out by the rules of plans alone.
+fn walk_well(calls: Vec<Calling>) {
+    for calling in calls {
+        walk(&calling).unwrap_or_else(|failure| panic!("{failure:?}"));
+    }
+}
+
+#[test]
+fn every_count_is_right_by_the_rules_in_worlds_of_up_to_130() {
+    worlds(33..131).for_each(|world| walk_well(counted_calls(world)));
+}
+
+#[test]
+fn every_count_is_right_by_the_rules_in_large_worlds() {
+    for world in [256, 1000, 1024, 4096] {
+        walk_well(large_counts_calls(world));
+    }
+}
+
+#[test]
+fn every_algorithm_is_right_by_the_rules_on_1000_ranks() {
+    walk_well(large_calls(1000, true));
+}
+
+#[test]
+fn every_algorithm_is_right_by_the_rules_on_1024_ranks() {
+    walk_well(large_calls(1024, true));
+}
+
+#[test]
+fn every_algorithm_is_right_by_the_rules_on_4096_ranks() {
+    walk_well(large_calls(4096, true));
 }
 
 #[test]

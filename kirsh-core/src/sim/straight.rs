@@ -195,8 +195,9 @@ pub fn walk(calling: &Calling) -> Result<Option<u64>, Failure> {
     let mut all = None;
     for walker in &walkers {
         let Walker { rank, params, memory, .. } = walker;
-        let order = check::result(calling, params, *rank, memory, &symbols)
-            .map_err(|(violation, text)| walker.broken(violation, format!("{calling:?}: {text}")))?;
+        let order = check::result(calling, params, *rank, memory, &symbols).map_err(
+            |(violation, text)| walker.broken(violation, format!("{calling:?}: {text}")),
+        )?;
         all = Some(match (params.call.collective, all) {
             (Collective::Allreduce, Some(other)) if other != order => {
                 return Err(walker.broken(Violation::Order, "folded in an order of its own"));

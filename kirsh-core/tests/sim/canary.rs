@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kirsh_core::plan::{Finish, Params, Plan, Step, build};
-use kirsh_core::sim::{Calling, Scenario, Violation, run};
+use kirsh_core::sim::{Calling, Scenario, Violation, run, walk};
 use kirsh_core::types::Span;
 use kirsh_core::{Algorithm, Collective, Rank, ReduceOp};
 
@@ -16,7 +16,8 @@ const DOUBLING: Pair = (Collective::Allreduce, Algorithm::RecursiveDoubling);
 const CHAIN: Pair = (Collective::Broadcast, Algorithm::Chain);
 const BARRIER: Pair = (Collective::Barrier, Algorithm::Dissemination);
 
-/// What is found, over some seeds, in a world of this size: all of them find the same.
+/// What is found, over some seeds, in a world of this size: all of them find the same, and so does
+/// a walk by the rules of plans.
 pub(crate) fn found(world: u32, calling: &Calling) -> Option<Violation> {
     let found = |seed| {
         let scenario = Scenario::new(world, vec![calling.clone()], seed);
@@ -26,6 +27,8 @@ pub(crate) fn found(world: u32, calling: &Calling) -> Option<Violation> {
     for seed in 1..SEEDS {
         assert_eq!(found(seed), first, "seed {seed}");
     }
+    let by_rules = walk(calling).err().map(|failure| failure.violation);
+    assert_eq!(by_rules, first, "by the rules of plans alone");
     first
 }
 

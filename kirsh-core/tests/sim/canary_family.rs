@@ -185,6 +185,42 @@ fn a_write_to_a_lent_block_is_found() {
 }
 
 #[test]
+fn a_write_to_the_roots_lent_block_is_found_in_a_gather_and_a_scatter() {
+    // The root lends its own block to rank 1, gets it back, and only then goes on. In place it has to
+    // wait with the receive until the send is released.
+    let bounce: Replace = |rank, inner| {
+        let (scratch, block) = (inner.scratch_len(), 16);
+        let there = Span::scratch(scratch, block);
+        let mut steps = steps(&*inner);
+        let first = match rank {
+            0 => vec![
+                Step::Send { peer: 1, source: Span::input(0, block) },
+                Step::Recv { peer: 1, target: Span::output(0, block) },
+            ],
+            1 => {
+                vec![Step::Recv { peer: 0, target: there }, Step::Send { peer: 0, source: there }]
+            }
+            _ => Vec::new(),
+        };
+        steps.splice(0..0, first);
+        Arc::new(Listed { steps, scratch: scratch + block })
+    };
+    for algorithm in [Algorithm::Linear, Algorithm::Binomial] {
+        for collective in [Collective::Gather, Collective::Scatter] {
+            let params = params(WORLD, (collective, algorithm), ReduceOp::Sum, 0, 40);
+            let right = Calling { replace: Some(bounce), ..Calling::new(params, true) };
+            assert_eq!(found(WORLD, &right), None, "{collective} {algorithm}");
+            let hidden = Calling { alias_hidden: true, ..right };
+            for seed in 0..SEEDS {
+                let failure = run(&Scenario::new(WORLD, vec![hidden.clone()], seed)).err();
+                let violation = failure.map(|failure| failure.violation);
+                assert_eq!(violation, Some(Violation::LentWrite), "{collective} {algorithm}");
+            }
+        }
+    }
+}
+
+#[test]
 fn folding_to_the_root_in_another_order_is_another_result() {
     // The results of a reduce are on one rank, so only another run can tell.
     let order = |replace: Option<Replace>| {

@@ -171,17 +171,38 @@ pub(crate) fn rooted_calls(world: u32) -> Vec<Calling> {
     (0..world).flat_map(of_root).collect()
 }
 
+/// Every collective by every algorithm with every kind of count, for a world of more than 32. Where
+/// a count is for each rank, one of those about the world size takes its turn: the arrays grow with
+/// the square of the world.
+pub(crate) fn counted_calls(world: u32) -> Vec<Calling> {
+    let size = u64::from(world);
+    let mut calls = Vec::new();
+    for (place, pair) in pairs().enumerate() {
+        let about = [size - 1, size, size + 1];
+        let counts = match pair.0 {
+            Collective::Barrier => vec![0],
+            whole if counts_whole(whole) => counts(world),
+            _ => vec![0, 1, 7, about[(world as usize + place) % 3]],
+        };
+        for (number, count) in counts.into_iter().enumerate() {
+            let turn = place + number + world as usize;
+            let root = if pair.0.has_root() { (11 * turn) as Rank % world } else { 0 };
+            let op = operator(pair.0, turn);
+            calls.push(calling(world, pair, op, root, count, turn.is_multiple_of(2)));
+        }
+    }
+    calls
+}
+
 /// One or two calls of every collective by every algorithm in a world of hundreds or thousands.
 ///
-/// Beyond 256 ranks, those with a frame for each pair of ranks are simulated in the forms with
-/// unequal counts, which are the same plans and in which most ranks have nothing; the equal ones
-/// only where `KIRSH_SIM_LONG` is set, and up to 1024 ranks.
-pub(crate) fn large_calls(world: u32) -> Vec<Calling> {
+/// Beyond 256 ranks, and unless `long`, those with a frame for each pair of ranks are there in the
+/// forms with unequal counts alone, which are the same plans and in which most ranks have nothing.
+pub(crate) fn large_calls(world: u32, long: bool) -> Vec<Calling> {
     let size = u64::from(world);
     let mut calls = Vec::new();
     for (place, pair) in pairs().enumerate() {
         let few = pair == (Collective::Alltoall, Algorithm::Bruck) && world == 1000;
-        let long = std::env::var_os("KIRSH_SIM_LONG").is_some();
         if world > 256 && is_long(pair) && !few && !long {
             continue;
         }
@@ -198,6 +219,27 @@ pub(crate) fn large_calls(world: u32) -> Vec<Calling> {
             let root = if pair.0.has_root() { (turn as u32 * 379) % world } else { 0 };
             let op = operator(pair.0, turn);
             calls.push(calling(world, pair, op, root, count, turn.is_multiple_of(2)));
+        }
+    }
+    calls
+}
+
+/// The other counts of a world of hundreds or thousands: none for all, and around the world size
+/// where the count is of an array that does not grow with it. Beyond 1024 ranks these take turns.
+pub(crate) fn large_counts_calls(world: u32) -> Vec<Calling> {
+    let size = u64::from(world);
+    let mut calls = Vec::new();
+    for (place, pair) in pairs().enumerate() {
+        let around = match counts_whole(pair.0) && pair.0 != Collective::Barrier {
+            true if world <= 1024 => vec![size - 1, size, size + 1, 131],
+            true => vec![size - 1 + place as u64 % 3],
+            false => Vec::new(),
+        };
+        for count in [0].into_iter().chain(around) {
+            let turn = place + count as usize;
+            let root = if pair.0.has_root() { (turn as u32 * 211) % world } else { 0 };
+            let op = operator(pair.0, turn + 1);
+            calls.push(calling(world, pair, op, root, count, !turn.is_multiple_of(2)));
         }
     }
     calls
