@@ -299,7 +299,8 @@ pub struct Call {
     pub collective: Collective,
     pub algorithm: Algorithm,
     pub dtype: DataType,
-    /// `Sum` where the collective does not reduce.
+    /// `Sum` where the collective does not reduce, but for an allgather that serves another call: see
+    /// [`Call::name`].
     pub op: ReduceOp,
     /// 0 where the collective has no root.
     pub root: Rank,
@@ -308,6 +309,31 @@ pub struct Call {
 }
 
 impl Call {
+    /// What the user called: the collective, or the call that makes a communicator of another and does
+    /// so by an allgather, whose operator, which nobody needs, then says which it is. P-45
+    pub const fn name(&self) -> &'static str {
+        match (self.collective, self.op) {
+            (Collective::Allgather, ReduceOp::Prod) => "split",
+            (Collective::Allgather, ReduceOp::Min) => "dup",
+            (Collective::Allgather, ReduceOp::Max) => "subgroup",
+            (collective, _) => collective.name(),
+        }
+    }
+
+    /// Whether it serves a call that makes a communicator.
+    const fn makes_communicator(&self) -> bool {
+        matches!(self.collective, Collective::Allgather) && !matches!(self.op, ReduceOp::Sum)
+    }
+
+    /// The call without what ranks may differ in: which communicator they make is compared when they
+    /// have told one another. P-14
+    pub(crate) const fn in_common(self) -> Call {
+        match self.makes_communicator() {
+            true => Call { op: ReduceOp::Prod, ..self },
+            false => self,
+        }
+    }
+
     /// What the count stands for, in bytes.
     pub const fn bytes(&self) -> u64 {
         self.count * self.dtype.size() as u64
@@ -318,9 +344,10 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Collective::*;
         let Call { collective, count, dtype, op, root, .. } = self;
-        write!(f, "{collective}(")?;
+        write!(f, "{}(", self.name())?;
         match collective {
             Barrier => {}
+            Allgather if self.makes_communicator() => {}
             Gatherv | Scatterv | Alltoallv => write!(f, "{dtype}")?,
             _ => write!(f, "{count} x {dtype}")?,
         }

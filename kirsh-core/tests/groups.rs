@@ -42,8 +42,26 @@ fn a_list_that_one_rank_cannot_mean_fails_on_all() {
             let kind = if outcome.rank == 1 { "invalid argument" } else { "refused" };
             assert_eq!(failure.kind, kind, "{failure:?}");
             assert!(failure.message.contains("9 is not a rank"), "{failure:?}");
-            assert!(failure.message.contains("subgroup #"), "{failure:?}");
+            assert!(failure.message.contains("subgroup #0: "), "{failure:?}");
+            let refused = failure.message.contains("rank 1 refused subgroup(): 9 is not");
+            assert_eq!(refused, outcome.rank != 1, "{failure:?}");
             assert!(outcome.status.success(), "{}", outcome.output);
+        }
+    });
+}
+
+#[test]
+fn a_call_that_makes_a_communicator_is_named_where_it_meets_another() {
+    for_each_driver(|driver| {
+        for (detail, name) in [("split", "split"), ("dup", "dup"), ("subgroup", "subgroup")] {
+            let outcomes = Group::new("meets another", 3).driver(driver).detail(detail).succeed();
+            for failure in outcomes.iter().map(Outcome::failure) {
+                assert_eq!(failure.kind, "mismatch", "{failure:?}");
+                let called = format!("called {name}()");
+                assert!(failure.message.contains(&called), "{failure:?}");
+                let own = if failure.rank == 1 { "allgather" } else { name };
+                assert!(failure.message.contains(&format!("{own} #0: ")), "{failure:?}");
+            }
         }
     });
 }

@@ -69,7 +69,12 @@ impl Communicator {
     /// Validates a call and makes it ready to run. A call that cannot be run is refused: it takes
     /// its place in the order of calls, and the peers are told.
     pub(super) fn prepare(&self, raw: &RawCall<'_>, options: &Options<'_>) -> Result<Prepared> {
-        let (inner, call) = (&*self.0, describe(raw));
+        self.prepare_as(describe(raw), raw, options)
+    }
+
+    /// The same, for a call that is to be known by another description than its own.
+    fn prepare_as(&self, call: Call, raw: &RawCall<'_>, options: &Options<'_>) -> Result<Prepared> {
+        let inner = &*self.0;
         inner.check_usable().map_err(|error| inner.name(error, call))?;
         inner.preparations.validations.add(1);
         if let Some(weight) = options.weight {
@@ -82,13 +87,23 @@ impl Communicator {
         build(inner, call, raw, options).map_err(|error| self.refuse_call(call, error))
     }
 
+    /// An allgather that serves a call by which a communicator is made.
+    pub(super) fn prepare_made(
+        &self,
+        made: ReduceOp,
+        raw: &RawCall<'_>,
+        options: &Options<'_>,
+    ) -> Result<Prepared> {
+        self.prepare_as(Call { op: made, ..describe(raw) }, raw, options)
+    }
+
     pub(super) fn refuse_call(&self, call: Call, error: Error) -> Error {
         let inner = &*self.0;
         if let Err(closed) = inner.check_usable() {
             return inner.name(closed, call);
         }
         let sequence = inner.lane.refuse(call, error.clone());
-        error.with_rank(inner.rank).with_operation(call.collective.name(), Some(sequence))
+        error.with_rank(inner.rank).with_operation(call.name(), Some(sequence))
     }
 }
 

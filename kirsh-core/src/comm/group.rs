@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use super::call::nameless;
 use super::{Birth, Communicator, Inner, Options};
 use crate::driver::lane::Makings;
 use crate::driver::members::Members;
@@ -16,7 +17,7 @@ use crate::limits;
 use crate::memory::Pool;
 use crate::model::Layout;
 use crate::session::Settings;
-use crate::types::{Collective, Rank, Sequence};
+use crate::types::{Call, Collective, Rank, ReduceOp, Sequence};
 
 /// How many slabs each link owns: one is folded from while the next fills.
 pub(super) const SLABS_PER_LINK: u8 = 2;
@@ -40,22 +41,27 @@ enum Made {
 }
 
 impl Made {
-    fn name(self) -> &'static str {
-        match self {
-            Made::Split => "split",
-            Made::Dup => "dup",
-            Made::Subgroup => "subgroup",
-        }
+    /// Its allgather, as peers see it.
+    fn call(self) -> Call {
+        let op = match self {
+            Made::Split => ReduceOp::Prod,
+            Made::Dup => ReduceOp::Min,
+            Made::Subgroup => ReduceOp::Max,
+        };
+        Call { op, ..nameless(Collective::Allgather) }
     }
 
-    /// An error of its allgather, as one of this call; `sequence` is its number, unless it was refused
-    /// here. What ended the communicator before keeps its name.
-    fn named(self, error: Error, sequence: Option<Sequence>) -> Error {
-        let about = error.sequence();
-        if sequence.is_some() && about != sequence {
-            return error;
+    fn name(self) -> &'static str {
+        self.call().name()
+    }
+
+    /// An error of its allgather, which has this number, as one of this call, also where others failed
+    /// before this rank had begun. What ended the communicator earlier keeps its name.
+    fn named(self, error: Error, sequence: Sequence) -> Error {
+        match error.sequence() {
+            Some(about) if about == sequence => error.with_operation(self.name(), Some(sequence)),
+            _ => error,
         }
-        error.with_operation(self.name(), about)
     }
 
     fn name_of(number: u32) -> &'static str {
@@ -126,7 +132,7 @@ impl Communicator {
     /// two ranks and their lists, when lists differ. Otherwise as for [`Communicator::split`].
     pub fn subgroup(&self, ranks: &[Rank], options: &Options<'_>) -> Result<Option<Communicator>> {
         if let Err(error) = self.check_list(ranks) {
-            return Err(Made::Subgroup.named(self.refuse(Collective::Allgather, error), None));
+            return Err(self.refuse_unprepared(Made::Subgroup.call(), error));
         }
         let hash = hash_of(ranks);
         let word = [Made::Subgroup as u32, ranks.len() as u32, hash[0], hash[1]];
@@ -176,10 +182,9 @@ impl Communicator {
         options: &Options<'_>,
     ) -> Result<(Sequence, Vec<Word>)> {
         let words = vec![0u32; WORD * self.0.size as usize];
-        let work = self.start_allgather(Vec::from(word), words, options);
-        let work = work.map_err(|error| made.named(error, None))?;
+        let work = self.start_made(made.call(), Vec::from(word), words, options)?;
         let sequence = work.sequence();
-        let (_, words) = work.wait().map_err(|(error, _)| made.named(error, Some(sequence)))?;
+        let (_, words) = work.wait().map_err(|(error, _)| made.named(error, sequence))?;
         let words: Vec<Word> = Vec::from(words.as_chunks::<WORD>().0);
         if let Some((rank, other)) = (0..).zip(&words).find(|(_, word)| word[0] != words[0][0]) {
             let text = format!(

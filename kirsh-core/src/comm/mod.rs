@@ -176,7 +176,7 @@ impl Communicator {
     /// As for [`Communicator::call_raw`], but until the work is over ([`RawWork::is_over`]) or has
     /// been dropped.
     pub unsafe fn start_raw(&self, call: &RawCall<'_>, options: &Options<'_>) -> Result<RawWork> {
-        self.check_room(call.collective)?;
+        self.check_room(call::nameless(call.collective))?;
         Ok(self.begin(self.prepare(call, options)?))
     }
 
@@ -197,8 +197,12 @@ impl Communicator {
     /// the order of calls and is announced, so that the peers fail at once with its reason.
     /// Returns the error to raise.
     pub fn refuse(&self, collective: Collective, error: Error) -> Error {
+        self.refuse_unprepared(call::nameless(collective), error)
+    }
+
+    fn refuse_unprepared(&self, call: Call, error: Error) -> Error {
         self.0.preparations.validations.add(1);
-        self.refuse_call(call::nameless(collective), error)
+        self.refuse_call(call, error)
     }
 
     /// Ends the communicator on every rank: calls that run, and later ones, fail with
@@ -229,13 +233,13 @@ impl Communicator {
     }
 
     /// Refuses to start an operation where too many wait already.
-    fn check_room(&self, collective: Collective) -> Result<()> {
+    fn check_room(&self, call: Call) -> Result<()> {
         let waiting = self.0.lane.waiting();
         if waiting < QUEUE_MAX {
             return Ok(());
         }
         let text = format!("{waiting} started operations are waiting; wait for some first");
-        Err(self.refuse(collective, Error::new(ErrorKind::InvalidArgument, text)))
+        Err(self.refuse_unprepared(call, Error::new(ErrorKind::InvalidArgument, text)))
     }
 
     /// Runs a prepared call to its end.
@@ -274,7 +278,7 @@ impl Inner {
 
     /// Fills in who reports an error, and about what, where that is still open.
     fn name(&self, error: Error, call: Call) -> Error {
-        self.name_as(error, call.collective.name())
+        self.name_as(error, call.name())
     }
 
     fn name_as(&self, error: Error, operation: &'static str) -> Error {

@@ -46,7 +46,7 @@ impl RawPlan {
     /// As for [`Communicator::start_raw`] with the call that was prepared.
     pub unsafe fn start(&self) -> Result<RawWork> {
         self.usable()?;
-        self.comm.check_room(self.prepared.call().collective)?;
+        self.comm.check_room(self.prepared.call())?;
         Ok(self.comm.begin(self.prepared.clone()))
     }
 

@@ -6,7 +6,7 @@ use super::blocking::{call, total};
 use super::raw::{RawCall, RawCounts};
 use super::{Buffer, Communicator, Options, RawWork, Work};
 use crate::error::Result;
-use crate::types::{Collective, Rank, ReduceOp};
+use crate::types::{Call, Collective, Rank, ReduceOp};
 
 /// All of these are collective and return at once; see the call without `start_` for what it does.
 /// The work owns the buffers and gives them back when it is over. Where the call is refused the
@@ -292,6 +292,24 @@ impl Communicator {
         let lengths = [(input.count(), total(send_counts)), (output.count(), total(recv_counts))];
         let name = Collective::Alltoallv;
         self.start_apart(name, 0, (input, output), lengths, |call| call.counts(counts), options)
+    }
+
+    /// Starts the allgather by which ranks say which communicator they make.
+    pub(super) fn start_made(
+        &self,
+        made: Call,
+        input: Vec<u32>,
+        output: Vec<u32>,
+        options: &Options<'_>,
+    ) -> Result<Work<(Vec<u32>, Vec<u32>)>> {
+        let mut buffers = MaybeUninit::new((input, output));
+        // SAFETY: initialised right above.
+        let (input, output) = unsafe { buffers.assume_init_mut() };
+        let call = call::<u32>(made.collective, input.len());
+        let call = call.send(Buffer::as_mut_ptr(input)).recv(Buffer::as_mut_ptr(output));
+        let prepared =
+            self.check_room(made).and_then(|()| self.prepare_made(made.op, &call, options));
+        own(prepared.map(|prepared| self.begin(prepared)), buffers)
     }
 
     fn start_in_place<'a, B: Buffer>(

@@ -35,7 +35,7 @@ impl RawWork {
         completion: Arc<Completion>,
         call: Call,
     ) -> Self {
-        let name = call.collective.name();
+        let name = call.name();
         RawWork { inner, sequence: Some(sequence), completion, name, pending: None }
     }
 

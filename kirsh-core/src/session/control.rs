@@ -224,20 +224,20 @@ impl Session {
         let rank = self.settings.rank;
         let text = format!("rank {rank} refused {call}: {}", reason.message());
         let error = Error::new(ErrorKind::Refused, text).with_peer(rank);
-        Some(error.with_operation(call.collective.name(), Some(sequence)))
+        Some(error.with_operation(call.name(), Some(sequence)))
     }
 
     fn fail_refused(&mut self, origin: Rank, sequence: Sequence, call: Call, reason: &str) {
         let error =
             Error::new(ErrorKind::Refused, format!("rank {origin} refused {call}: {reason}"))
-                .with_operation(call.collective.name(), Some(sequence));
+                .with_operation(call.name(), Some(sequence));
         self.fail(error.with_peer(origin));
     }
 
     fn differ(&mut self, origin: Rank, sequence: Sequence, theirs: Call, own: Call) {
         let text = self.describe_difference(origin, Some(theirs), Some(own));
-        let error = Error::new(ErrorKind::Mismatch, text)
-            .with_operation(own.collective.name(), Some(sequence));
+        let error =
+            Error::new(ErrorKind::Mismatch, text).with_operation(own.name(), Some(sequence));
         self.fail(error.with_peer(origin));
     }
 

@@ -15,8 +15,9 @@ impl Session {
         }
         // Whatever the cause, what it broke is what runs now.
         let error = match (&self.current, error.operation()) {
-            (Some(current), None) => error
-                .with_operation(current.operation.call.collective.name(), Some(current.sequence)),
+            (Some(current), None) => {
+                error.with_operation(current.operation.call.name(), Some(current.sequence))
+            }
             _ => error,
         };
         let error = error.with_scope(Scope::Communicator).with_rank(self.settings.rank);
@@ -40,8 +41,9 @@ impl Session {
     pub(crate) fn about_current(&self, kind: ErrorKind, message: String) -> Error {
         let error = Error::new(kind, message);
         match &self.current {
-            Some(current) => error
-                .with_operation(current.operation.call.collective.name(), Some(current.sequence)),
+            Some(current) => {
+                error.with_operation(current.operation.call.name(), Some(current.sequence))
+            }
             None => error,
         }
     }

@@ -233,7 +233,9 @@ impl Session {
             return false;
         }
         let expected = self.expected_header(slot);
-        if *header == expected {
+        let in_common = |header: &Header| header.call.map(Call::in_common);
+        let agrees = in_common(header) == in_common(&expected);
+        if agrees && (Header { call: expected.call, ..*header }) == expected {
             return true;
         }
         let peer = self.links[self.window[slot].link].peer;

@@ -169,8 +169,9 @@ impl Session {
     /// The same error, about the operation that runs now.
     pub(super) fn while_in_current(&self, error: Error, sequence: Option<Sequence>) -> Error {
         match &self.current {
-            Some(current) => error
-                .with_operation(current.operation.call.collective.name(), Some(current.sequence)),
+            Some(current) => {
+                error.with_operation(current.operation.call.name(), Some(current.sequence))
+            }
             None if sequence.is_some() => error.with_operation("communicator", sequence),
             None => error,
         }

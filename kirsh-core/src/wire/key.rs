@@ -40,7 +40,7 @@ fn encode(call: &Call, world: u32, slice: u32, channels: u16, stripes: u16) -> [
     bytes[1] = call.collective as u8;
     bytes[2] = call.algorithm as u8;
     bytes[3] = call.dtype as u8;
-    bytes[4] = call.op as u8;
+    bytes[4] = call.in_common().op as u8;
     bytes[5] = super::header::WIRE_FORMAT_PLAIN;
     // Bytes 6 and 7 stay zero.
     bytes[8..12].copy_from_slice(&world.to_le_bytes());

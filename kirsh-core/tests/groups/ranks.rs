@@ -14,6 +14,7 @@ pub(super) fn play(scenario: &str, detail: &str) {
         "hundred" => hundred(),
         "misfits" => misfits(),
         "refused" => refused(),
+        "meets another" => meets_another(detail),
         "dies in a split" => dies_in_a_split(),
         "dies" => dies(),
         "aborts" => aborts(),
@@ -246,6 +247,18 @@ fn refused() {
     failed(&world.subgroup(list, &PLAIN).map(drop).unwrap_err());
     // It has ended for those who meant it, and so for all.
     until_it_fails(&world);
+}
+
+/// Three ranks, of which one gathers as much as the others do to make a communicator.
+fn meets_another(detail: &str) {
+    let world = comm();
+    let made = match detail {
+        _ if world.rank() == 1 => world.allgather(&[0u32; 4], &mut [0; 12], &PLAIN),
+        "split" => world.split(Some(0), 0, &PLAIN).map(drop),
+        "dup" => world.dup(0, &PLAIN).map(drop),
+        _ => world.subgroup(&[0, 2], &PLAIN).map(drop),
+    };
+    failed(&made.unwrap_err());
 }
 
 /// Calls until that fails.

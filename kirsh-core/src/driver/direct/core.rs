@@ -76,6 +76,7 @@ impl DirectCore {
             communicator: settings.communicator,
             epoch: settings.epoch,
             checksums: settings.checksums,
+            warn_after_ns: settings.warn_after_ns,
         });
         // Every peer's window and this rank's own, and the sink.
         let slabs_max =
@@ -305,6 +306,10 @@ impl DirectCore {
                     if let Some(entry) = self.entries.remove(&ticket) {
                         entry.outcome.set(result);
                     }
+                }
+                Action::Warn { text } => {
+                    let (rank, name) = self.lane.log_name(self.lane.settings.rank);
+                    tracing::warn!(rank, "{name}{text}");
                 }
                 Action::Fail { error } => self.lane.abort(error),
             }

@@ -1,5 +1,6 @@
 //! The progress thread's own steps, one at a time, without the thread.
 
+mod ending;
 mod groups;
 
 use std::io::{Read, Write};
@@ -7,6 +8,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use ending::look;
 
 use super::connect::Wish;
 use super::*;
@@ -193,45 +196,6 @@ fn a_peer_that_never_stops_talking_does_not_keep_the_thread() {
     }
     drop(progress);
     talking.join().unwrap();
-}
-
-/// One look at what the kernel has done.
-fn look(progress: &mut Progress) {
-    let mut events = Vec::new();
-    let wait = Wait { until_ns: 0, spin_ns: 0 };
-    let _ = progress.own.wait(wait, |_, completion| events.push(completion));
-    events.into_iter().for_each(|event| progress.handle(event));
-}
-
-#[test]
-fn a_control_link_that_ends_while_much_waits_to_be_sent_leaves_nothing_behind() {
-    for driver in [DriverKind::Poll, DriverKind::Uring] {
-        let (mut progress, _lane) = progress_on(driver);
-        // Over TCP, where the end of one direction makes nothing writable.
-        let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = std::net::TcpStream::connect(there.local_addr().unwrap()).unwrap();
-        let (mut far, _) = there.accept().unwrap();
-        far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        progress.control_up(0, Fd::new(OwnedFd::from(near)).unwrap(), false);
-        while !progress.controls[&0].awaits_writable {
-            progress.tell_directly(0, &Message::Heartbeat);
-        }
-        // The bell has rung for the lane, and is watched again from the next look on.
-        for _ in 0..3 {
-            look(&mut progress);
-        }
-        let bell = 1;
-        assert_eq!(progress.own.io.in_flight(), bell + 2, "{driver}");
-        // The peer says no more, and has not read.
-        far.shutdown(std::net::Shutdown::Write).unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
-        while !progress.controls.is_empty() || progress.own.io.in_flight() > bell {
-            assert!(Instant::now() < until, "{driver}: {:?}", progress.own.io);
-            look(&mut progress);
-        }
-        // The connection is closed, and not just forgotten.
-        far.read_to_end(&mut Vec::new()).unwrap();
-    }
 }
 
 /// The texts of the warnings that come while it is the default.

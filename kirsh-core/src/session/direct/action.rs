@@ -95,6 +95,8 @@ pub enum Action {
     Free { slab: HeldSlab },
     /// The operation is over; its buffer goes back to the caller.
     Finish { ticket: Ticket, result: Result<Option<Received>> },
+    /// Tell people that something takes long.
+    Warn { text: String },
     /// The communicator is to end for this reason. Report `handle_over` when it does.
     Fail { error: Error },
 }
@@ -107,4 +109,6 @@ pub struct Settings {
     pub communicator: u64,
     pub epoch: u32,
     pub checksums: bool,
+    /// How long an operation may wait before that is said, and said again.
+    pub warn_after_ns: u64,
 }

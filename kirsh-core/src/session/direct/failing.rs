@@ -1,7 +1,7 @@
 //! What becomes of operations that cannot end well: time that runs out, peers that go, and the end
 //! of the communicator.
 
-use super::{Action, Direct, Link, Phase, Request, Side, Source, State, Ticket};
+use super::{Action, Direct, Link, Operation, Phase, Request, Side, Source, State, Ticket};
 use crate::error::{Error, ErrorKind};
 use crate::types::Rank;
 
@@ -170,43 +170,74 @@ impl Direct {
         }
     }
 
+    /// Says which operation has waited for long, and looks again later.
+    pub(super) fn warn(&mut self) {
+        let (now_ns, after_ns) = (self.now_ns, self.settings.warn_after_ns);
+        let is_late =
+            |operation: &&Operation| now_ns.saturating_sub(operation.began_ns) >= after_ns;
+        let late = self.operations.values().filter(is_late).count();
+        // Tickets are in the order of starting.
+        let first = self.operations.values().next();
+        if let Some(first) = first.filter(is_late) {
+            let seconds = now_ns.saturating_sub(first.began_ns) as f64 / 1e9;
+            let (what, _) = awaited(first);
+            let more = match late - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more sends and receives wait as long"),
+            };
+            let text = format!(
+                "still waiting after {seconds:.1} s: {what}{more} (the timeout is set by the call, or by KIRSH_TIMEOUT in seconds)"
+            );
+            self.outbox.push_back(Action::Warn { text });
+            self.warn_ns = now_ns.saturating_add(after_ns);
+        } else {
+            let due = first.map(|first| first.began_ns.saturating_add(after_ns));
+            self.warn_ns = due.unwrap_or(u64::MAX);
+        }
+    }
+
     /// Why an operation ends without what it is for.
     pub(super) fn timed_out(&self, ticket: Ticket) -> Error {
         let Some(operation) = self.operations.get(&ticket) else {
             return Error::new(ErrorKind::Timeout, "the time was up");
         };
-        let (what, peer) = match (operation.request, operation.phase) {
-            (Request::Send { to, tag, .. }, Phase::Posted) => {
-                (format!("the message with tag {tag} could not be sent to rank {to}"), Some(to))
-            }
-            (Request::Send { to, tag, .. }, Phase::Announced(_) | Phase::Own(_)) => {
-                (format!("rank {to} has not received the message with tag {tag}"), Some(to))
-            }
-            (Request::Send { to, tag, .. }, _) => {
-                (format!("rank {to} has not taken all of the message with tag {tag}"), Some(to))
-            }
-            (Request::Receive { from, tag, .. }, Phase::Posted) => {
-                let from_whom = match from {
-                    Source::Rank(rank) => format!("rank {rank}"),
-                    Source::Any => "any rank".to_owned(),
-                };
-                let text = match tag {
-                    super::Tag::Is(tag) => format!("no message with tag {tag} from {from_whom}"),
-                    super::Tag::Any => format!("no message from {from_whom}"),
-                };
-                let peer = if let Source::Rank(rank) = from { Some(rank) } else { None };
-                (format!("{text} has come"), peer)
-            }
-            (Request::Receive { .. }, phase) => {
-                let peer = if let Phase::Arriving(peer, _) = phase { Some(peer) } else { None };
-                ("a message has come only in part".to_owned(), peer)
-            }
-        };
+        let (what, peer) = awaited(operation);
         let text = format!("{what} within the time allowed (the call's timeout, or KIRSH_TIMEOUT)");
         let error = Error::new(ErrorKind::Timeout, text);
         match peer {
             Some(peer) => error.with_peer(peer),
             None => error,
+        }
+    }
+}
+
+/// What has not happened that an operation waits for, and who would have to do it.
+fn awaited(operation: &Operation) -> (String, Option<Rank>) {
+    match (operation.request, operation.phase) {
+        (Request::Send { to, tag, .. }, Phase::Posted) => {
+            (format!("the message with tag {tag} could not be sent to rank {to}"), Some(to))
+        }
+        (Request::Send { to, tag, .. }, Phase::Announced(_) | Phase::Own(_)) => {
+            (format!("rank {to} has not received the message with tag {tag}"), Some(to))
+        }
+        (Request::Send { to, tag, .. }, _) => {
+            (format!("rank {to} has not taken all of the message with tag {tag}"), Some(to))
+        }
+        (Request::Receive { from, tag, .. }, Phase::Posted) => {
+            let from_whom = match from {
+                Source::Rank(rank) => format!("rank {rank}"),
+                Source::Any => "any rank".to_owned(),
+            };
+            let text = match tag {
+                super::Tag::Is(tag) => format!("no message with tag {tag} from {from_whom}"),
+                super::Tag::Any => format!("no message from {from_whom}"),
+            };
+            let peer = if let Source::Rank(rank) = from { Some(rank) } else { None };
+            (format!("{text} has come"), peer)
+        }
+        (Request::Receive { .. }, phase) => {
+            let peer = if let Phase::Arriving(peer, _) = phase { Some(peer) } else { None };
+            ("a message has come only in part".to_owned(), peer)
         }
     }
 }

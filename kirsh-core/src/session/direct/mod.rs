@@ -61,6 +61,7 @@ struct Operation {
     /// Its time is up, but for what the kernel still has.
     expired: bool,
     deadline_ns: u64,
+    began_ns: u64,
 }
 
 enum State {
@@ -106,6 +107,8 @@ pub struct Direct {
     next_arrival: u64,
     peers: BTreeMap<Rank, Peer>,
     deadlines: BTreeSet<(u64, Ticket)>,
+    /// When to look for operations that wait for long.
+    warn_ns: u64,
     /// Fails then, unless something that explains more is heard before.
     suspicion: Option<(u64, Error)>,
     /// Messages and bytes that this rank has sent itself and not consumed.
@@ -129,6 +132,7 @@ impl Direct {
             next_arrival: 0,
             peers: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            warn_ns: u64::MAX,
             suspicion: None,
             own: (0, 0),
             closing: false,
@@ -151,9 +155,11 @@ impl Direct {
             return ticket;
         }
         let deadline_ns = request.deadline_ns();
+        let (phase, began_ns) = (Phase::Posted, self.now_ns);
         let operation =
-            Operation { request, phase: Phase::Posted, lent: false, expired: false, deadline_ns };
+            Operation { request, phase, lent: false, expired: false, deadline_ns, began_ns };
         self.operations.insert(ticket, operation);
+        self.warn_ns = self.warn_ns.min(began_ns.saturating_add(self.settings.warn_after_ns));
         if deadline_ns != u64::MAX {
             self.deadlines.insert((deadline_ns, ticket));
         }
@@ -186,7 +192,7 @@ impl Direct {
             return u64::MAX;
         }
         let first = self.deadlines.first().map_or(u64::MAX, |(at_ns, _)| *at_ns);
-        first.min(self.suspicion.as_ref().map_or(u64::MAX, |(at_ns, _)| *at_ns))
+        first.min(self.warn_ns).min(self.suspicion.as_ref().map_or(u64::MAX, |(at_ns, _)| *at_ns))
     }
 
     /// What to do next; `None` when there is nothing to do until something is reported.
@@ -205,6 +211,9 @@ impl Direct {
         {
             self.deadlines.pop_first();
             self.expire(ticket);
+        }
+        if matches!(self.state, State::Open) && self.warn_ns <= self.now_ns {
+            self.warn();
         }
         if let Some((at_ns, error)) = &self.suspicion
             && *at_ns <= self.now_ns

@@ -1,13 +1,14 @@
 //! Messages against the plainest matcher there is, in every order that chance finds, and the rules
 //! one by one.
 
+mod late;
 mod model;
 
 use std::collections::BTreeMap;
 
 use model::World;
 
-use super::{Action, Direct, Landing, Request, Settings, Side, Source, Tag};
+use super::{Action, Direct, Landing, Request, Side, Source, Tag};
 use crate::error::{Error, ErrorKind, Scope};
 use crate::limits::{EAGER_BYTES_MAX, EAGER_WINDOW_BYTES, EAGER_WINDOW_MESSAGES, SLICE_BYTES_MAX};
 use crate::types::{DataType, Rank};
@@ -205,8 +206,7 @@ fn expired_operations_give_their_memory_back_and_leave_the_others_alone() {
 }
 
 fn alone(rank: Rank) -> Direct {
-    let mut direct =
-        Direct::new(Settings { rank, world: 3, communicator: 9, epoch: 1, checksums: true });
+    let mut direct = Direct::new(model::settings(rank, 3));
     direct.handle_link_up(0, Side::Inward);
     direct
 }
