@@ -224,18 +224,25 @@ pub(crate) fn large_calls(world: u32, long: bool) -> Vec<Calling> {
     calls
 }
 
-/// The other counts of a world of hundreds or thousands: none for all, and around the world size
-/// where the count is of an array that does not grow with it. Beyond 1024 ranks these take turns.
+/// The other counts of a world of hundreds or thousands: none for all, a prime where the count is of an
+/// array that does not grow with the world, and those around the world size where the algorithm
+/// divides that array among the ranks, or the world is small. Beyond 1024 ranks these take turns.
 pub(crate) fn large_counts_calls(world: u32) -> Vec<Calling> {
     let size = u64::from(world);
     let mut calls = Vec::new();
     for (place, pair) in pairs().enumerate() {
-        let around = match counts_whole(pair.0) && pair.0 != Collective::Barrier {
-            true if world <= 1024 => vec![size - 1, size, size + 1, 131],
-            true => vec![size - 1 + place as u64 % 3],
-            false => Vec::new(),
+        use Algorithm::{HalvingDoubling, ReduceScatterGather, Ring, ScatterAllgather};
+        let divides =
+            matches!(pair.1, Ring | HalvingDoubling | ScatterAllgather | ReduceScatterGather);
+        let counts = match counts_whole(pair.0) && pair.0 != Collective::Barrier {
+            true if world <= 256 || (divides && world <= 1024) => {
+                vec![0, size - 1, size, size + 1, 131]
+            }
+            true if divides => vec![0, size - 1 + place as u64 % 3, 131],
+            true => vec![0, 131],
+            false => vec![0],
         };
-        for count in [0].into_iter().chain(around) {
+        for count in counts {
             let turn = place + count as usize;
             let root = if pair.0.has_root() { (turn as u32 * 211) % world } else { 0 };
             let op = operator(pair.0, turn + 1);
