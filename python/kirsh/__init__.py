@@ -49,12 +49,15 @@ from ._default import (
     plan_scan,
     plan_scatter,
     rank,
+    recv,
     reduce,
     reduce_scatter,
     reduce_scatterv,
     scan,
     scatter,
     scatterv,
+    send,
+    sendrecv,
     size,
     stats,
 )
@@ -68,7 +71,17 @@ from ._errors import (
     RefusedError,
     UnsupportedError,
 )
-from ._kirsh import Plan, Stats, Work, __version__, wait_all, wait_any
+from ._kirsh import (
+    ANY_SOURCE,
+    ANY_TAG,
+    Plan,
+    Received,
+    Stats,
+    Work,
+    __version__,
+    wait_all,
+    wait_any,
+)
 from ._ops import ReduceOp
 from ._spawn import spawn
 from ._store import Store
@@ -87,6 +100,8 @@ LOR = ReduceOp.LOR
 LXOR = ReduceOp.LXOR
 
 __all__ = [
+    "ANY_SOURCE",
+    "ANY_TAG",
     "AVG",
     "BAND",
     "BOR",
@@ -107,6 +122,7 @@ __all__ = [
     "MismatchError",
     "PeerLostError",
     "Plan",
+    "Received",
     "ReduceOp",
     "RefusedError",
     "Stats",
@@ -145,12 +161,15 @@ __all__ = [
     "plan_scan",
     "plan_scatter",
     "rank",
+    "recv",
     "reduce",
     "reduce_scatter",
     "reduce_scatterv",
     "scan",
     "scatter",
     "scatterv",
+    "send",
+    "sendrecv",
     "size",
     "spawn",
     "stats",
