@@ -83,6 +83,7 @@ from ._kirsh import (
     wait_any,
 )
 from ._ops import ReduceOp
+from ._simulate import Simulated, simulate
 from ._spawn import spawn
 from ._store import Store
 
@@ -125,6 +126,7 @@ __all__ = [
     "Received",
     "ReduceOp",
     "RefusedError",
+    "Simulated",
     "Stats",
     "Store",
     "UnsupportedError",
@@ -170,6 +172,7 @@ __all__ = [
     "scatterv",
     "send",
     "sendrecv",
+    "simulate",
     "size",
     "spawn",
     "stats",

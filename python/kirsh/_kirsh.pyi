@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from os import PathLike
 from types import GenericAlias, TracebackType
 from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, final
 
@@ -32,6 +33,7 @@ __all__ = [
     "recv",
     "send",
     "sendrecv",
+    "simulate",
     "wait_all",
     "wait_any",
 ]
@@ -214,5 +216,23 @@ def sendrecv(
     tag: int,
     timeout: float | None = None,
 ) -> Received: ...
+def simulate(
+    collective: str,
+    *,
+    ranks: int,
+    size: float | str,
+    bandwidth: float | str | None = None,
+    latency: float | str | None = None,
+    ranks_per_host: int,
+    cores: int | None = None,
+    hosts_per_switch: int | None = None,
+    oversubscription: int | None = None,
+    straggler: float | str | None = None,
+    straggler_rank: int | None = None,
+    algorithm: str | None = None,
+    op: ReduceOp | str,
+    dtype: str,
+    table: str | PathLike[str] | None = None,
+) -> list[tuple[str, int, int, float, float, float, int, int, bool]]: ...
 def wait_all(works: Sequence[Work[_T]], timeout: float | None = None) -> list[_T]: ...
 def wait_any(works: Sequence[Work[Any]], timeout: float | None = None) -> int: ...

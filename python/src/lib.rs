@@ -28,6 +28,7 @@ mod operand;
 mod plan;
 mod request;
 mod shapes;
+mod simulate;
 mod stats;
 mod store;
 mod waits;
@@ -60,6 +61,7 @@ fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(message::send, module)?)?;
     module.add_function(wrap_pyfunction!(message::recv, module)?)?;
     module.add_function(wrap_pyfunction!(message::sendrecv, module)?)?;
+    module.add_function(wrap_pyfunction!(simulate::simulate, module)?)?;
     module.add_function(wrap_pyfunction!(waits::wait_all, module)?)?;
     module.add_function(wrap_pyfunction!(waits::wait_any, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_next, module)?)?;

@@ -43,6 +43,7 @@ assert_type(kirsh.send(x, 0, async_op=True), kirsh.Work[None])
 assert_type(kirsh.recv(x), kirsh.Received)
 assert_type(c.recv(x, kirsh.ANY_SOURCE, tag=kirsh.ANY_TAG, async_op=True).wait().source, int)
 assert_type(c.sendrecv(x, 0, x, 0).nbytes, int)
+assert_type(kirsh.simulate("allreduce", ranks=4, size="1M")[0].seconds, float)
 assert_type(kirsh.barrier(async_op=True).received, kirsh.Received | None)
 """
 
