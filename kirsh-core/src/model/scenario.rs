@@ -15,7 +15,7 @@ pub struct Scenario {
     /// Ranks on each host but the last, which may have fewer.
     pub ranks_per_host: u32,
     /// Bytes of the larger of a rank's two arrays; rounded down to whole elements, and to as many
-    /// for every rank.
+    /// for every rank. Counts for nothing in a barrier.
     pub bytes: u64,
     pub dtype: DataType,
     /// Counts for nothing where the collective does not reduce.
@@ -48,12 +48,13 @@ pub struct Simulated {
 }
 
 impl Scenario {
-    /// Elements as the collective counts them.
+    /// Elements as the collective counts them; a barrier has none.
     fn count(&self) -> u64 {
         let elements = self.bytes / self.dtype.size() as u64;
-        match per_rank(self.collective) {
-            true => elements / u64::from(self.ranks.max(1)),
-            false => elements,
+        match self.collective {
+            Collective::Barrier => 0,
+            collective if per_rank(collective) => elements / u64::from(self.ranks.max(1)),
+            _ => elements,
         }
     }
 
