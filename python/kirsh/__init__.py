@@ -7,7 +7,8 @@
     kirsh.allreduce(gradient)         # in place: now the sum over all ranks
 
 The functions work on the default communicator, which ``init()`` creates; ``Communicator`` has the
-same as methods. Waits release the GIL, and Ctrl-C ends them, here and on the peers. After a fork
+same as methods. ``send`` and ``recv`` are for messages between two ranks. ``simulate`` predicts and
+needs no communicator. Waits release the GIL, and Ctrl-C ends them, here and on the peers. After a fork
 the handles are dead in the child. The log goes to the standard logger "kirsh".
 """
 

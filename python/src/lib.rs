@@ -2,10 +2,10 @@
 //!
 //! It knows the public Rust interface of kirsh-core and the interpreter, nothing else. The methods that
 //! users call, with their documentation and types, are Python (`kirsh/_reducing.py` and its
-//! neighbours); each comes in by `Communicator._call` or `_plan`, `shapes` makes a `Request` of its
-//! arguments, and that is what the core is asked. So a collective is a method there and an arm in
-//! `shapes`. Three rules
-//! hold everywhere in here:
+//! neighbours). A collective comes in by `Communicator._call` or `_plan`, `shapes` makes a `Request` of
+//! its arguments, and that is what the core is asked; so a collective is a method there and an arm in
+//! `shapes`. Messages between two ranks come in by the functions of `message`. Three rules hold
+//! everywhere in here:
 //! - whatever may wait is called detached from the interpreter (without the GIL);
 //! - memory that a started operation works on is kept alive until that operation is over, also
 //!   when nobody holds the `Work` any more;

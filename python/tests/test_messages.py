@@ -3,7 +3,6 @@ of them when things go wrong."""
 
 import pickle
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -358,7 +357,7 @@ if rank == 0:
     try:
         {call}
     except KeyboardInterrupt:
-        print("interrupted", time.time(), flush=True)
+        print("interrupted", flush=True)
 else:
     try:
         kirsh.barrier()
@@ -369,11 +368,10 @@ else:
     )
     with World(tmp_path, script, 2) as world:
         world.ranks[0].await_line("blocked")
-        sent = time.time()
         world.ranks[0].process.send_signal(signal.SIGINT)
+        # Far sooner than the message's own time is up: that is longer than this waits.
         ranks = world.finish()
-    assert ranks[0].lines[-1].startswith("interrupted")
-    assert float(ranks[0].lines[-1].split()[1]) - sent < 5.0
+    assert ranks[0].lines == ["blocked", "interrupted"]
     assert ranks[1].lines == ["told"]
 
 
