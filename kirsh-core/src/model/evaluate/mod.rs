@@ -41,6 +41,8 @@ pub struct Outcome {
 enum What {
     /// A live step may go on.
     Wake { slot: u8 },
+    /// The rank's processor is free for the next of the steps that were put off.
+    Free,
     /// A frame's first byte is ready for the NIC that the ranks of its host share.
     Transmit { slot: u8 },
     /// A frame's first byte is at the receiver's NIC; its last cannot be before `end`.
@@ -67,6 +69,15 @@ struct Host {
     received: Time,
     /// When each core is free; empty where no rank has to share one.
     cores: Vec<Time>,
+    /// How long all of them together have been busy.
+    worked: Time,
+}
+
+impl Host {
+    /// How long its cores have been busy, on average; 0 where no rank has to share one.
+    fn computed(&self) -> Time {
+        self.worked.checked_div(self.cores.len() as u64).unwrap_or(0)
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -134,7 +145,7 @@ impl Walk {
             return Err(Error::new(ErrorKind::Internal, text));
         }
         let computing = walkers.iter().map(|walker| walker.computed);
-        let moving = self.hosts.iter().map(|host| host.sent.max(host.received));
+        let moving = self.hosts.iter().map(|host| host.sent.max(host.received).max(host.computed()));
         Ok(Outcome {
             time_ps: walkers.iter().map(|walker| walker.finish).max().unwrap_or(0),
             bytes_sent: walkers.iter().map(|walker| walker.bytes_sent).max().unwrap_or(0),
@@ -183,6 +194,7 @@ impl Walk {
         let who = event.walker as usize;
         match event.what {
             What::Wake { slot } => self.walkers[who].attend(slot),
+            What::Free => self.walkers[who].resume(),
             What::Transmit { slot } => self.transmit(who, slot, event.time),
             What::Head { link, len, end } => {
                 let arrival = self.through_receiving_nic(who, link, len, end);
