@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::network::{Class, Costs, Layout, Network};
-use super::predict::{Effort, Predictor, parts};
+use super::predict::{Effort, Predictor};
+use super::smaller::parts;
 use super::table::TABLE_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::CHOICE_CACHE_MAX;

@@ -1,17 +1,24 @@
 //! Predictions with bounded effort.
 //!
 //! Long pipelines come into a steady state: from then on each further slice takes as long as the
-//! one before. So a plan of many slices is walked with fewer of them, twice, and the difference
-//! says what the rest takes. The same holds for the turns of a ring or a chain, of which there are
+//! one before. So a plan of many slices is walked with fewer of them, three times, and the differences
+//! say what the rest takes. The same holds for the turns of a ring or a chain, of which there are
 //! as many as ranks, and for the rounds of plans that double their reach: such a plan is walked in
 //! two smaller worlds. Tests hold this against the walk of every step.
 
 use super::evaluate::{Outcome, Walk};
+use super::load::{Load, load};
 use super::network::{Layout, Network, Time};
+use super::smaller::{
+    counts_per_rank, cut_short, evened, one_slice, parts, slices, turns_grow_with_world,
+};
 use super::symmetry::Symmetry;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Counts, Params, build};
-use crate::types::{Algorithm, Collective, Rank};
+use crate::types::Rank;
+
+/// Slices that a pipeline should be walked with at least: fewer tell nothing of how it fills.
+const SLICES_MIN: u64 = 4;
 
 /// How many steps a prediction may walk, about; fewer are fewer slices and smaller worlds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +101,23 @@ impl Predictor {
     fn by_worlds(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
         let symmetry = self.symmetry(params)?;
         let steps = self.steps(&one_slice(params), symmetry)?;
-        let blocks = params.world / self.block().min(params.world);
-        if self.network.straggler.is_none() {
-            let in_turns = turns_grow_with_world(params.call.algorithm);
-            if in_turns && blocks > 8 && steps > effort.steps / 3 {
+        let block = self.block().min(params.world);
+        let blocks = params.world / block;
+        let affordable = steps.saturating_mul(slices(params)) <= effort.steps;
+        if self.network.straggler.is_some() || affordable {
+            return self.by_slices(params, symmetry, effort);
+        }
+        if turns_grow_with_world(params.call.algorithm) {
+            if blocks > 3 && steps > effort.steps / SLICES_MIN {
                 return self.by_turns(params, effort);
             }
+        } else if symmetry == Symmetry::None && blocks >= 4 && params.world >= 16 {
+            let whole = Params { world: blocks * block, ..params.clone() };
+            if whole.world < params.world && self.symmetry(&evened(&whole))? != Symmetry::None {
+                return self.by_likeness(params, &[whole], effort);
+            }
             // The wider a plan is the fewer slices can be afforded: too few tell nothing.
-            let wide = blocks >= 8 && params.world >= 32 && steps > effort.steps / 16;
-            if !in_turns && symmetry == Symmetry::None && wide {
+            if steps > effort.steps / SLICES_MIN {
                 return self.by_doublings(params, effort);
             }
         }
@@ -122,11 +137,11 @@ impl Predictor {
             }
             smaller
         };
-        // Two hosts are a pair rather than a ring.
-        let mut blocks = 4;
+        // Two hosts are a pair rather than a ring, and so few ranks hardly one.
+        let mut blocks = if block >= 4 { 2 } else { 4 };
         while blocks * 4 < world / block {
-            let larger = in_blocks(blocks * 4);
-            if self.steps(&larger, self.symmetry(&larger)?)? > effort.steps / 3 {
+            let larger = one_slice(&in_blocks(blocks * 4));
+            if self.steps(&larger, self.symmetry(&larger)?)? > effort.steps / (2 * SLICES_MIN) {
                 break;
             }
             blocks *= 2;
@@ -137,7 +152,8 @@ impl Predictor {
         Ok((continued(near, far, at(blocks), at(2 * blocks), world.into()), false))
     }
 
-    /// As many rounds as the world has doublings: each further one takes as long as the one before.
+    /// As many rounds as the world has doublings: each further one takes as long as the one before,
+    /// beside what the busiest has to do.
     fn by_doublings(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
         let (world, block) = (params.world, self.block());
         let halved = |times: u32| {
@@ -154,14 +170,56 @@ impl Predictor {
         let mut times = 1;
         while (world / block) >> (times + 2) >= 2 && world >> (times + 2) >= 8 {
             let large = one_slice(&halved(times));
-            if self.steps(&large, self.symmetry(&large)?)? <= effort.steps / 2 {
+            if self.steps(&large, self.symmetry(&large)?)? <= effort.steps / SLICES_MIN {
                 break;
             }
             times += 1;
         }
-        let near = self.by_half(&halved(times + 1), effort)?;
-        let far = self.by_half(&halved(times), effort)?;
-        Ok((continued(near, far, 0, 1, 1 + u64::from(times)), false))
+        self.by_likeness(params, &[halved(times), halved(times + 1)], effort)
+    }
+
+    /// From one smaller world that takes as long beside what the busiest has to do, or from two, of
+    /// which the second is as much smaller than the first as that is, times so many, than the world.
+    fn by_likeness(
+        &mut self,
+        params: &Params,
+        smaller: &[Params],
+        effort: Effort,
+    ) -> Result<(Outcome, bool)> {
+        let Load { busy_ps, bytes_sent } = self.load(params)?;
+        let mut beside = [0; 2];
+        for (beside, smaller) in beside.iter_mut().zip(smaller) {
+            let outcome = self.by_half(smaller, effort)?;
+            *beside = outcome.time_ps.saturating_sub(outcome.busy_ps);
+        }
+        let [large, small] = beside;
+        let more = match smaller {
+            [large_world, _] => {
+                let times = (params.world / large_world.world.max(1)).max(1).ilog2();
+                large.saturating_sub(small).saturating_mul(times.into())
+            }
+            _ => 0,
+        };
+        let time_ps = busy_ps.saturating_add(large).saturating_add(more);
+        Ok((Outcome { time_ps, bytes_sent, busy_ps }, false))
+    }
+
+    /// The load of a call, from two with few slices where it has many: each further one adds as much.
+    fn load(&self, params: &Params) -> Result<Load> {
+        let of = |params: &Params| load(params, self.layout, &self.network);
+        let slices = slices(params);
+        if slices <= 2 {
+            return of(params);
+        }
+        let (one, two) = (of(&cut_short(params, 1))?, of(&cut_short(params, 2))?);
+        let continued = |one: u64, two: u64| {
+            let rest = two.saturating_sub(one).saturating_mul(slices - 2);
+            two.saturating_add(rest)
+        };
+        Ok(Load {
+            busy_ps: continued(one.busy_ps, two.busy_ps),
+            bytes_sent: continued(one.bytes_sent, two.bytes_sent),
+        })
     }
 
     fn by_half(&mut self, params: &Params, effort: Effort) -> Result<Outcome> {
@@ -170,7 +228,7 @@ impl Predictor {
         Ok(self.by_slices(&params, symmetry, Effort::of(effort.steps / 2))?.0)
     }
 
-    /// From two shorter pipelines, where that saves effort.
+    /// From shorter pipelines, where that saves effort.
     fn by_slices(
         &mut self,
         params: &Params,
@@ -179,23 +237,18 @@ impl Predictor {
     ) -> Result<(Outcome, bool)> {
         let slices = slices(params);
         let steps = self.steps(&one_slice(params), symmetry)?.max(1);
-        // A pipeline and one of half its length.
-        let affordable = (effort.steps / 3 * 2 / steps).max(2);
-        if slices <= affordable + affordable / 2 {
+        if slices <= effort.steps / steps || slices <= 3 {
             return Ok((self.run(params, symmetry)?, true));
         }
-        let count = params.call.count;
-        let shorter = |of: u64| {
-            let count = (u128::from(count) * u128::from(of) / u128::from(slices)) as u64;
-            let mut shorter = params.clone();
-            shorter.call.count = count;
-            evened(&shorter)
+        // A pipeline, one of half its length, and one of half of that.
+        let longest = (effort.steps / steps * 4 / 7 & !3).max(4);
+        let mut shorter = [longest / 4, longest / 2, longest].into_iter();
+        let mut next = || {
+            let params = cut_short(params, shorter.next().unwrap_or(longest));
+            Ok::<_, Error>((params.call.count, self.run(&params, symmetry)?))
         };
-        let (small, large) = (shorter(affordable / 2), shorter(affordable));
-        let (near, far) = (small.call.count, large.call.count);
-        let small = self.run(&small, symmetry)?;
-        let large = self.run(&large, symmetry)?;
-        Ok((continued(small, large, near, far, count), false))
+        let points = [next()?, next()?, next()?];
+        Ok((lengthened(points, params.call.count), false))
     }
 
     /// Walks with ranks that stand for others, or with all of them where those turn out not to fit.
@@ -234,7 +287,7 @@ impl Predictor {
 }
 
 /// A few ranks of which one is likely to have most to do: the first, the last, and some between.
-fn samples(ranks: u32) -> impl Iterator<Item = Rank> {
+pub(super) fn samples(ranks: u32) -> impl Iterator<Item = Rank> {
     let all = [0, 1, ranks / 3, ranks / 2, ranks.saturating_sub(2), ranks.saturating_sub(1)];
     (0..all.len())
         .filter(move |at| all[*at] < ranks && !all[..*at].contains(&all[*at]))
@@ -260,51 +313,16 @@ fn continued(small: Outcome, large: Outcome, near: u64, far: u64, to: u64) -> Ou
     }
 }
 
-/// Whether a plan by this algorithm has as many turns as there are ranks.
-const fn turns_grow_with_world(algorithm: Algorithm) -> bool {
-    use Algorithm::*;
-    matches!(algorithm, Ring | Chain | Pairwise | Linear | ScatterAllgather | ReduceScatterGather)
+/// Where three pipelines, each twice as long as the one before, lead to. Beside what the busiest has to
+/// do, each further slice takes as much as those of the longest took on average.
+fn lengthened(points: [(u64, Outcome); 3], to: u64) -> Outcome {
+    let [(near, first), (_, _), (far, third)] = points;
+    let straight = continued(points[1].1, third, points[1].0, far, to);
+    let beside = |outcome: &Outcome| outcome.time_ps.saturating_sub(outcome.busy_ps);
+    let rise = u128::from(beside(&third).saturating_sub(beside(&first)));
+    let added = rise * u128::from(to - far) / u128::from((far - near).max(1)) * NUM / DEN;
+    let beside = beside(&third).saturating_add(u64::try_from(added).unwrap_or(u64::MAX));
+    Outcome { time_ps: straight.busy_ps.saturating_add(beside), ..straight }
 }
-
-/// Whether a call's count is that of one rank's part.
-pub(super) const fn counts_per_rank(collective: Collective) -> bool {
-    use Collective::*;
-    matches!(collective, Allgather | ReduceScatter | Gather | Scatter | Alltoall)
-}
-
-/// Into how many parts the larger array is cut before it is cut into slices.
-pub(super) fn parts(params: &Params) -> u64 {
-    use Algorithm::*;
-    let world = u64::from(params.world);
-    match params.call.algorithm {
-        _ if counts_per_rank(params.call.collective) => world,
-        Ring | ScatterAllgather | ReduceScatterGather => world,
-        HalvingDoubling | DoubleTree => 2,
-        _ => 1,
-    }
-}
-
-/// How many slices a part has.
-fn slices(params: &Params) -> u64 {
-    let slice = u64::from(params.slice) / params.call.dtype.size() as u64;
-    let total = params.elements().unwrap_or(u64::MAX);
-    total.div_ceil(slice.max(1).saturating_mul(parts(params))).max(1)
-}
-
-/// The same call with one slice in each part.
-fn one_slice(params: &Params) -> Params {
-    let mut short = params.clone();
-    short.call.count = params.call.count.div_ceil(slices(params));
-    evened(&short)
-}
-
-/// The same call with as many elements in every rank's part: the few that are added weigh nothing,
-/// and plans whose parts are equal are alike on all ranks.
-fn evened(params: &Params) -> Params {
-    let mut even = params.clone();
-    let world = u64::from(params.world);
-    if parts(params) > 1 && !counts_per_rank(params.call.collective) {
-        even.call.count = params.call.count.div_ceil(world) * world;
-    }
-    even
-}
+const NUM: u128 = 1;
+const DEN: u128 = 1;
