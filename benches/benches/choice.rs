@@ -81,7 +81,9 @@ fn times(collectives: &[Collective]) {
             let mut longest = (Duration::ZERO, String::new());
             for class in [Class::Gbit1, Class::Gbit100] {
                 let selection = Selection::built_in(class, CORES);
-                for dtype in [DataType::Uint8, DataType::Float16, DataType::Float32, DataType::Int64] {
+                for dtype in
+                    [DataType::Uint8, DataType::Float16, DataType::Float32, DataType::Int64]
+                {
                     for bytes in &sizes {
                         let call = call(*collective, world, dtype, *bytes);
                         let tries = (0..TRIES).map(|_| {
@@ -91,7 +93,10 @@ fn times(collectives: &[Collective]) {
                         });
                         let shortest = tries.min().unwrap_or_default();
                         if shortest > longest.0 {
-                            longest = (shortest, format!("{world}/{per_host}: {bytes} B of {dtype}, {class:?}"));
+                            longest = (
+                                shortest,
+                                format!("{world}/{per_host}: {bytes} B of {dtype}, {class:?}"),
+                            );
                         }
                     }
                 }

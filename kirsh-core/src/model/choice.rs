@@ -112,16 +112,21 @@ impl Selection {
             return fallback;
         }
         let mut contest = Contest::new(layout, &self.costs, call);
+        // Those that could be fastest go first, and leave the others little to do.
+        let mut firsts: Vec<(u64, Algorithm, usize)> =
+            candidates.iter().filter_map(|algorithm| contest.middle(*algorithm)).collect();
+        firsts.sort_by_key(|(bound_ps, ..)| *bound_ps);
         let mut best: Option<Found> = None;
         let mut found: Vec<Found> = Vec::with_capacity(candidates.len());
-        for &algorithm in candidates {
-            let Some(first) = contest.try_middle(algorithm) else { continue };
+        for (_, algorithm, slice) in firsts {
+            let below = best.map_or(u64::MAX, |best| best.time_ps);
+            let Some(first) = contest.at(algorithm, slice, below) else { continue };
             found.push(first);
             best = Some(best.map_or(first, |best| best.or_if_faster(first)));
         }
         // The slice matters less than the algorithm: only those that are near the best are tried
         // with others, in large worlds, where a try takes longer, only those that are very near.
-        let share = if layout.world <= 64 { 1 } else { 4 };
+        let share = if layout.world <= 16 { 1 } else { 6 };
         let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / share));
         for first in found.into_iter().filter(|found| found.time_ps <= near) {
             let improved = contest.improve(first);
@@ -287,11 +292,6 @@ impl<'a> Contest<'a> {
         Params::new(call, self.layout.world, SLICES[slice])
     }
 
-    fn time_ps(&mut self, algorithm: Algorithm, slice: usize) -> Option<u64> {
-        let params = self.params(algorithm, slice);
-        Some(self.predictor.predict(&params, Effort::CHOICE).ok()?.time_ps)
-    }
-
     /// The largest slice that makes a difference: one that holds a whole part.
     fn largest(&self, algorithm: Algorithm) -> usize {
         let part = self.part_bytes(algorithm);
@@ -306,14 +306,15 @@ impl<'a> Contest<'a> {
     }
 
     /// A slice of which a part has a good many: enough to fill a pipeline as deep as the algorithm's,
-    /// each long enough to be worth its frame.
-    fn try_middle(&mut self, algorithm: Algorithm) -> Option<Found> {
+    /// each long enough to be worth its frame. With what no time can be below.
+    fn middle(&mut self, algorithm: Algorithm) -> Option<(u64, Algorithm, usize)> {
         let world = self.layout.world;
         let depth = if algorithm == Algorithm::Chain { world } else { world.ilog2() };
         let wanted = self.part_bytes(algorithm) / (4 * u64::from(depth.max(2)));
         let middle = SLICES[..=MIDDLE].iter().rposition(|slice| u64::from(*slice) <= wanted);
         let slice = middle.unwrap_or(0).min(self.largest(algorithm));
-        Some(Found { time_ps: self.time_ps(algorithm, slice)?, algorithm, slice })
+        let bound_ps = self.predictor.bound_ps(&self.params(algorithm, slice)).ok()?;
+        Some((bound_ps, algorithm, slice))
     }
 
     /// Goes on to larger slices as long as that does not hurt, or else to smaller ones as long as
@@ -322,13 +323,13 @@ impl<'a> Contest<'a> {
         let mut best = first;
         let largest = self.largest(first.algorithm);
         while best.slice < largest {
-            match self.at(best.algorithm, best.slice + 1) {
+            match self.at(best.algorithm, best.slice + 1, best.time_ps.saturating_add(1)) {
                 Some(next) if next.time_ps <= best.time_ps => best = next,
                 _ => break,
             }
         }
         while best.slice <= first.slice && best.slice > 0 {
-            match self.at(best.algorithm, best.slice - 1) {
+            match self.at(best.algorithm, best.slice - 1, best.time_ps) {
                 Some(next) if next.time_ps < best.time_ps => best = next,
                 _ => break,
             }
@@ -336,8 +337,14 @@ impl<'a> Contest<'a> {
         best
     }
 
-    fn at(&mut self, algorithm: Algorithm, slice: usize) -> Option<Found> {
-        Some(Found { time_ps: self.time_ps(algorithm, slice)?, algorithm, slice })
+    /// What this takes, unless it is clear without a walk that it cannot take less than this.
+    fn at(&mut self, algorithm: Algorithm, slice: usize, below_ps: u64) -> Option<Found> {
+        let params = self.params(algorithm, slice);
+        if self.predictor.bound_ps(&params).ok()? >= below_ps {
+            return None;
+        }
+        let time_ps = self.predictor.predict(&params, Effort::CHOICE).ok()?.time_ps;
+        Some(Found { time_ps, algorithm, slice })
     }
 }
 

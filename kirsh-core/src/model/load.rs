@@ -17,17 +17,46 @@ pub(super) struct Load {
     pub(super) bytes_sent: u64,
 }
 
-/// The load of a few hosts, of which one is likely to have most.
+impl Load {
+    /// Where two loads at the first two of these points lead to at the third.
+    pub(super) fn continued(self, far: Load, [near_at, far_at, at]: [u64; 3]) -> Load {
+        let of = |near: u64, far: u64| {
+            let rise = u128::from(far.saturating_sub(near)) * u128::from(at.saturating_sub(far_at));
+            let rest = rise / u128::from(far_at.saturating_sub(near_at).max(1));
+            far.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX))
+        };
+        Load {
+            busy_ps: of(self.busy_ps, far.busy_ps),
+            bytes_sent: of(self.bytes_sent, far.bytes_sent),
+        }
+    }
+
+    /// So many times as much.
+    pub(super) fn times(self, times: u64) -> Load {
+        Load {
+            busy_ps: self.busy_ps.saturating_mul(times),
+            bytes_sent: self.bytes_sent.saturating_mul(times),
+        }
+    }
+}
+
+/// The load of a few hosts, of which one is likely to have most; of one where they are alike.
 ///
 /// # Errors
 /// What [`build`] fails with.
-pub(super) fn load(params: &Params, layout: Layout, network: &Network) -> Result<Load> {
+pub(super) fn load(
+    params: &Params,
+    layout: Layout,
+    network: &Network,
+    alike: bool,
+) -> Result<Load> {
     let costs = &network.costs;
     let per_host = layout.ranks_per_host_max.max(1);
     let shared = per_host.min(params.world) > costs.cores.max(1);
     let cores = if shared { u64::from(costs.cores.max(1)) } else { u64::MAX };
     let mut most = Load::default();
-    for host in sampled(params.world.div_ceil(per_host), per_host) {
+    let hosts = if alike { 1 } else { params.world.div_ceil(per_host) };
+    for host in sampled(hosts, per_host) {
         let first = host * per_host;
         let end = first.saturating_add(per_host).min(params.world);
         let (mut sent, mut received, mut computed) = (0u64, 0u64, 0u64);

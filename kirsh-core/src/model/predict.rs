@@ -10,15 +10,21 @@ use super::evaluate::{Outcome, Walk};
 use super::load::{Load, load};
 use super::network::{Layout, Network, Time};
 use super::smaller::{
-    counts_per_rank, cut_short, evened, one_slice, parts, slices, turns_grow_with_world,
+    counts_per_rank, cut_short, evened, of_blocks, one_slice, parts, slices, turns_grow_with_world,
 };
 use super::symmetry::Symmetry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Counts, Params, build};
-use crate::types::Rank;
+use crate::types::{Algorithm, Collective, Rank};
 
 /// Slices that a pipeline should be walked with at least: fewer tell nothing of how it fills.
 const SLICES_MIN: u64 = 4;
+
+/// Slices that are walked in any case.
+const SLICES_FEW: u64 = 2;
+
+/// Places of a plan that are too many to add up for many ranks.
+const PLACES_MANY: u64 = 200;
 
 /// How many steps a prediction may walk, about; fewer are fewer slices and smaller worlds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +64,13 @@ pub struct Predictor {
     layout: Layout,
     network: Network,
     walk: Walk,
+    /// What was found out about calls so far, the latest last.
+    symmetries: Vec<((Collective, Algorithm, u32, u64, bool), Symmetry)>,
+    loads: Vec<(Params, Load)>,
 }
+
+/// Calls of which a predictor remembers what it found out: those of one choice.
+const REMEMBERED: usize = 32;
 
 /// What a call would take on a network, with about this effort.
 ///
@@ -75,7 +87,13 @@ pub fn predict(
 
 impl Predictor {
     pub fn new(layout: Layout, network: &Network) -> Self {
-        Predictor { layout, network: *network, walk: Walk::new(layout, network) }
+        Predictor {
+            layout,
+            network: *network,
+            walk: Walk::new(layout, network),
+            symmetries: Vec::with_capacity(REMEMBERED),
+            loads: Vec::with_capacity(REMEMBERED),
+        }
     }
 
     /// As the function of this name.
@@ -127,21 +145,13 @@ impl Predictor {
     /// As many turns as ranks: each further rank takes as long as the one before.
     fn by_turns(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
         let (world, block) = (params.world, self.block());
-        let in_blocks = |blocks: u32| {
-            let mut smaller = params.clone();
-            smaller.world = blocks * block;
-            // Parts as long as before.
-            if parts(params) > 1 && !counts_per_rank(params.call.collective) {
-                smaller.call.count =
-                    params.call.count / u64::from(world) * u64::from(smaller.world);
-            }
-            smaller
-        };
+        let in_blocks = |blocks| of_blocks(params, blocks, block);
         // Two hosts are a pair rather than a ring, and so few ranks hardly one.
         let mut blocks = if block >= 4 { 2 } else { 4 };
         while blocks * 4 < world / block {
             let larger = one_slice(&in_blocks(blocks * 4));
-            if self.steps(&larger, self.symmetry(&larger)?)? > effort.steps / (2 * SLICES_MIN) {
+            let symmetry = self.symmetry(&larger)?;
+            if self.steps(&larger, symmetry)? > effort.steps / (2 * SLICES_MIN) {
                 break;
             }
             blocks *= 2;
@@ -170,7 +180,8 @@ impl Predictor {
         let mut times = 1;
         while (world / block) >> (times + 2) >= 2 && world >> (times + 2) >= 8 {
             let large = one_slice(&halved(times));
-            if self.steps(&large, self.symmetry(&large)?)? <= effort.steps / SLICES_MIN {
+            let symmetry = self.symmetry(&large)?;
+            if self.steps(&large, symmetry)? <= effort.steps / SLICES_MIN {
                 break;
             }
             times += 1;
@@ -204,22 +215,65 @@ impl Predictor {
         Ok((Outcome { time_ps, bytes_sent, busy_ps }, false))
     }
 
-    /// The load of a call, from two with few slices where it has many: each further one adds as much.
-    fn load(&self, params: &Params) -> Result<Load> {
-        let of = |params: &Params| load(params, self.layout, &self.network);
-        let slices = slices(params);
-        if slices <= 2 {
-            return of(params);
+    /// What no prediction of a call can be below.
+    ///
+    /// # Errors
+    /// As `predict` has them.
+    pub(super) fn bound_ps(&mut self, params: &Params) -> Result<Time> {
+        Ok(self.load(&evened(params))?.busy_ps)
+    }
+
+    /// The load of a call, remembered.
+    fn load(&mut self, params: &Params) -> Result<Load> {
+        if let Some((_, known)) = self.loads.iter().find(|(other, _)| other == params) {
+            return Ok(*known);
         }
-        let (one, two) = (of(&cut_short(params, 1))?, of(&cut_short(params, 2))?);
-        let continued = |one: u64, two: u64| {
-            let rest = two.saturating_sub(one).saturating_mul(slices - 2);
-            two.saturating_add(rest)
-        };
-        Ok(Load {
-            busy_ps: continued(one.busy_ps, two.busy_ps),
-            bytes_sent: continued(one.bytes_sent, two.bytes_sent),
-        })
+        let found = self.add_up(params)?;
+        if self.loads.len() == REMEMBERED {
+            self.loads.clear();
+        }
+        self.loads.push((params.clone(), found));
+        Ok(found)
+    }
+
+    /// The load of a call from shorter ones: each further slice adds as much, and so does each further
+    /// turn.
+    fn add_up(&mut self, params: &Params) -> Result<Load> {
+        let slices = slices(params);
+        let (world, block) = (params.world, self.block());
+        let in_turns = turns_grow_with_world(params.call.algorithm);
+        if in_turns && world / block > 8 {
+            let one = one_slice(params);
+            let (near, far) = (of_blocks(&one, 2, block), of_blocks(&one, 4, block));
+            let at = [near.world, far.world, world].map(u64::from);
+            let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
+            return Ok(near.continued(far, at).times(slices));
+        }
+        let one = one_slice(params);
+        if counts_per_rank(params.call.collective) && world / block >= 16 {
+            // As many frames as ranks, or nearly, once blocks are as long as slices.
+            if build(&one, 0)?.len() > PLACES_MANY {
+                let of = |times: u32| of_blocks(&one, (world >> times) / block, block);
+                let (near, far) = (of(3), of(2));
+                let at = [near.world, far.world, world].map(u64::from);
+                let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
+                return Ok(near.continued(far, at).times(slices));
+            }
+        }
+        if slices <= 2 {
+            return self.add_up_all(params);
+        }
+        let one = self.add_up_all(&one)?;
+        if in_turns {
+            return Ok(one.times(slices));
+        }
+        let two = self.add_up_all(&cut_short(params, 2))?;
+        Ok(one.continued(two, [1, 2, slices]))
+    }
+
+    fn add_up_all(&mut self, params: &Params) -> Result<Load> {
+        let alike = self.symmetry(params)? != Symmetry::None;
+        load(params, self.layout, &self.network, alike)
     }
 
     fn by_half(&mut self, params: &Params, effort: Effort) -> Result<Outcome> {
@@ -237,11 +291,22 @@ impl Predictor {
     ) -> Result<(Outcome, bool)> {
         let slices = slices(params);
         let steps = self.steps(&one_slice(params), symmetry)?.max(1);
-        if slices <= effort.steps / steps || slices <= 3 {
+        let affordable = effort.steps / steps;
+        // A slice of each part is a pipeline by itself where there are many parts.
+        let few = if parts(params) < 8 || affordable > 0 { SLICES_FEW } else { 1 };
+        if slices <= affordable.max(few) {
             return Ok((self.run(params, symmetry)?, true));
         }
+        if affordable < 2 * SLICES_MIN {
+            let few = cut_short(params, affordable.max(few));
+            let outcome = self.run(&few, symmetry)?;
+            let Load { busy_ps, bytes_sent } = self.load(params)?;
+            let beside = outcome.time_ps.saturating_sub(outcome.busy_ps);
+            let time_ps = busy_ps.saturating_add(beside);
+            return Ok((Outcome { time_ps, bytes_sent, busy_ps }, false));
+        }
         // A pipeline, one of half its length, and one of half of that.
-        let longest = (effort.steps / steps * 4 / 7 & !3).max(4);
+        let longest = (affordable * 4 / 7 & !3).max(SLICES_MIN);
         let mut shorter = [longest / 4, longest / 2, longest].into_iter();
         let mut next = || {
             let params = cut_short(params, shorter.next().unwrap_or(longest));
@@ -266,11 +331,23 @@ impl Predictor {
         per_host.saturating_mul(self.network.switch.map_or(1, |switch| switch.hosts.max(1)))
     }
 
-    fn symmetry(&self, params: &Params) -> Result<Symmetry> {
-        match self.network.straggler {
-            Some(_) => Ok(Symmetry::None),
-            None => Symmetry::find(params, self.block()),
+    /// What does not change from slice to slice is found out once.
+    fn symmetry(&mut self, params: &Params) -> Result<Symmetry> {
+        if self.network.straggler.is_some() {
+            return Ok(Symmetry::None);
         }
+        let Params { call, world, .. } = params;
+        let whole = call.count >= u64::from(*world);
+        let key = (call.collective, call.algorithm, *world, slices(params), whole);
+        if let Some((_, known)) = self.symmetries.iter().find(|(other, _)| *other == key) {
+            return Ok(*known);
+        }
+        let found = Symmetry::find(params, self.block())?;
+        if self.symmetries.len() == REMEMBERED {
+            self.symmetries.clear();
+        }
+        self.symmetries.push((key, found));
+        Ok(found)
     }
 
     /// How many steps there are to walk, about.

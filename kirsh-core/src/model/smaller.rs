@@ -71,3 +71,14 @@ fn needs_even_parts(params: &Params) -> bool {
         && !counts_per_rank(params.call.collective)
         && params.call.algorithm != Algorithm::DoubleTree
 }
+
+/// The same call on so many blocks of ranks, with parts as long as before.
+pub(super) fn of_blocks(params: &Params, blocks: u32, block: u32) -> Params {
+    let mut smaller = params.clone();
+    smaller.world = blocks * block;
+    if needs_even_parts(params) {
+        let part = params.call.count / u64::from(params.world);
+        smaller.call.count = part * u64::from(smaller.world);
+    }
+    smaller
+}

@@ -145,7 +145,8 @@ impl Walk {
             return Err(Error::new(ErrorKind::Internal, text));
         }
         let computing = walkers.iter().map(|walker| walker.computed);
-        let moving = self.hosts.iter().map(|host| host.sent.max(host.received).max(host.computed()));
+        let moving =
+            self.hosts.iter().map(|host| host.sent.max(host.received).max(host.computed()));
         Ok(Outcome {
             time_ps: walkers.iter().map(|walker| walker.finish).max().unwrap_or(0),
             bytes_sent: walkers.iter().map(|walker| walker.bytes_sent).max().unwrap_or(0),
