@@ -119,14 +119,14 @@ impl Selection {
         let mut best: Option<Found> = None;
         let mut found: Vec<Found> = Vec::with_capacity(candidates.len());
         for (_, algorithm, slice) in firsts {
-            let below = best.map_or(u64::MAX, |best| best.time_ps);
+            let below = best.map_or(u64::MAX, |best| best.worth_looking());
             let Some(first) = contest.at(algorithm, slice, below) else { continue };
             found.push(first);
             best = Some(best.map_or(first, |best| best.or_if_faster(first)));
         }
         // The slice matters less than the algorithm: only those that are near the best are tried
         // with others, in large worlds, where a try takes longer, only those that are very near.
-        let share = if layout.world <= 16 { 1 } else { 6 };
+        let share = if layout.world <= 16 { 1 } else { 8 };
         let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / share));
         for first in found.into_iter().filter(|found| found.time_ps <= near) {
             let improved = contest.improve(first);
@@ -274,6 +274,12 @@ impl Found {
     fn or_if_faster(self, other: Found) -> Found {
         if other.time_ps < self.time_ps { other } else { self }
     }
+
+    /// What another could not be below would have to be below this: a twentieth is less than a
+    /// prediction of a few steps can tell apart.
+    fn worth_looking(&self) -> u64 {
+        self.time_ps - self.time_ps / 20
+    }
 }
 
 struct Contest<'a> {
@@ -323,13 +329,13 @@ impl<'a> Contest<'a> {
         let mut best = first;
         let largest = self.largest(first.algorithm);
         while best.slice < largest {
-            match self.at(best.algorithm, best.slice + 1, best.time_ps.saturating_add(1)) {
+            match self.at(best.algorithm, best.slice + 1, best.worth_looking()) {
                 Some(next) if next.time_ps <= best.time_ps => best = next,
                 _ => break,
             }
         }
         while best.slice <= first.slice && best.slice > 0 {
-            match self.at(best.algorithm, best.slice - 1, best.time_ps) {
+            match self.at(best.algorithm, best.slice - 1, best.worth_looking()) {
                 Some(next) if next.time_ps < best.time_ps => best = next,
                 _ => break,
             }

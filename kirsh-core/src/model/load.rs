@@ -3,7 +3,10 @@
 //! No prediction can be shorter, and a long pipeline is not much longer: so predictions take this
 //! from the world that is asked about, and from smaller worlds only how much longer they take.
 
+use super::evaluate::Outcome;
 use super::network::{Costs, FRAME_BYTES, Layout, Network, Time};
+use super::predict::continued;
+use super::smaller::counts_per_rank;
 use crate::error::Result;
 use crate::plan::{Params, Step, build};
 use crate::types::{DataType, Rank};
@@ -19,16 +22,17 @@ pub(super) struct Load {
 
 impl Load {
     /// Where two loads at the first two of these points lead to at the third.
-    pub(super) fn continued(self, far: Load, [near_at, far_at, at]: [u64; 3]) -> Load {
-        let of = |near: u64, far: u64| {
-            let rise = u128::from(far.saturating_sub(near)) * u128::from(at.saturating_sub(far_at));
-            let rest = rise / u128::from(far_at.saturating_sub(near_at).max(1));
-            far.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX))
-        };
+    pub(super) fn continued(self, far: Load, at: [u64; 3]) -> Load {
         Load {
-            busy_ps: of(self.busy_ps, far.busy_ps),
-            bytes_sent: of(self.bytes_sent, far.bytes_sent),
+            busy_ps: continued(self.busy_ps, far.busy_ps, at),
+            bytes_sent: continued(self.bytes_sent, far.bytes_sent, at),
         }
+    }
+
+    /// What comes of a call that takes so much longer than its busiest is busy.
+    pub(super) fn outcome(self, beside_ps: Time) -> Outcome {
+        let Load { busy_ps, bytes_sent } = self;
+        Outcome { time_ps: busy_ps.saturating_add(beside_ps), bytes_sent, busy_ps }
     }
 
     /// So many times as much.
@@ -56,7 +60,9 @@ pub(super) fn load(
     let cores = if shared { u64::from(costs.cores.max(1)) } else { u64::MAX };
     let mut most = Load::default();
     let hosts = if alike { 1 } else { params.world.div_ceil(per_host) };
-    for host in sampled(hosts, per_host) {
+    // In trees neighbours have other parts.
+    let wide = per_host < 4 && !counts_per_rank(params.call.collective);
+    for host in sampled(hosts, wide) {
         let first = host * per_host;
         let end = first.saturating_add(per_host).min(params.world);
         let (mut sent, mut received, mut computed) = (0u64, 0u64, 0u64);
@@ -77,13 +83,12 @@ pub(super) fn load(
     Ok(most)
 }
 
-/// The first hosts, the last, and some between; where a host has few ranks also their neighbours, since
-/// in trees these have other parts.
-fn sampled(hosts: u32, per_host: u32) -> impl Iterator<Item = u32> {
+/// The first hosts, the last, and one between; their neighbours and more, if wanted.
+fn sampled(hosts: u32, wide: bool) -> impl Iterator<Item = u32> {
     let (middle, third, last) = (hosts / 2, hosts / 3, hosts.saturating_sub(1));
     let near = [0, 1, middle, last];
     let far = [2, 3, third, third + 1, middle + 1, middle + 2, last.saturating_sub(1)];
-    let far = far.into_iter().take(if per_host < 4 { far.len() } else { 0 });
+    let far = far.into_iter().take(if wide { far.len() } else { 0 });
     let mut all: Vec<u32> = near.into_iter().chain(far).filter(|host| *host < hosts).collect();
     all.sort_unstable();
     all.dedup();

@@ -129,13 +129,19 @@ impl Predictor {
             if blocks > 3 && steps > effort.steps / SLICES_MIN {
                 return self.by_turns(params, effort);
             }
-        } else if symmetry == Symmetry::None && blocks >= 4 && params.world >= 16 {
+        } else if blocks >= 4 && params.world >= 16 {
             let whole = Params { world: blocks * block, ..params.clone() };
-            if whole.world < params.world && self.symmetry(&evened(&whole))? != Symmetry::None {
-                return self.by_likeness(params, &[whole], effort);
+            if symmetry == Symmetry::None && whole.world < params.world {
+                let whole = evened(&whole);
+                let symmetry = self.symmetry(&whole)?;
+                let few = self.steps(&one_slice(&whole), symmetry)? <= effort.steps;
+                if symmetry != Symmetry::None && few {
+                    return self.by_likeness(params, [whole.clone(), whole], [0, 1, 1], effort);
+                }
             }
             // The wider a plan is the fewer slices can be afforded: too few tell nothing.
-            if steps > effort.steps / SLICES_MIN {
+            let most = if symmetry == Symmetry::None { effort.steps / SLICES_MIN } else { effort.steps };
+            if steps > most {
                 return self.by_doublings(params, effort);
             }
         }
@@ -156,10 +162,10 @@ impl Predictor {
             }
             blocks *= 2;
         }
-        let near = self.by_half(&in_blocks(blocks), effort)?;
-        let far = self.by_half(&in_blocks(2 * blocks), effort)?;
-        let at = |blocks: u32| u64::from(blocks * block);
-        Ok((continued(near, far, at(blocks), at(2 * blocks), world.into()), false))
+        let further = if blocks == 2 { 3 } else { 2 * blocks };
+        let (near, far) = (in_blocks(blocks), in_blocks(further));
+        let at = [near.world, far.world, world].map(u64::from);
+        self.by_likeness(params, [near, far], at, effort)
     }
 
     /// As many rounds as the world has doublings: each further one takes as long as the one before,
@@ -186,33 +192,53 @@ impl Predictor {
             }
             times += 1;
         }
-        self.by_likeness(params, &[halved(times), halved(times + 1)], effort)
+        let at = [0, 1, 1 + u64::from(times)];
+        self.by_likeness(params, [halved(times + 1), halved(times)], at, effort)
     }
 
-    /// From one smaller world that takes as long beside what the busiest has to do, or from two, of
-    /// which the second is as much smaller than the first as that is, times so many, than the world.
+    /// From two smaller worlds, which lie at the first two of these points, and the world at the third:
+    /// what they take beside what their busiest has to do grows evenly.
     fn by_likeness(
         &mut self,
         params: &Params,
-        smaller: &[Params],
+        [near, far]: [Params; 2],
+        at: [u64; 3],
         effort: Effort,
     ) -> Result<(Outcome, bool)> {
-        let Load { busy_ps, bytes_sent } = self.load(params)?;
-        let mut beside = [0; 2];
-        for (beside, smaller) in beside.iter_mut().zip(smaller) {
-            let outcome = self.by_half(smaller, effort)?;
-            *beside = outcome.time_ps.saturating_sub(outcome.busy_ps);
-        }
-        let [large, small] = beside;
-        let more = match smaller {
-            [large_world, _] => {
-                let times = (params.world / large_world.world.max(1)).max(1).ilog2();
-                large.saturating_sub(small).saturating_mul(times.into())
-            }
-            _ => 0,
+        let load = self.load(params)?;
+        let far_ps = self.beside(&far, effort)?;
+        let near_ps = if at[1] == at[2] { far_ps } else { self.beside(&near, effort)? };
+        Ok((load.outcome(continued(near_ps, far_ps, at)), false))
+    }
+
+    /// What a call takes beside what the busiest has to do.
+    fn beside(&mut self, params: &Params, effort: Effort) -> Result<Time> {
+        let params = evened(params);
+        let symmetry = self.symmetry(&params)?;
+        let effort = Effort::of(effort.steps / 2);
+        let outcome = match self.by_few_slices(&params, symmetry, effort)? {
+            Some(outcome) => outcome,
+            None => self.by_slices(&params, symmetry, effort)?.0,
         };
-        let time_ps = busy_ps.saturating_add(large).saturating_add(more);
-        Ok((Outcome { time_ps, bytes_sent, busy_ps }, false))
+        Ok(outcome.beside())
+    }
+
+    /// The walk of very few slices, where no more can be afforded of very many.
+    fn by_few_slices(
+        &mut self,
+        params: &Params,
+        symmetry: Symmetry,
+        effort: Effort,
+    ) -> Result<Option<Outcome>> {
+        let steps = self.steps(&one_slice(params), symmetry)?.max(1);
+        let affordable = effort.steps / steps;
+        // A slice of each part is a pipeline by itself where there are many parts.
+        let few = if parts(params) < 8 || affordable > 0 { SLICES_FEW } else { 1 };
+        let few = affordable.max(few);
+        if slices(params) <= few || affordable >= 2 * SLICES_MIN {
+            return Ok(None);
+        }
+        Ok(Some(self.run(&cut_short(params, few), symmetry)?))
     }
 
     /// What no prediction of a call can be below.
@@ -244,7 +270,7 @@ impl Predictor {
         let in_turns = turns_grow_with_world(params.call.algorithm);
         if in_turns && world / block > 8 {
             let one = one_slice(params);
-            let (near, far) = (of_blocks(&one, 2, block), of_blocks(&one, 4, block));
+            let (near, far) = (of_blocks(&one, 2, block), of_blocks(&one, 3, block));
             let at = [near.world, far.world, world].map(u64::from);
             let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
             return Ok(near.continued(far, at).times(slices));
@@ -254,7 +280,7 @@ impl Predictor {
             // As many frames as ranks, or nearly, once blocks are as long as slices.
             if build(&one, 0)?.len() > PLACES_MANY {
                 let of = |times: u32| of_blocks(&one, (world >> times) / block, block);
-                let (near, far) = (of(3), of(2));
+                let (near, far) = (of(4), of(3));
                 let at = [near.world, far.world, world].map(u64::from);
                 let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
                 return Ok(near.continued(far, at).times(slices));
@@ -276,12 +302,6 @@ impl Predictor {
         load(params, self.layout, &self.network, alike)
     }
 
-    fn by_half(&mut self, params: &Params, effort: Effort) -> Result<Outcome> {
-        let params = evened(params);
-        let symmetry = self.symmetry(&params)?;
-        Ok(self.by_slices(&params, symmetry, Effort::of(effort.steps / 2))?.0)
-    }
-
     /// From shorter pipelines, where that saves effort.
     fn by_slices(
         &mut self,
@@ -292,18 +312,11 @@ impl Predictor {
         let slices = slices(params);
         let steps = self.steps(&one_slice(params), symmetry)?.max(1);
         let affordable = effort.steps / steps;
-        // A slice of each part is a pipeline by itself where there are many parts.
-        let few = if parts(params) < 8 || affordable > 0 { SLICES_FEW } else { 1 };
-        if slices <= affordable.max(few) {
-            return Ok((self.run(params, symmetry)?, true));
+        if let Some(few) = self.by_few_slices(params, symmetry, effort)? {
+            return Ok((self.load(params)?.outcome(few.beside()), false));
         }
-        if affordable < 2 * SLICES_MIN {
-            let few = cut_short(params, affordable.max(few));
-            let outcome = self.run(&few, symmetry)?;
-            let Load { busy_ps, bytes_sent } = self.load(params)?;
-            let beside = outcome.time_ps.saturating_sub(outcome.busy_ps);
-            let time_ps = busy_ps.saturating_add(beside);
-            return Ok((Outcome { time_ps, bytes_sent, busy_ps }, false));
+        if slices <= affordable.max(SLICES_FEW) {
+            return Ok((self.run(params, symmetry)?, true));
         }
         // A pipeline, one of half its length, and one of half of that.
         let longest = (affordable * 4 / 7 & !3).max(SLICES_MIN);
@@ -338,7 +351,7 @@ impl Predictor {
         }
         let Params { call, world, .. } = params;
         let whole = call.count >= u64::from(*world);
-        let key = (call.collective, call.algorithm, *world, slices(params), whole);
+        let key = (call.collective, call.algorithm, *world, slices(params).min(2 * SLICES_MIN), whole);
         if let Some((_, known)) = self.symmetries.iter().find(|(other, _)| *other == key) {
             return Ok(*known);
         }
@@ -371,35 +384,23 @@ pub(super) fn samples(ranks: u32) -> impl Iterator<Item = Rank> {
         .map(move |at| all[at])
 }
 
-/// Where two measured points lead to.
-///
-/// What is busiest cannot take less for the rest than it took so far: pipelines that are not full
-/// yet hide that.
-fn continued(small: Outcome, large: Outcome, near: u64, far: u64, to: u64) -> Outcome {
-    let rest = |rise: u64| {
-        let rise = u128::from(rise) * u128::from(to - far) / u128::from((far - near).max(1));
-        u64::try_from(rise).unwrap_or(u64::MAX)
-    };
-    let busier = large.busy_ps.saturating_sub(small.busy_ps);
-    let later = large.time_ps.saturating_sub(small.time_ps).max(busier);
-    let more = large.bytes_sent.saturating_sub(small.bytes_sent);
-    Outcome {
-        time_ps: large.time_ps.saturating_add(rest(later)),
-        bytes_sent: large.bytes_sent.saturating_add(rest(more)),
-        busy_ps: large.busy_ps.saturating_add(rest(busier)),
-    }
+/// Where two amounts at the first two of these points lead to at the third; never down.
+pub(super) fn continued(near: u64, far: u64, [near_at, far_at, at]: [u64; 3]) -> u64 {
+    let rise = u128::from(far.saturating_sub(near)) * u128::from(at.saturating_sub(far_at));
+    let rest = rise / u128::from(far_at.saturating_sub(near_at).max(1));
+    far.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX))
 }
 
-/// Where three pipelines, each twice as long as the one before, lead to. Beside what the busiest has to
-/// do, each further slice takes as much as those of the longest took on average.
+/// Where three pipelines, each twice as long as the one before, lead to. What is busiest takes as much
+/// for each further slice, and what is beside that grows as it did on average.
 fn lengthened(points: [(u64, Outcome); 3], to: u64) -> Outcome {
-    let [(near, first), (_, _), (far, third)] = points;
-    let straight = continued(points[1].1, third, points[1].0, far, to);
-    let beside = |outcome: &Outcome| outcome.time_ps.saturating_sub(outcome.busy_ps);
-    let rise = u128::from(beside(&third).saturating_sub(beside(&first)));
-    let added = rise * u128::from(to - far) / u128::from((far - near).max(1)) * NUM / DEN;
-    let beside = beside(&third).saturating_add(u64::try_from(added).unwrap_or(u64::MAX));
-    Outcome { time_ps: straight.busy_ps.saturating_add(beside), ..straight }
+    let [(first_at, first), (near_at, near), (far_at, far)] = points;
+    let of = |near: u64, far: u64| continued(near, far, [near_at, far_at, to]);
+    let busy_ps = of(near.busy_ps, far.busy_ps);
+    let beside = continued(first.beside(), far.beside(), [first_at, far_at, to]);
+    Outcome {
+        time_ps: busy_ps.saturating_add(beside),
+        bytes_sent: of(near.bytes_sent, far.bytes_sent),
+        busy_ps,
+    }
 }
-const NUM: u128 = 1;
-const DEN: u128 = 1;

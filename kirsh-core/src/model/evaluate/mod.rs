@@ -36,6 +36,13 @@ pub struct Outcome {
     pub busy_ps: Time,
 }
 
+impl Outcome {
+    /// How much longer the call takes than its busiest is busy.
+    pub(super) const fn beside(&self) -> Time {
+        self.time_ps.saturating_sub(self.busy_ps)
+    }
+}
+
 /// What is to happen at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
