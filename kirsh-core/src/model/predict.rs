@@ -10,7 +10,7 @@ use super::evaluate::{Outcome, Walk};
 use super::load::{Load, load};
 use super::network::{Layout, Network, Time};
 use super::smaller::{
-    counts_per_rank, cut_short, evened, of_blocks, one_slice, parts, slices, turns_grow_with_world,
+    counts_per_rank, cut_short, evened, halved, of_blocks, one_slice, parts, slices, turns_grow_with_world,
 };
 use super::symmetry::Symmetry;
 use crate::error::{Error, ErrorKind, Result};
@@ -172,20 +172,10 @@ impl Predictor {
     /// beside what the busiest has to do.
     fn by_doublings(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
         let (world, block) = (params.world, self.block());
-        let halved = |times: u32| {
-            let mut smaller = params.clone();
-            smaller.world = ((world >> times) / block).max(1) * block;
-            // As many bytes in all as before.
-            if counts_per_rank(params.call.collective) {
-                let total = params.call.count.saturating_mul(world.into());
-                smaller.call.count = total / u64::from(smaller.world);
-            }
-            smaller
-        };
-        // Below eight ranks plans are not yet what they are in a large world.
+        // Below some eight ranks plans are not yet what they are in a large world.
         let mut times = 1;
-        while (world / block) >> (times + 2) >= 2 && world >> (times + 2) >= 8 {
-            let large = one_slice(&halved(times));
+        while world >> (times + 2) > block && world >> (times + 2) >= 7 {
+            let large = one_slice(&halved(params, times));
             let symmetry = self.symmetry(&large)?;
             if self.steps(&large, symmetry)? <= effort.steps / SLICES_MIN {
                 break;
@@ -193,7 +183,7 @@ impl Predictor {
             times += 1;
         }
         let at = [0, 1, 1 + u64::from(times)];
-        self.by_likeness(params, [halved(times + 1), halved(times)], at, effort)
+        self.by_likeness(params, [halved(params, times + 1), halved(params, times)], at, effort)
     }
 
     /// From two smaller worlds, which lie at the first two of these points, and the world at the third:
@@ -276,6 +266,10 @@ impl Predictor {
             return Ok(near.continued(far, at).times(slices));
         }
         let one = one_slice(params);
+        if params.call.collective == Collective::Alltoall && world >> 4 > block {
+            let (near, far) = (halved(params, 4), halved(params, 3));
+            return Ok(self.add_up(&near)?.continued(self.add_up(&far)?, [0, 1, 4]));
+        }
         if counts_per_rank(params.call.collective) && world / block >= 16 {
             // As many frames as ranks, or nearly, once blocks are as long as slices.
             if build(&one, 0)?.len() > PLACES_MANY {

@@ -82,3 +82,14 @@ pub(super) fn of_blocks(params: &Params, blocks: u32, block: u32) -> Params {
     }
     smaller
 }
+
+/// The same call in a world half as large, so many times, with as many bytes in all.
+pub(super) fn halved(params: &Params, times: u32) -> Params {
+    let mut smaller = params.clone();
+    smaller.world = (params.world >> times).max(1);
+    if counts_per_rank(params.call.collective) {
+        let total = params.call.count.saturating_mul(params.world.into());
+        smaller.call.count = total / u64::from(smaller.world);
+    }
+    smaller
+}
