@@ -43,7 +43,7 @@ const VERSION: u8 = 2;
 
 /// Changes whenever equal tables could lead to other choices than before: ranks whose models differ
 /// must not start together.
-const MODEL_VERSION: u8 = 1;
+const MODEL_VERSION: u8 = 2;
 
 /// A table of costs, with the algorithms that a user forced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,15 +118,21 @@ impl Selection {
         firsts.sort_by_key(|(bound_ps, ..)| *bound_ps);
         let mut best: Option<Found> = None;
         let mut found: Vec<Found> = Vec::with_capacity(candidates.len());
-        for (_, algorithm, slice) in firsts {
-            let below = best.map_or(u64::MAX, |best| best.worth_looking());
-            let Some(first) = contest.at(algorithm, slice, below) else { continue };
+        for (bound_ps, algorithm, slice) in firsts {
+            if best.is_some_and(|best| bound_ps >= best.worth_looking()) {
+                continue;
+            }
+            let Some(first) = contest.at(algorithm, slice, u64::MAX) else { continue };
             found.push(first);
             best = Some(best.map_or(first, |best| best.or_if_faster(first)));
         }
         // The slice matters less than the algorithm: only those that are near the best are tried
         // with others, in large worlds, where a try takes longer, only those that are very near.
-        let share = if layout.world <= 16 { 1 } else { 8 };
+        let share = match layout.world {
+            ..=16 => 1,
+            17..=64 => 3,
+            _ => 8,
+        };
         let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / share));
         for first in found.into_iter().filter(|found| found.time_ps <= near) {
             let improved = contest.improve(first);
@@ -312,15 +318,16 @@ impl<'a> Contest<'a> {
     }
 
     /// A slice of which a part has a good many: enough to fill a pipeline as deep as the algorithm's,
-    /// each long enough to be worth its frame. With what no time can be below.
+    /// each long enough to be worth its frame. With what its time cannot be below, whatever the slice:
+    /// the largest makes the fewest frames.
     fn middle(&mut self, algorithm: Algorithm) -> Option<(u64, Algorithm, usize)> {
         let world = self.layout.world;
         let depth = if algorithm == Algorithm::Chain { world } else { world.ilog2() };
         let wanted = self.part_bytes(algorithm) / (4 * u64::from(depth.max(2)));
         let middle = SLICES[..=MIDDLE].iter().rposition(|slice| u64::from(*slice) <= wanted);
         let slice = middle.unwrap_or(0).min(self.largest(algorithm));
-        let bound_ps = self.predictor.bound_ps(&self.params(algorithm, slice)).ok()?;
-        Some((bound_ps, algorithm, slice))
+        let largest = self.params(algorithm, self.largest(algorithm));
+        Some((self.predictor.bound_ps(&largest).ok()?, algorithm, slice))
     }
 
     /// Goes on to larger slices as long as that does not hurt, or else to smaller ones as long as
@@ -346,7 +353,7 @@ impl<'a> Contest<'a> {
     /// What this takes, unless it is clear without a walk that it cannot take less than this.
     fn at(&mut self, algorithm: Algorithm, slice: usize, below_ps: u64) -> Option<Found> {
         let params = self.params(algorithm, slice);
-        if self.predictor.bound_ps(&params).ok()? >= below_ps {
+        if below_ps < u64::MAX && self.predictor.bound_ps(&params).ok()? >= below_ps {
             return None;
         }
         let time_ps = self.predictor.predict(&params, Effort::CHOICE).ok()?.time_ps;

@@ -28,7 +28,7 @@ pub enum Symmetry {
 const SAMPLES: u64 = 48;
 
 /// Places that are passed over in search of a step.
-const GAP_MAX: u64 = 32;
+const GAP_MAX: u64 = 8;
 
 impl Symmetry {
     /// How the ranks of these parameters resemble each other, where ranks are told apart within
