@@ -356,7 +356,8 @@ impl<'a> Contest<'a> {
         if below_ps < u64::MAX && self.predictor.bound_ps(&params).ok()? >= below_ps {
             return None;
         }
-        let time_ps = self.predictor.predict(&params, Effort::CHOICE).ok()?.time_ps;
+        let time_ps =
+            self.predictor.predict(&params, Effort::of_choice(self.layout.world)).ok()?.time_ps;
         Some(Found { time_ps, algorithm, slice })
     }
 }

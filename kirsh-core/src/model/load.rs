@@ -5,8 +5,7 @@
 
 use super::evaluate::Outcome;
 use super::network::{Costs, FRAME_BYTES, Layout, Network, Time};
-use super::predict::continued;
-use super::smaller::counts_per_rank;
+use super::smaller::{continued, counts_per_rank};
 use crate::error::Result;
 use crate::plan::{Params, Step, build};
 use crate::types::{DataType, Rank};

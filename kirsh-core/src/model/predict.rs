@@ -10,12 +10,13 @@ use super::evaluate::{Outcome, Walk};
 use super::load::{Load, load};
 use super::network::{Layout, Network, Time};
 use super::smaller::{
-    counts_per_rank, cut_short, evened, halved, of_blocks, one_slice, parts, slices, turns_grow_with_world,
+    continued, counts_per_rank, cut_short, evened, halved, of_blocks, one_slice, parts, samples,
+    slices, turns_grow_with_world,
 };
 use super::symmetry::Symmetry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Counts, Params, build};
-use crate::types::{Algorithm, Collective, Rank};
+use crate::types::{Algorithm, Collective};
 
 /// Slices that a pipeline should be walked with at least: fewer tell nothing of how it fills.
 const SLICES_MIN: u64 = 4;
@@ -33,8 +34,13 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// For choosing at run time: some hundred microseconds.
+    /// For choosing at run time in a large world: some hundred microseconds.
     pub const CHOICE: Effort = Effort { steps: 1_000 };
+    /// For choosing in a world of so many ranks: in smaller ones there is time for more.
+    pub const fn of_choice(world: u32) -> Self {
+        if world <= 128 { Effort { steps: 4 * Effort::CHOICE.steps } } else { Effort::CHOICE }
+    }
+
     /// For people who wait for an answer: about a second.
     pub const ANSWER: Effort = Effort { steps: 3_000_000 };
     /// Every step, however long it takes.
@@ -65,9 +71,13 @@ pub struct Predictor {
     network: Network,
     walk: Walk,
     /// What was found out about calls so far, the latest last.
-    symmetries: Vec<((Collective, Algorithm, u32, u64, bool), Symmetry)>,
+    symmetries: Vec<(Kind, Symmetry)>,
     loads: Vec<(Params, Load)>,
 }
+
+/// Collective, algorithm, world, slices, and whether there is an element for every rank: calls alike in
+/// these have ranks that are alike.
+type Kind = (Collective, Algorithm, u32, u64, bool);
 
 /// Calls of which a predictor remembers what it found out: those of one choice.
 const REMEMBERED: usize = 32;
@@ -140,7 +150,8 @@ impl Predictor {
                 }
             }
             // The wider a plan is the fewer slices can be afforded: too few tell nothing.
-            let most = if symmetry == Symmetry::None { effort.steps / SLICES_MIN } else { effort.steps };
+            let most =
+                if symmetry == Symmetry::None { effort.steps / SLICES_MIN } else { effort.steps };
             if steps > most {
                 return self.by_doublings(params, effort);
             }
@@ -266,19 +277,19 @@ impl Predictor {
             return Ok(near.continued(far, at).times(slices));
         }
         let one = one_slice(params);
-        if params.call.collective == Collective::Alltoall && world >> 4 > block {
+        let large = world >> 4 > block;
+        if params.call.collective == Collective::Alltoall && large {
             let (near, far) = (halved(params, 4), halved(params, 3));
             return Ok(self.add_up(&near)?.continued(self.add_up(&far)?, [0, 1, 4]));
         }
-        if counts_per_rank(params.call.collective) && world / block >= 16 {
-            // As many frames as ranks, or nearly, once blocks are as long as slices.
-            if build(&one, 0)?.len() > PLACES_MANY {
-                let of = |times: u32| of_blocks(&one, (world >> times) / block, block);
-                let (near, far) = (of(4), of(3));
-                let at = [near.world, far.world, world].map(u64::from);
-                let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
-                return Ok(near.continued(far, at).times(slices));
-            }
+        // As many frames as ranks, or nearly, once blocks are as long as slices.
+        let many = large && counts_per_rank(params.call.collective);
+        if many && build(&one, 0)?.len() > PLACES_MANY {
+            let of = |times: u32| of_blocks(&one, (world >> times) / block, block);
+            let (near, far) = (of(4), of(3));
+            let at = [near.world, far.world, world].map(u64::from);
+            let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
+            return Ok(near.continued(far, at).times(slices));
         }
         if slices <= 2 {
             return self.add_up_all(params);
@@ -313,7 +324,7 @@ impl Predictor {
             return Ok((self.run(params, symmetry)?, true));
         }
         // A pipeline, one of half its length, and one of half of that.
-        let longest = (affordable * 4 / 7 & !3).max(SLICES_MIN);
+        let longest = ((affordable * 4 / 7) & !3).max(SLICES_MIN);
         let mut shorter = [longest / 4, longest / 2, longest].into_iter();
         let mut next = || {
             let params = cut_short(params, shorter.next().unwrap_or(longest));
@@ -345,7 +356,8 @@ impl Predictor {
         }
         let Params { call, world, .. } = params;
         let whole = call.count >= u64::from(*world);
-        let key = (call.collective, call.algorithm, *world, slices(params).min(2 * SLICES_MIN), whole);
+        let key =
+            (call.collective, call.algorithm, *world, slices(params).min(2 * SLICES_MIN), whole);
         if let Some((_, known)) = self.symmetries.iter().find(|(other, _)| *other == key) {
             return Ok(*known);
         }
@@ -368,21 +380,6 @@ impl Predictor {
         }
         Ok((u128::from(total) * u128::from(walked) / ranks.max(1)) as u64)
     }
-}
-
-/// A few ranks of which one is likely to have most to do: the first, the last, and some between.
-pub(super) fn samples(ranks: u32) -> impl Iterator<Item = Rank> {
-    let all = [0, 1, ranks / 3, ranks / 2, ranks.saturating_sub(2), ranks.saturating_sub(1)];
-    (0..all.len())
-        .filter(move |at| all[*at] < ranks && !all[..*at].contains(&all[*at]))
-        .map(move |at| all[at])
-}
-
-/// Where two amounts at the first two of these points lead to at the third; never down.
-pub(super) fn continued(near: u64, far: u64, [near_at, far_at, at]: [u64; 3]) -> u64 {
-    let rise = u128::from(far.saturating_sub(near)) * u128::from(at.saturating_sub(far_at));
-    let rest = rise / u128::from(far_at.saturating_sub(near_at).max(1));
-    far.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX))
 }
 
 /// Where three pipelines, each twice as long as the one before, lead to. What is busiest takes as much

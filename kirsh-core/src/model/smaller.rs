@@ -1,7 +1,7 @@
 //! Smaller calls that stand for a larger one: with fewer slices, or in a smaller world.
 
 use crate::plan::Params;
-use crate::types::{Algorithm, Collective};
+use crate::types::{Algorithm, Collective, Rank};
 
 /// Whether a plan by this algorithm has as many turns as there are ranks.
 pub(super) const fn turns_grow_with_world(algorithm: Algorithm) -> bool {
@@ -92,4 +92,19 @@ pub(super) fn halved(params: &Params, times: u32) -> Params {
         smaller.call.count = total / u64::from(smaller.world);
     }
     smaller
+}
+
+/// A few ranks of which one is likely to have most to do: the first, the last, and some between.
+pub(super) fn samples(ranks: u32) -> impl Iterator<Item = Rank> {
+    let all = [0, 1, ranks / 3, ranks / 2, ranks.saturating_sub(2), ranks.saturating_sub(1)];
+    (0..all.len())
+        .filter(move |at| all[*at] < ranks && !all[..*at].contains(&all[*at]))
+        .map(move |at| all[at])
+}
+
+/// Where two amounts at the first two of these points lead to at the third; never down.
+pub(super) fn continued(near: u64, far: u64, [near_at, far_at, at]: [u64; 3]) -> u64 {
+    let rise = u128::from(far.saturating_sub(near)) * u128::from(at.saturating_sub(far_at));
+    let rest = rise / u128::from(far_at.saturating_sub(near_at).max(1));
+    far.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX))
 }

@@ -202,7 +202,10 @@ impl Walk {
         let who = event.walker as usize;
         match event.what {
             What::Wake { slot } => self.walkers[who].attend(slot),
-            What::Free => self.walkers[who].resume(),
+            What::Free => {
+                let walker = &mut self.walkers[who];
+                walker.attention |= std::mem::take(&mut walker.deferred);
+            }
             What::Transmit { slot } => self.transmit(who, slot, event.time),
             What::Head { link, len, end } => {
                 let arrival = self.through_receiving_nic(who, link, len, end);

@@ -199,11 +199,6 @@ impl Walker {
         }
     }
 
-    /// Looks again at what was put off.
-    pub(super) fn resume(&mut self) {
-        self.attention |= std::mem::take(&mut self.deferred);
-    }
-
     /// The link to a peer, made where there is none yet.
     pub(super) fn link_to(&mut self, peer: Rank) -> u32 {
         let found = if self.links.len() <= GLANCE {
