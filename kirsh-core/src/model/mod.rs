@@ -12,9 +12,11 @@
 
 pub mod choice;
 mod evaluate;
+mod load;
 mod network;
 mod predict;
 pub mod scenario;
+mod smaller;
 mod symmetry;
 mod table;
 #[cfg(test)]

@@ -1,17 +1,31 @@
 //! Predictions with bounded effort.
 //!
 //! Long pipelines come into a steady state: from then on each further slice takes as long as the
-//! one before. So a plan of many slices is walked with fewer of them, twice, and the difference
-//! says what the rest takes. The same holds for the turns of a ring or a chain, of which there are
+//! one before. So a plan of many slices is walked with fewer of them, three times, and the differences
+//! say what the rest takes. The same holds for the turns of a ring or a chain, of which there are
 //! as many as ranks, and for the rounds of plans that double their reach: such a plan is walked in
 //! two smaller worlds. Tests hold this against the walk of every step.
 
 use super::evaluate::{Outcome, Walk};
+use super::load::{Load, load};
 use super::network::{Layout, Network, Time};
+use super::smaller::{
+    continued, counts_per_rank, cut_short, evened, halved, of_blocks, one_slice, parts, samples,
+    slices, turns_grow_with_world,
+};
 use super::symmetry::Symmetry;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Counts, Params, build};
-use crate::types::{Algorithm, Collective, Rank};
+use crate::types::{Algorithm, Collective};
+
+/// Slices that a pipeline should be walked with at least: fewer tell nothing of how it fills.
+const SLICES_MIN: u64 = 4;
+
+/// Slices that are walked in any case.
+const SLICES_FEW: u64 = 2;
+
+/// Places of a plan that are too many to add up for many ranks.
+const PLACES_MANY: u64 = 200;
 
 /// How many steps a prediction may walk, about; fewer are fewer slices and smaller worlds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +34,13 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// For choosing at run time: some hundred microseconds.
+    /// For choosing at run time in a large world: some hundred microseconds.
     pub const CHOICE: Effort = Effort { steps: 1_000 };
+    /// For choosing in a world of so many ranks: in smaller ones there is time for more.
+    pub const fn of_choice(world: u32) -> Self {
+        if world <= 128 { Effort { steps: 4 * Effort::CHOICE.steps } } else { Effort::CHOICE }
+    }
+
     /// For people who wait for an answer: about a second.
     pub const ANSWER: Effort = Effort { steps: 3_000_000 };
     /// Every step, however long it takes.
@@ -51,7 +70,17 @@ pub struct Predictor {
     layout: Layout,
     network: Network,
     walk: Walk,
+    /// What was found out about calls so far, the latest last.
+    symmetries: Vec<(Kind, Symmetry)>,
+    loads: Vec<(Params, Load)>,
 }
+
+/// Collective, algorithm, world, slices, and whether there is an element for every rank: calls alike in
+/// these have ranks that are alike.
+type Kind = (Collective, Algorithm, u32, u64, bool);
+
+/// Calls of which a predictor remembers what it found out: those of one choice.
+const REMEMBERED: usize = 32;
 
 /// What a call would take on a network, with about this effort.
 ///
@@ -68,7 +97,13 @@ pub fn predict(
 
 impl Predictor {
     pub fn new(layout: Layout, network: &Network) -> Self {
-        Predictor { layout, network: *network, walk: Walk::new(layout, network) }
+        Predictor {
+            layout,
+            network: *network,
+            walk: Walk::new(layout, network),
+            symmetries: Vec::with_capacity(REMEMBERED),
+            loads: Vec::with_capacity(REMEMBERED),
+        }
     }
 
     /// As the function of this name.
@@ -94,15 +129,30 @@ impl Predictor {
     fn by_worlds(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
         let symmetry = self.symmetry(params)?;
         let steps = self.steps(&one_slice(params), symmetry)?;
-        let blocks = params.world / self.block().min(params.world);
-        if self.network.straggler.is_none() {
-            let in_turns = turns_grow_with_world(params.call.algorithm);
-            if in_turns && blocks > 8 && steps > effort.steps / 3 {
+        let block = self.block().min(params.world);
+        let blocks = params.world / block;
+        let affordable = steps.saturating_mul(slices(params)) <= effort.steps;
+        if self.network.straggler.is_some() || affordable {
+            return self.by_slices(params, symmetry, effort);
+        }
+        if turns_grow_with_world(params.call.algorithm) {
+            if blocks > 3 && steps > effort.steps / SLICES_MIN {
                 return self.by_turns(params, effort);
             }
+        } else if blocks >= 4 && params.world >= 16 {
+            let whole = Params { world: blocks * block, ..params.clone() };
+            if symmetry == Symmetry::None && whole.world < params.world {
+                let whole = evened(&whole);
+                let symmetry = self.symmetry(&whole)?;
+                let few = self.steps(&one_slice(&whole), symmetry)? <= effort.steps;
+                if symmetry != Symmetry::None && few {
+                    return self.by_likeness(params, [whole.clone(), whole], [0, 1, 1], effort);
+                }
+            }
             // The wider a plan is the fewer slices can be afforded: too few tell nothing.
-            let wide = blocks >= 8 && params.world >= 32 && steps > effort.steps / 16;
-            if !in_turns && symmetry == Symmetry::None && wide {
+            let most =
+                if symmetry == Symmetry::None { effort.steps / SLICES_MIN } else { effort.steps };
+            if steps > most {
                 return self.by_doublings(params, effort);
             }
         }
@@ -112,65 +162,152 @@ impl Predictor {
     /// As many turns as ranks: each further rank takes as long as the one before.
     fn by_turns(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
         let (world, block) = (params.world, self.block());
-        let in_blocks = |blocks: u32| {
-            let mut smaller = params.clone();
-            smaller.world = blocks * block;
-            // Parts as long as before.
-            if parts(params) > 1 && !counts_per_rank(params.call.collective) {
-                smaller.call.count =
-                    params.call.count / u64::from(world) * u64::from(smaller.world);
-            }
-            smaller
-        };
-        // Two hosts are a pair rather than a ring.
-        let mut blocks = 4;
+        let in_blocks = |blocks| of_blocks(params, blocks, block);
+        // Two hosts are a pair rather than a ring, and so few ranks hardly one.
+        let mut blocks = if block >= 4 { 2 } else { 4 };
         while blocks * 4 < world / block {
-            let larger = in_blocks(blocks * 4);
-            if self.steps(&larger, self.symmetry(&larger)?)? > effort.steps / 3 {
+            let larger = one_slice(&in_blocks(blocks * 4));
+            let symmetry = self.symmetry(&larger)?;
+            if self.steps(&larger, symmetry)? > effort.steps / (2 * SLICES_MIN) {
                 break;
             }
             blocks *= 2;
         }
-        let near = self.by_half(&in_blocks(blocks), effort)?;
-        let far = self.by_half(&in_blocks(2 * blocks), effort)?;
-        let at = |blocks: u32| u64::from(blocks * block);
-        Ok((continued(near, far, at(blocks), at(2 * blocks), world.into()), false))
+        let further = if blocks == 2 { 3 } else { 2 * blocks };
+        let (near, far) = (in_blocks(blocks), in_blocks(further));
+        let at = [near.world, far.world, world].map(u64::from);
+        self.by_likeness(params, [near, far], at, effort)
     }
 
-    /// As many rounds as the world has doublings: each further one takes as long as the one before.
+    /// As many rounds as the world has doublings: each further one takes as long as the one before,
+    /// beside what the busiest has to do.
     fn by_doublings(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
         let (world, block) = (params.world, self.block());
-        let halved = |times: u32| {
-            let mut smaller = params.clone();
-            smaller.world = ((world >> times) / block).max(1) * block;
-            // As many bytes in all as before.
-            if counts_per_rank(params.call.collective) {
-                let total = params.call.count.saturating_mul(world.into());
-                smaller.call.count = total / u64::from(smaller.world);
-            }
-            smaller
-        };
-        // Below eight ranks plans are not yet what they are in a large world.
+        // Below some eight ranks plans are not yet what they are in a large world.
         let mut times = 1;
-        while (world / block) >> (times + 2) >= 2 && world >> (times + 2) >= 8 {
-            let large = one_slice(&halved(times));
-            if self.steps(&large, self.symmetry(&large)?)? <= effort.steps / 2 {
+        while world >> (times + 2) > block && world >> (times + 2) >= 7 {
+            let large = one_slice(&halved(params, times));
+            let symmetry = self.symmetry(&large)?;
+            if self.steps(&large, symmetry)? <= effort.steps / SLICES_MIN {
                 break;
             }
             times += 1;
         }
-        let near = self.by_half(&halved(times + 1), effort)?;
-        let far = self.by_half(&halved(times), effort)?;
-        Ok((continued(near, far, 0, 1, 1 + u64::from(times)), false))
+        let at = [0, 1, 1 + u64::from(times)];
+        self.by_likeness(params, [halved(params, times + 1), halved(params, times)], at, effort)
     }
 
-    fn by_half(&mut self, params: &Params, effort: Effort) -> Result<Outcome> {
+    /// From two smaller worlds, which lie at the first two of these points, and the world at the third:
+    /// what they take beside what their busiest has to do grows evenly.
+    fn by_likeness(
+        &mut self,
+        params: &Params,
+        [near, far]: [Params; 2],
+        at: [u64; 3],
+        effort: Effort,
+    ) -> Result<(Outcome, bool)> {
+        let load = self.load(params)?;
+        let far_ps = self.beside(&far, effort)?;
+        let near_ps = if at[1] == at[2] { far_ps } else { self.beside(&near, effort)? };
+        Ok((load.outcome(continued(near_ps, far_ps, at)), false))
+    }
+
+    /// What a call takes beside what the busiest has to do.
+    fn beside(&mut self, params: &Params, effort: Effort) -> Result<Time> {
         let params = evened(params);
         let symmetry = self.symmetry(&params)?;
-        Ok(self.by_slices(&params, symmetry, Effort::of(effort.steps / 2))?.0)
+        let effort = Effort::of(effort.steps / 2);
+        let outcome = match self.by_few_slices(&params, symmetry, effort)? {
+            Some(outcome) => outcome,
+            None => self.by_slices(&params, symmetry, effort)?.0,
+        };
+        Ok(outcome.beside())
     }
 
-    /// From two shorter pipelines, where that saves effort.
+    /// The walk of very few slices, where no more can be afforded of very many.
+    fn by_few_slices(
+        &mut self,
+        params: &Params,
+        symmetry: Symmetry,
+        effort: Effort,
+    ) -> Result<Option<Outcome>> {
+        let steps = self.steps(&one_slice(params), symmetry)?.max(1);
+        let affordable = effort.steps / steps;
+        // A slice of each part is a pipeline by itself where there are many parts.
+        let few = if parts(params) < 8 || affordable > 0 { SLICES_FEW } else { 1 };
+        let few = affordable.max(few);
+        if slices(params) <= few || affordable >= 2 * SLICES_MIN {
+            return Ok(None);
+        }
+        Ok(Some(self.run(&cut_short(params, few), symmetry)?))
+    }
+
+    /// What no prediction of a call can be below.
+    ///
+    /// # Errors
+    /// As `predict` has them.
+    pub(super) fn bound_ps(&mut self, params: &Params) -> Result<Time> {
+        Ok(self.load(&evened(params))?.busy_ps)
+    }
+
+    /// The load of a call, remembered.
+    fn load(&mut self, params: &Params) -> Result<Load> {
+        if let Some((_, known)) = self.loads.iter().find(|(other, _)| other == params) {
+            return Ok(*known);
+        }
+        let found = self.add_up(params)?;
+        if self.loads.len() == REMEMBERED {
+            self.loads.clear();
+        }
+        self.loads.push((params.clone(), found));
+        Ok(found)
+    }
+
+    /// The load of a call from shorter ones: each further slice adds as much, and so does each further
+    /// turn.
+    fn add_up(&mut self, params: &Params) -> Result<Load> {
+        let slices = slices(params);
+        let (world, block) = (params.world, self.block());
+        let in_turns = turns_grow_with_world(params.call.algorithm);
+        if in_turns && world / block > 8 {
+            let one = one_slice(params);
+            let (near, far) = (of_blocks(&one, 2, block), of_blocks(&one, 3, block));
+            let at = [near.world, far.world, world].map(u64::from);
+            let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
+            return Ok(near.continued(far, at).times(slices));
+        }
+        let one = one_slice(params);
+        let large = world >> 4 > block;
+        if params.call.collective == Collective::Alltoall && large {
+            let (near, far) = (halved(params, 4), halved(params, 3));
+            return Ok(self.add_up(&near)?.continued(self.add_up(&far)?, [0, 1, 4]));
+        }
+        // As many frames as ranks, or nearly, once blocks are as long as slices.
+        let many = large && counts_per_rank(params.call.collective);
+        if many && build(&one, 0)?.len() > PLACES_MANY {
+            let of = |times: u32| of_blocks(&one, (world >> times) / block, block);
+            let (near, far) = (of(4), of(3));
+            let at = [near.world, far.world, world].map(u64::from);
+            let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
+            return Ok(near.continued(far, at).times(slices));
+        }
+        if slices <= 2 {
+            return self.add_up_all(params);
+        }
+        let one = self.add_up_all(&one)?;
+        if in_turns {
+            return Ok(one.times(slices));
+        }
+        let two = self.add_up_all(&cut_short(params, 2))?;
+        Ok(one.continued(two, [1, 2, slices]))
+    }
+
+    fn add_up_all(&mut self, params: &Params) -> Result<Load> {
+        let alike = self.symmetry(params)? != Symmetry::None;
+        load(params, self.layout, &self.network, alike)
+    }
+
+    /// From shorter pipelines, where that saves effort.
     fn by_slices(
         &mut self,
         params: &Params,
@@ -179,23 +316,22 @@ impl Predictor {
     ) -> Result<(Outcome, bool)> {
         let slices = slices(params);
         let steps = self.steps(&one_slice(params), symmetry)?.max(1);
-        // A pipeline and one of half its length.
-        let affordable = (effort.steps / 3 * 2 / steps).max(2);
-        if slices <= affordable + affordable / 2 {
+        let affordable = effort.steps / steps;
+        if let Some(few) = self.by_few_slices(params, symmetry, effort)? {
+            return Ok((self.load(params)?.outcome(few.beside()), false));
+        }
+        if slices <= affordable.max(SLICES_FEW) {
             return Ok((self.run(params, symmetry)?, true));
         }
-        let count = params.call.count;
-        let shorter = |of: u64| {
-            let count = (u128::from(count) * u128::from(of) / u128::from(slices)) as u64;
-            let mut shorter = params.clone();
-            shorter.call.count = count;
-            evened(&shorter)
+        // A pipeline, one of half its length, and one of half of that.
+        let longest = ((affordable * 4 / 7) & !3).max(SLICES_MIN);
+        let mut shorter = [longest / 4, longest / 2, longest].into_iter();
+        let mut next = || {
+            let params = cut_short(params, shorter.next().unwrap_or(longest));
+            Ok::<_, Error>((params.call.count, self.run(&params, symmetry)?))
         };
-        let (small, large) = (shorter(affordable / 2), shorter(affordable));
-        let (near, far) = (small.call.count, large.call.count);
-        let small = self.run(&small, symmetry)?;
-        let large = self.run(&large, symmetry)?;
-        Ok((continued(small, large, near, far, count), false))
+        let points = [next()?, next()?, next()?];
+        Ok((lengthened(points, params.call.count), false))
     }
 
     /// Walks with ranks that stand for others, or with all of them where those turn out not to fit.
@@ -213,11 +349,24 @@ impl Predictor {
         per_host.saturating_mul(self.network.switch.map_or(1, |switch| switch.hosts.max(1)))
     }
 
-    fn symmetry(&self, params: &Params) -> Result<Symmetry> {
-        match self.network.straggler {
-            Some(_) => Ok(Symmetry::None),
-            None => Symmetry::find(params, self.block()),
+    /// What does not change from slice to slice is found out once.
+    fn symmetry(&mut self, params: &Params) -> Result<Symmetry> {
+        if self.network.straggler.is_some() {
+            return Ok(Symmetry::None);
         }
+        let Params { call, world, .. } = params;
+        let whole = call.count >= u64::from(*world);
+        let key =
+            (call.collective, call.algorithm, *world, slices(params).min(2 * SLICES_MIN), whole);
+        if let Some((_, known)) = self.symmetries.iter().find(|(other, _)| *other == key) {
+            return Ok(*known);
+        }
+        let found = Symmetry::find(params, self.block())?;
+        if self.symmetries.len() == REMEMBERED {
+            self.symmetries.clear();
+        }
+        self.symmetries.push((key, found));
+        Ok(found)
     }
 
     /// How many steps there are to walk, about.
@@ -233,78 +382,16 @@ impl Predictor {
     }
 }
 
-/// A few ranks of which one is likely to have most to do: the first, the last, and some between.
-fn samples(ranks: u32) -> impl Iterator<Item = Rank> {
-    let all = [0, 1, ranks / 3, ranks / 2, ranks.saturating_sub(2), ranks.saturating_sub(1)];
-    (0..all.len())
-        .filter(move |at| all[*at] < ranks && !all[..*at].contains(&all[*at]))
-        .map(move |at| all[at])
-}
-
-/// Where two measured points lead to.
-///
-/// What is busiest cannot take less for the rest than it took so far: pipelines that are not full
-/// yet hide that.
-fn continued(small: Outcome, large: Outcome, near: u64, far: u64, to: u64) -> Outcome {
-    let rest = |rise: u64| {
-        let rise = u128::from(rise) * u128::from(to - far) / u128::from((far - near).max(1));
-        u64::try_from(rise).unwrap_or(u64::MAX)
-    };
-    let busier = large.busy_ps.saturating_sub(small.busy_ps);
-    let later = large.time_ps.saturating_sub(small.time_ps).max(busier);
-    let more = large.bytes_sent.saturating_sub(small.bytes_sent);
+/// Where three pipelines, each twice as long as the one before, lead to. What is busiest takes as much
+/// for each further slice, and what is beside that grows as it did on average.
+fn lengthened(points: [(u64, Outcome); 3], to: u64) -> Outcome {
+    let [(first_at, first), (near_at, near), (far_at, far)] = points;
+    let of = |near: u64, far: u64| continued(near, far, [near_at, far_at, to]);
+    let busy_ps = of(near.busy_ps, far.busy_ps);
+    let beside = continued(first.beside(), far.beside(), [first_at, far_at, to]);
     Outcome {
-        time_ps: large.time_ps.saturating_add(rest(later)),
-        bytes_sent: large.bytes_sent.saturating_add(rest(more)),
-        busy_ps: large.busy_ps.saturating_add(rest(busier)),
+        time_ps: busy_ps.saturating_add(beside),
+        bytes_sent: of(near.bytes_sent, far.bytes_sent),
+        busy_ps,
     }
-}
-
-/// Whether a plan by this algorithm has as many turns as there are ranks.
-const fn turns_grow_with_world(algorithm: Algorithm) -> bool {
-    use Algorithm::*;
-    matches!(algorithm, Ring | Chain | Pairwise | Linear | ScatterAllgather | ReduceScatterGather)
-}
-
-/// Whether a call's count is that of one rank's part.
-pub(super) const fn counts_per_rank(collective: Collective) -> bool {
-    use Collective::*;
-    matches!(collective, Allgather | ReduceScatter | Gather | Scatter | Alltoall)
-}
-
-/// Into how many parts the larger array is cut before it is cut into slices.
-pub(super) fn parts(params: &Params) -> u64 {
-    use Algorithm::*;
-    let world = u64::from(params.world);
-    match params.call.algorithm {
-        _ if counts_per_rank(params.call.collective) => world,
-        Ring | ScatterAllgather | ReduceScatterGather => world,
-        HalvingDoubling | DoubleTree => 2,
-        _ => 1,
-    }
-}
-
-/// How many slices a part has.
-fn slices(params: &Params) -> u64 {
-    let slice = u64::from(params.slice) / params.call.dtype.size() as u64;
-    let total = params.elements().unwrap_or(u64::MAX);
-    total.div_ceil(slice.max(1).saturating_mul(parts(params))).max(1)
-}
-
-/// The same call with one slice in each part.
-fn one_slice(params: &Params) -> Params {
-    let mut short = params.clone();
-    short.call.count = params.call.count.div_ceil(slices(params));
-    evened(&short)
-}
-
-/// The same call with as many elements in every rank's part: the few that are added weigh nothing,
-/// and plans whose parts are equal are alike on all ranks.
-fn evened(params: &Params) -> Params {
-    let mut even = params.clone();
-    let world = u64::from(params.world);
-    if parts(params) > 1 && !counts_per_rank(params.call.collective) {
-        even.call.count = params.call.count.div_ceil(world) * world;
-    }
-    even
 }

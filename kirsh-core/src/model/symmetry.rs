@@ -8,10 +8,10 @@
 
 use std::sync::Arc;
 
-use super::predict::counts_per_rank;
+use super::smaller::counts_per_rank;
 use crate::error::Result;
 use crate::plan::{Params, Plan, Step, build};
-use crate::types::Rank;
+use crate::types::{Collective, Rank};
 
 /// How the ranks of a world resemble each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Symmetry {
 const SAMPLES: u64 = 48;
 
 /// Places that are passed over in search of a step.
-const GAP_MAX: u64 = 32;
+const GAP_MAX: u64 = 8;
 
 impl Symmetry {
     /// How the ranks of these parameters resemble each other, where ranks are told apart within
@@ -39,9 +39,10 @@ impl Symmetry {
             return Ok(Symmetry::None);
         }
         let mut possible = vec![Symmetry::Shift { block }];
-        // Where a rank collects parts its own lies behind those that it flips to, or before them: what
-        // it waits for differs, though its steps do not.
-        let alike = !counts_per_rank(params.call.collective);
+        // Where a rank passes on the parts it collects, its own lies behind those that it flips to, or
+        // before them: what it waits for differs, though its steps do not.
+        let alike = !counts_per_rank(params.call.collective)
+            || params.call.collective == Collective::Alltoall;
         if alike && world.is_power_of_two() && block.is_power_of_two() {
             possible.push(Symmetry::Flip { block });
         }

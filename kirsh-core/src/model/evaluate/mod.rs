@@ -36,11 +36,20 @@ pub struct Outcome {
     pub busy_ps: Time,
 }
 
+impl Outcome {
+    /// How much longer the call takes than its busiest is busy.
+    pub(super) const fn beside(&self) -> Time {
+        self.time_ps.saturating_sub(self.busy_ps)
+    }
+}
+
 /// What is to happen at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     /// A live step may go on.
     Wake { slot: u8 },
+    /// The rank's processor is free for the next of the steps that were put off.
+    Free,
     /// A frame's first byte is ready for the NIC that the ranks of its host share.
     Transmit { slot: u8 },
     /// A frame's first byte is at the receiver's NIC; its last cannot be before `end`.
@@ -67,6 +76,15 @@ struct Host {
     received: Time,
     /// When each core is free; empty where no rank has to share one.
     cores: Vec<Time>,
+    /// How long all of them together have been busy.
+    worked: Time,
+}
+
+impl Host {
+    /// How long its cores have been busy, on average; 0 where no rank has to share one.
+    fn computed(&self) -> Time {
+        self.worked.checked_div(self.cores.len() as u64).unwrap_or(0)
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -134,7 +152,8 @@ impl Walk {
             return Err(Error::new(ErrorKind::Internal, text));
         }
         let computing = walkers.iter().map(|walker| walker.computed);
-        let moving = self.hosts.iter().map(|host| host.sent.max(host.received));
+        let moving =
+            self.hosts.iter().map(|host| host.sent.max(host.received).max(host.computed()));
         Ok(Outcome {
             time_ps: walkers.iter().map(|walker| walker.finish).max().unwrap_or(0),
             bytes_sent: walkers.iter().map(|walker| walker.bytes_sent).max().unwrap_or(0),
@@ -183,6 +202,10 @@ impl Walk {
         let who = event.walker as usize;
         match event.what {
             What::Wake { slot } => self.walkers[who].attend(slot),
+            What::Free => {
+                let walker = &mut self.walkers[who];
+                walker.attention |= std::mem::take(&mut walker.deferred);
+            }
             What::Transmit { slot } => self.transmit(who, slot, event.time),
             What::Head { link, len, end } => {
                 let arrival = self.through_receiving_nic(who, link, len, end);

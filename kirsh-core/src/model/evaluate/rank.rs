@@ -104,6 +104,8 @@ pub(super) struct Walker {
     used: u64,
     /// Slots that may be able to go on.
     pub(super) attention: u64,
+    /// Slots that could go on, but for the processor.
+    pub(super) deferred: u64,
     live: Vec<Live>,
     /// When each slot was last given back.
     freed: [Time; LOOK_AHEAD_MAX],
@@ -135,6 +137,7 @@ impl Walker {
             len: 0,
             used: 0,
             attention: 0,
+            deferred: 0,
             live: Vec::new(),
             freed: [0; LOOK_AHEAD_MAX],
             receiving: 0,
@@ -158,6 +161,7 @@ impl Walker {
         self.plan = Some(plan);
         self.used = 0;
         self.attention = 0;
+        self.deferred = 0;
         self.live.clear();
         self.freed = [0; LOOK_AHEAD_MAX];
         self.receiving = 0;

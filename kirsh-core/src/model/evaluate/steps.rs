@@ -9,11 +9,24 @@ impl Walk {
     /// Whether the processor could begin now with what is ready at this time. Otherwise the step
     /// is looked at again then: what is asked for ahead of time would keep others out meanwhile.
     fn in_time(&mut self, who: usize, slot: u8, ready: Time) -> bool {
-        let in_time = ready <= self.now.max(self.walkers[who].cpu_free);
-        if !in_time {
+        let walker = &mut self.walkers[who];
+        let shared = !self.hosts[walker.host as usize].cores.is_empty();
+        let until = if shared { self.now } else { self.now.max(walker.cpu_free) };
+        if ready > until {
             self.foresee(ready, who, What::Wake { slot });
+            return false;
         }
-        in_time
+        // Who shares a core asks for it one step at a time, so that all get their turn.
+        if shared && walker.cpu_free > self.now {
+            let first = walker.deferred == 0;
+            walker.deferred |= 1 << slot;
+            let free = walker.cpu_free;
+            if first {
+                self.foresee(free, who, What::Free);
+            }
+            return false;
+        }
+        true
     }
 
     /// Gives the rank's processor to something, and says from when until when.
@@ -21,7 +34,13 @@ impl Walk {
         let walker = &mut self.walkers[who];
         let cost = slowed(&self.network, walker.rank, cost);
         let mut start = earliest.max(walker.cpu_free);
-        let core = self.hosts[walker.host as usize].cores.iter_mut().min_by_key(|free| **free);
+        // The core that has been idle for the shortest time, which is mostly the one that the rank was
+        // on before: with any other, time that was given away ahead would leave gaps that nobody uses.
+        let cores = &mut self.hosts[walker.host as usize].cores;
+        let core = cores.iter_mut().min_by_key(|free| match **free <= start {
+            true => (false, start - **free),
+            false => (true, **free),
+        });
         if let Some(free) = &core {
             start = start.max(**free);
         }
@@ -30,6 +49,7 @@ impl Walk {
         walker.computed = walker.computed.saturating_add(cost);
         if let Some(free) = core {
             *free = end;
+            self.hosts[walker.host as usize].worked += cost;
         }
         (start, end)
     }

@@ -75,6 +75,48 @@ fn what_is_chosen_is_near_the_best_there_is() {
     }
 }
 
+/// By the walk of twenty times the steps that a choice affords. Over a grid of all worlds some cells are
+/// further off (`cargo bench --bench choice -- grid` lists them).
+#[test]
+fn in_large_worlds_the_algorithm_chosen_is_near_the_best() {
+    let mut wrong = Vec::new();
+    let mut cells = 0;
+    let table = by_class(Class::Gbit25);
+    let network = Network::new(*table.costs());
+    for layout in [spread(32), spread(100), spread(256), packed(64, 8), packed(256, 2)] {
+        for collective in [
+            Collective::Allreduce,
+            Collective::Broadcast,
+            Collective::Alltoall,
+            Collective::ReduceScatter,
+        ] {
+            for bytes in [64u64, 64 << 10, 4 << 20, 64 << 20] {
+                let parts = match collective {
+                    Collective::Alltoall | Collective::ReduceScatter => layout.world.into(),
+                    _ => 1,
+                };
+                let call = of_bytes(collective, (bytes / parts).max(4));
+                let time = |algorithm| {
+                    let slice = table.choose(layout, &call, Some(algorithm)).slice;
+                    let params = Params::new(Call { algorithm, ..call }, layout.world, slice);
+                    predict(&params, layout, &network, Effort::of(20_000)).expect("plans").time_ps
+                };
+                let best = algorithms(collective).iter().map(|algorithm| time(*algorithm)).min();
+                let best = best.expect("an algorithm");
+                let chosen = table.choose(layout, &call, None);
+                let ours = time(chosen.algorithm);
+                cells += 1;
+                if ours > best + best / 8 {
+                    wrong.push(format!(
+                        "{collective} of {bytes} bytes on {layout:?}: {chosen:?} takes {ours}, the best {best}"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(cells >= 80 && wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
 #[test]
 fn the_choice_is_the_same_however_often_and_in_whatever_order_it_is_made() {
     let table = by_class(Class::Gbit10);

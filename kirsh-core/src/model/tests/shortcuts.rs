@@ -44,7 +44,7 @@ const SETTLE_SLOWLY: [(Collective, Algorithm, f64); 7] = [
     (Collective::Allreduce, Algorithm::DoubleTree, 15.0),
     (Collective::Reduce, Algorithm::Binomial, 10.0),
     (Collective::Scatter, Algorithm::Binomial, 40.0),
-    (Collective::Gather, Algorithm::Binomial, 10.0),
+    (Collective::Gather, Algorithm::Binomial, 20.0),
     (Collective::Allgather, Algorithm::RecursiveDoubling, 50.0),
     (Collective::Alltoall, Algorithm::Bruck, 20.0),
 ];
