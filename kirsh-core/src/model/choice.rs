@@ -38,6 +38,15 @@ const MIDDLE: usize = 3;
 /// most, and the smallest of these leaves most to overlap.
 const SLICE_DEFAULT: u32 = 256 * KIB;
 
+/// Worlds in which choosing has time for everything that could be worth it, and those in which it has to
+/// hurry, in ranks.
+const WORLD_SMALL: u32 = 16;
+const WORLD_LARGE: u32 = 64;
+
+/// The share of a time by which an algorithm has to be faster than one that is preferred to it. What
+/// the model leaves out weighs more than this.
+const ALIKE: u64 = 50;
+
 /// The version of the encoding.
 const VERSION: u8 = 2;
 
@@ -112,31 +121,36 @@ impl Selection {
             return fallback;
         }
         let mut contest = Contest::new(layout, &self.costs, call);
-        // Those that could be fastest go first, and leave the others little to do.
+        // Those that could be fastest go first, and leave the others little to do; of those that have
+        // equally much to do, about, the one that is preferred.
         let mut firsts: Vec<(u64, Algorithm, usize)> =
             candidates.iter().filter_map(|algorithm| contest.middle(*algorithm)).collect();
-        firsts.sort_by_key(|(bound_ps, ..)| *bound_ps);
+        let least = firsts.iter().map(|(bound_ps, ..)| *bound_ps).min().unwrap_or(0);
+        let alike = least.saturating_add(least / ALIKE);
+        firsts.sort_by_key(|(bound_ps, ..)| if *bound_ps <= alike { 0 } else { *bound_ps });
+        // Where a try takes long, only who leads is tried with other slices, and at once: that leaves
+        // the others even less to do.
+        let large = layout.world > WORLD_LARGE;
         let mut best: Option<Found> = None;
         let mut found: Vec<Found> = Vec::with_capacity(candidates.len());
         for (bound_ps, algorithm, slice) in firsts {
             if best.is_some_and(|best| bound_ps >= best.worth_looking()) {
                 continue;
             }
-            let Some(first) = contest.at(algorithm, slice, u64::MAX) else { continue };
+            let Some(mut first) = contest.at(algorithm, slice, u64::MAX) else { continue };
+            if large && best.is_none_or(|best| first.time_ps < best.time_ps) {
+                first = contest.improve(first);
+            }
             found.push(first);
-            best = Some(best.map_or(first, |best| best.or_if_faster(first)));
+            best = Some(best.map_or(first, |best| best.or_if_much_faster(first)));
         }
         // The slice matters less than the algorithm: only those that are near the best are tried
-        // with others, in large worlds, where a try takes longer, only those that are very near.
-        let share = match layout.world {
-            ..=16 => 1,
-            17..=64 => 3,
-            _ => 8,
-        };
+        // with others.
+        let share = if layout.world <= WORLD_SMALL { 1 } else { 3 };
         let near = best.map_or(0, |best| best.time_ps.saturating_add(best.time_ps / share));
-        for first in found.into_iter().filter(|found| found.time_ps <= near) {
+        for first in found.into_iter().filter(|found| !large && found.time_ps <= near) {
             let improved = contest.improve(first);
-            best = best.map(|best| best.or_if_faster(improved));
+            best = best.map(|best| best.or_if_much_faster(improved));
         }
         best.map_or(fallback, |best| Choice {
             algorithm: best.algorithm,
@@ -276,9 +290,10 @@ struct Found {
 }
 
 impl Found {
-    /// Of two that take equally long the earlier.
-    fn or_if_faster(self, other: Found) -> Found {
-        if other.time_ps < self.time_ps { other } else { self }
+    /// Of two algorithms that take equally long, about, the earlier; of one with two slices the faster.
+    fn or_if_much_faster(self, other: Found) -> Found {
+        let alike = if other.algorithm == self.algorithm { 0 } else { self.time_ps / ALIKE };
+        if other.time_ps < self.time_ps - alike { other } else { self }
     }
 
     /// What another could not be below would have to be below this: a twentieth is less than a

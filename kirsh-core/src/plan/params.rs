@@ -212,7 +212,8 @@ fn sum(counts: &[u64]) -> Option<u64> {
     counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count))
 }
 
-/// The algorithms that carry out a collective. The first is the one that is never far off.
+/// The algorithms that carry out a collective. Of those that a prediction cannot tell apart the
+/// earlier is taken.
 pub const fn algorithms(collective: Collective) -> &'static [Algorithm] {
     use Algorithm::*;
     match collective {
@@ -224,7 +225,7 @@ pub const fn algorithms(collective: Collective) -> &'static [Algorithm] {
         Collective::ReduceScatter | Collective::ReduceScatterv => {
             &[Ring, RecursiveHalving, Pairwise]
         }
-        Collective::Gather | Collective::Scatter => &[Binomial, Linear],
+        Collective::Gather | Collective::Scatter => &[Linear, Binomial],
         Collective::Gatherv | Collective::Scatterv => &[Linear],
         Collective::Alltoall => &[Pairwise, Bruck],
         Collective::Alltoallv => &[Pairwise],

@@ -48,28 +48,53 @@ pub(super) trait Rounds: Send + Sync {
 pub(super) struct Rounded<R> {
     rounds: R,
     shape: Shape,
-    /// Slices of the longest round.
-    slices: u64,
+    places: Places,
+}
+
+/// Where in a plan the slices of each round lie.
+enum Places {
+    /// Few rounds, each with as many slices as it needs: where those begin, and the round itself.
+    Each(Box<[(u64, Round)]>, u64),
+    /// Every round has so many.
+    Alike(u64),
 }
 
 impl<R: Rounds> Rounded<R> {
-    /// Looks at every round: for algorithms of few.
+    /// Looks at every round, and keeps it: for algorithms of few.
     pub(super) fn new(rounds: R, shape: Shape) -> Self {
         let slice = shape.slice_bytes();
-        let longest = |round: Round| {
-            let of = |side: Option<Side>| {
+        let longest = |round: &Round| {
+            let of = |side: &Option<Side>| {
                 side.map_or(0, |side| side.runs.iter().map(|run| run.len.div_ceil(slice)).sum())
             };
             let copied = round.copy.map_or(0, |(source, _)| source.len.div_ceil(slice));
-            copied.max(of(round.send)).max(of(round.receive))
+            copied.max(of(&round.send)).max(of(&round.receive))
         };
-        let slices = (0..rounds.count()).map(|round| longest(rounds.round(round))).max();
-        Rounded { rounds, shape, slices: slices.unwrap_or(0) }
+        let mut end = 0;
+        let each = (0..rounds.count()).map(|index| {
+            let round = rounds.round(index);
+            let begin = end;
+            end += longest(&round);
+            (begin, round)
+        });
+        let each = each.collect();
+        Rounded { rounds, shape, places: Places::Each(each, end) }
     }
 
     /// For rounds none of which has a run of more than `longest` elements, or more than one run.
     pub(super) fn of_one_run(rounds: R, shape: Shape, longest: u64) -> Self {
-        Rounded { rounds, shape, slices: shape.slices(longest) }
+        Rounded { rounds, shape, places: Places::Alike(shape.slices(longest)) }
+    }
+
+    /// The round that a row of slices belongs to, and the slice's number in it.
+    fn at(&self, row: u64) -> Option<(Round, u64)> {
+        match &self.places {
+            Places::Each(each, _) => {
+                let (begin, round) = each.iter().rfind(|(begin, _)| *begin <= row)?;
+                Some((*round, row - begin))
+            }
+            Places::Alike(slices) => Some((self.rounds.round(row / slices), row % slices)),
+        }
     }
 }
 
@@ -93,12 +118,16 @@ const WIDTH: u64 = 3;
 
 impl<R: Rounds> Plan for Rounded<R> {
     fn len(&self) -> u64 {
-        self.rounds.count() * self.slices * WIDTH
+        let rows = match &self.places {
+            Places::Each(_, rows) => *rows,
+            Places::Alike(slices) => self.rounds.count() * slices,
+        };
+        rows * WIDTH
     }
 
     fn step(&self, index: u64) -> Option<Step> {
         let (row, column) = (index / WIDTH, index % WIDTH);
-        let (round, slice) = (self.rounds.round(row / self.slices), row % self.slices);
+        let (round, slice) = self.at(row)?;
         Some(match column {
             0 => {
                 let (source, target) = round.copy?;
