@@ -21,6 +21,11 @@ PREFIX = "kirsh-bench-"
 # one below the kernel's timer resolution would not reach the rate.
 BURST = {"1gbit": "32kb", "10gbit": "256kb"}
 
+# Packets on a cable stay below its bucket. The kernel hands a cable up to 64 KiB at once; what does
+# not fit into the bucket is cut there, at a price in processor time that halved the rate (32 kb, 1 Gbit/s:
+# 43 MB/s each way with whole packets, 114 MB/s with these).
+PACKET = {"1gbit": 16 << 10}
+
 
 class Unavailable(Exception):
     """Why this machine can have no such hosts."""
@@ -102,6 +107,9 @@ class Hosts:
             if self.rate:
                 self._shape(name, "eth0")
                 self._shape(switch, f"p{host}")
+                if self.rate in PACKET:
+                    for end in (name, "eth0"), (switch, f"p{host}"):
+                        _ip("-n", end[0], "link", "set", end[1], "gso_max_size", str(PACKET[self.rate]))
 
     def _shape(self, namespace, interface):
         _ip("netns", "exec", namespace, "tc", "qdisc", "add", "dev", interface, "root",
