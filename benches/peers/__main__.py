@@ -21,7 +21,7 @@ def parse():
     parser.add_argument("--quick", action="store_true", help="fewer sizes and turns: ten minutes in all")
     parser.add_argument("--minutes", type=float, help="for measuring; what no time is left for is blank")
     parser.add_argument("--worlds", help="comma separated: " + ",".join(world.name for world in cases.WORLDS))
-    parser.add_argument("--collectives", default=",".join(cases.COLLECTIVES))
+    parser.add_argument("--collectives", help="comma separated: " + ",".join(cases.COLLECTIVES))
     parser.add_argument("--contestants", help="comma separated: "
                         + ",".join(contestant.NAME for contestant in everyone()))
     parser.add_argument("--record", help="folder for the record; one of today below benches/record otherwise")
@@ -51,7 +51,11 @@ def main():
     minutes = arguments.minutes or (QUICK_MINUTES if arguments.quick else MINUTES)
     least, most, seconds = (3, 5, 0.1) if arguments.quick else (3, 9, 0.2)
     pace = turns.Pace(least, most, seconds, time.monotonic() + 60 * minutes)
-    command = " ".join(["python -m peers", *sys.argv[1:]])
+    options = " ".join(f"--{name} {getattr(arguments, name)}"
+                       for name in ("minutes", "worlds", "collectives", "contestants")
+                       if getattr(arguments, name))
+    command = ("make bench-peers" + " QUICK=1" * arguments.quick
+               + (f' PEERS_ARGS="{options}"' if options else ""))
     about = {"command": command, "turns": [least, most], **machine.describe(os.path.dirname(BENCHES))}
     with tempfile.TemporaryDirectory(prefix="kirsh-peers-") as folder:
         measured = turns.measure(

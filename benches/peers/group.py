@@ -12,6 +12,8 @@ import socket
 import subprocess
 import time
 
+from .contestants import BENCHES
+
 #: Seconds until all ranks have met. Loading torch takes most of them.
 START_SECONDS = 120
 
@@ -67,7 +69,7 @@ class Group:
                 process.wait(max(0.0, until - time.monotonic()))
         for process in self._processes:
             if process.poll() is None:
-                # What it started is in its session.
+                # What it started is in its process group, unless it has left that.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -77,11 +79,11 @@ class Group:
     def _start(self, place, start, base, log_path):
         log = open(log_path, "w+")
         self._logs.append(log)
-        self.commands.append(" ".join([f"{key}={value}" for key, value in start.env.items()]
-                                      + start.command))
+        shown = [f"{key}={value}" for key, value in start.env.items() if key != "KIRSH_TOKEN"]
+        self.commands.append(without_paths(" ".join(shown + start.command)))
         self._processes.append(place.popen(
             start.rank, start.command, env={**base, **start.env}, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True))
+            stdout=log, stderr=subprocess.STDOUT, process_group=0))
 
     def _meet(self, listener, ranks):
         until = time.monotonic() + START_SECONDS
@@ -126,4 +128,9 @@ class Group:
         for log in self._logs:
             log.seek(0)
             said += [line for line in log.read().splitlines() if line.strip()][-4:]
-        return Failed(what + (": " + " | ".join(said[-8:]) if said else ""))
+        return Failed(without_paths(what + (": " + " | ".join(said[-8:]) if said else "")))
+
+
+def without_paths(text):
+    """The text with paths from the root of the repository: a record says nothing of its machine's."""
+    return text.replace(os.path.dirname(BENCHES) + os.sep, "")

@@ -12,7 +12,8 @@ def describe(repository):
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _field("/proc/cpuinfo", "model name"),
         "cores": len(os.sched_getaffinity(0)),
-        "memory": _field("/proc/meminfo", "MemTotal"),
+        "memory": f"{int(_field('/proc/meminfo', 'MemTotal').split()[0]) / (1 << 20):.0f} GiB",
+        "nice": os.nice(0),
         "python": platform.python_version(),
         "commit": _commit(repository),
         "tcp": {name: _first_line(f"/proc/sys/net/ipv4/{name}")

@@ -74,10 +74,17 @@ def sent_bytes(pids):
 
 
 def cpu_seconds(pids):
-    """Processor time that these processes have used."""
+    """Processor time that these processes have used; of one that is gone, none."""
     ticks = 0
     for pid in pids:
-        with open(f"/proc/{pid}/stat") as file:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
+            ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def busy_seconds():
+    """Processor time that anybody on this machine has used, the kernel included."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")

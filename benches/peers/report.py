@@ -3,9 +3,16 @@
 import statistics
 
 from . import goals
-from .cases import Case, World, bus_bytes, human
+from .cases import KIB, Case, World, bus_bytes, human
 
 OURS = ("kirsh-uring", "kirsh-poll")
+
+#: Share of the processors that others may take before the reader is warned. Polling contestants lose
+#: whole time slices to whatever else runs.
+QUIET_MAX = 0.05
+
+#: Below this many bytes bandwidth tells nothing.
+BANDWIDTH_FROM = 64 * KIB
 
 
 def medians(case):
@@ -68,6 +75,10 @@ def _world(record):
         f"`{about['command']}`.", ""]
     if record.get("skipped"):
         return lines + [f"Not measured: {record['skipped']}.", ""]
+    outside = record["outside_cpu_seconds"] / max(1e-9, record["turn_seconds"] * about["cores"])
+    lines += [f"While contestants had their turns, {outside:.1%} of the processors went to others"
+              + (": **not a quiet machine**, and its figures tell little" if outside > QUIET_MAX else "")
+              + ".", ""]
     for name, facts in record["contestants"].items():
         if "blank" in facts:
             lines.append(f"- {name}: blank, since {facts['blank']}")
@@ -97,7 +108,8 @@ def _row(world, case, names):
             continue
         low, middle, high = quartiles(times)
         text = f"{duration(middle)} ({duration(low)} – {duration(high)})"
-        text += f", {bus_gb_per_s(world, case, middle):.3g} GB/s"
+        if case["bytes"] >= BANDWIDTH_FROM:
+            text += f", {bus_gb_per_s(world, case, middle):.2f} GB/s"
         if ours and name not in OURS:
             text += f", {ratio(case, ours, name):.2f}×"
         cells.append(text)

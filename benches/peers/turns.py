@@ -51,7 +51,7 @@ def measure(worlds, contestants, folder, pace, cases_of, say):
 
 def _world(world, where, contestants, folder, pace, todo, say):
     record = {"world": dataclasses.asdict(world), "line_bytes_per_s": world.line_bytes_per_s,
-              "contestants": {}, "cases": []}
+              "turn_seconds": 0.0, "outside_cpu_seconds": 0.0, "contestants": {}, "cases": []}
     groups = {}
     try:
         for contestant in contestants:
@@ -128,11 +128,19 @@ def _warm_up(case, group, pace):
 
 def _turn(case, name, count, groups, record, result):
     group = groups[name]
+    try:
+        sent_before = place.sent_bytes(group.pids)
+    except OSError as cause:
+        raise Failed(f"a rank is gone ({cause})") from None
     others = {other: groups[other] for other in groups if other != name}
     idle_before = {other: place.cpu_seconds(others[other].pids) for other in others}
-    sent_before, start = place.sent_bytes(group.pids), time.monotonic()
+    busy_before = place.busy_seconds() - place.cpu_seconds(group.pids)
+    start = time.monotonic()
     slowest = max(map(float, group.ask(f"turn {count}", PATIENCE_SECONDS)))
     passed = time.monotonic() - start
+    record["turn_seconds"] += passed
+    record["outside_cpu_seconds"] += (
+        place.busy_seconds() - place.cpu_seconds(group.pids) - busy_before)
     sent = place.sent_bytes(group.pids) - sent_before
     for other, before in idle_before.items():
         facts = record["contestants"][other]
