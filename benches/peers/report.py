@@ -95,6 +95,10 @@ def _world(record):
             if case["collective"] == collective:
                 lines.append(_row(world, case, names))
         lines.append("")
+    reasons = [f"- {case['collective']} {human(case['bytes'])}, {name}: {why}"
+               for case in record["cases"] for name, why in case["blank"].items()]
+    if reasons:
+        lines += ["Why cells are blank:", "", *reasons, ""]
     return lines
 
 
@@ -104,7 +108,7 @@ def _row(world, case, names):
     for name in names:
         times = case["times_s"].get(name)
         if not times:
-            cells.append("blank" if name in case["blank"] else "")
+            cells.append("blank")
             continue
         low, middle, high = quartiles(times)
         text = f"{duration(middle)} ({duration(low)} – {duration(high)})"

@@ -76,13 +76,15 @@ def _world(world, where, contestants, folder, pace, todo, say):
 
 def _case(case, groups, record, pace, share, say):
     result = {"collective": case.collective, "bytes": case.bytes, "times_s": {}, "counts": {},
-              "sent_ratio": {}, "blank": {}}
+              "sent_ratio": {}, "blank": {name: "out since it failed" for name, facts
+                                          in record["contestants"].items()
+                                          if name not in groups and "blank" not in facts}}
     if pace.left() <= 0:
-        result["blank"] = dict.fromkeys(groups, "no time was left")
+        result["blank"] |= dict.fromkeys(groups, "no time was left")
         return result
     needed = cases.memory(case, len(groups))
     if needed > 0.8 * memory_available():
-        result["blank"] = dict.fromkeys(groups, f"needs {needed >> 20} MiB of memory")
+        result["blank"] |= dict.fromkeys(groups, f"needs {needed >> 20} MiB of memory")
         return result
     until = time.monotonic() + min(share, pace.left())
     counts = {}
