@@ -102,6 +102,8 @@ fn every_collective_with_even_counts_can_be_simulated() {
         let results = value["results"].as_array().unwrap();
         assert!(!results.is_empty(), "{collective}");
         assert_eq!(results.iter().filter(|row| row["chosen"] == true).count(), 1, "{collective}");
+        let size = if collective == "barrier" { 0 } else { 64 << 10 };
+        assert_eq!(value["size"], size, "{collective}");
     }
 }
 

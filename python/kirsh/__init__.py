@@ -7,7 +7,8 @@
     kirsh.allreduce(gradient)         # in place: now the sum over all ranks
 
 The functions work on the default communicator, which ``init()`` creates; ``Communicator`` has the
-same as methods. Waits release the GIL, and Ctrl-C ends them, here and on the peers. After a fork
+same as methods. ``send`` and ``recv`` are for messages between two ranks. ``simulate`` predicts and
+needs no communicator. Waits release the GIL, and Ctrl-C ends them, here and on the peers. After a fork
 the handles are dead in the child. The log goes to the standard logger "kirsh".
 """
 
@@ -49,12 +50,15 @@ from ._default import (
     plan_scan,
     plan_scatter,
     rank,
+    recv,
     reduce,
     reduce_scatter,
     reduce_scatterv,
     scan,
     scatter,
     scatterv,
+    send,
+    sendrecv,
     size,
     stats,
 )
@@ -68,8 +72,19 @@ from ._errors import (
     RefusedError,
     UnsupportedError,
 )
-from ._kirsh import Plan, Stats, Work, __version__, wait_all, wait_any
+from ._kirsh import (
+    ANY_SOURCE,
+    ANY_TAG,
+    Plan,
+    Received,
+    Stats,
+    Work,
+    __version__,
+    wait_all,
+    wait_any,
+)
 from ._ops import ReduceOp
+from ._simulate import Simulated, simulate
 from ._spawn import spawn
 from ._store import Store
 
@@ -87,6 +102,8 @@ LOR = ReduceOp.LOR
 LXOR = ReduceOp.LXOR
 
 __all__ = [
+    "ANY_SOURCE",
+    "ANY_TAG",
     "AVG",
     "BAND",
     "BOR",
@@ -107,8 +124,10 @@ __all__ = [
     "MismatchError",
     "PeerLostError",
     "Plan",
+    "Received",
     "ReduceOp",
     "RefusedError",
+    "Simulated",
     "Stats",
     "Store",
     "UnsupportedError",
@@ -145,12 +164,16 @@ __all__ = [
     "plan_scan",
     "plan_scatter",
     "rank",
+    "recv",
     "reduce",
     "reduce_scatter",
     "reduce_scatterv",
     "scan",
     "scatter",
     "scatterv",
+    "send",
+    "sendrecv",
+    "simulate",
     "size",
     "spawn",
     "stats",

@@ -44,7 +44,11 @@ class KirshError(RuntimeError):
 
 
 class KirshTimeoutError(KirshError, TimeoutError):
-    """A deadline passed. From ``Work.wait`` (scope "call") the operation goes on."""
+    """A deadline passed.
+
+    Where ``Work.wait`` ran out of its own time (scope "call", and ``done`` is false), the operation
+    goes on. A send or a receive that ran out of time (scope "call") is over, and nothing else is.
+    """
 
 
 class PeerLostError(KirshError):
@@ -52,7 +56,7 @@ class PeerLostError(KirshError):
 
 
 class MismatchError(KirshError):
-    """The ranks called different things; the text says who called what."""
+    """The ranks called different things, or a message does not fit its receive; says what."""
 
 
 class RefusedError(KirshError):

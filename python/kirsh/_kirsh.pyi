@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from os import PathLike
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Literal, NoReturn, Self, TypeVar, final
+from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, final
 
 from typing_extensions import disjoint_base
 
@@ -14,10 +15,13 @@ _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 
 __all__ = [
+    "ANY_SOURCE",
+    "ANY_TAG",
     "Communicator",
     "Made",
     "Memory",
     "Plan",
+    "Received",
     "Stats",
     "Work",
     "__version__",
@@ -26,11 +30,17 @@ __all__ = [
     "log_level",
     "log_next",
     "log_stop",
+    "recv",
+    "send",
+    "sendrecv",
+    "simulate",
     "wait_all",
     "wait_any",
 ]
 
 __version__: str
+ANY_SOURCE: Final[int]
+ANY_TAG: Final[int]
 
 @final
 class Stats:
@@ -50,11 +60,28 @@ class Stats:
     def frames_received(self) -> int: ...
 
 @final
+class Received:
+    def __new__(cls, source: int, tag: int, count: int, nbytes: int) -> Self: ...
+    @property
+    def source(self) -> int: ...
+    @property
+    def tag(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs__(self) -> tuple[int, int, int, int]: ...
+
+@final
 class Work(Generic[_T_co]):
     def wait(self, timeout: float | None = None) -> _T_co: ...
     def test(self) -> bool: ...
     @property
     def done(self) -> bool: ...
+    @property
+    def received(self) -> Received | None: ...
     @property
     def sequence(self) -> int | None: ...
     def __class_getitem__(cls, key: object) -> GenericAlias: ...
@@ -161,5 +188,51 @@ def leave_all(seconds: float) -> None: ...
 def log_level(level: int) -> None: ...
 def log_next() -> tuple[int, str, int] | None: ...
 def log_stop() -> None: ...
+def send(
+    comm: Communicator,
+    x: object,
+    dst: int,
+    *,
+    tag: int,
+    async_op: bool | None = None,
+    timeout: float | None = None,
+) -> Work[None] | None: ...
+def recv(
+    comm: Communicator,
+    out: object,
+    src: int,
+    *,
+    tag: int,
+    async_op: bool | None = None,
+    timeout: float | None = None,
+) -> Work[Received] | Received: ...
+def sendrecv(
+    comm: Communicator,
+    x: object,
+    dst: int,
+    out: object,
+    src: int,
+    *,
+    tag: int,
+    timeout: float | None = None,
+) -> Received: ...
+def simulate(
+    collective: str,
+    *,
+    ranks: int,
+    size: float | str,
+    bandwidth: float | str | None = None,
+    latency: float | str | None = None,
+    ranks_per_host: int,
+    cores: int | None = None,
+    hosts_per_switch: int | None = None,
+    oversubscription: int | None = None,
+    straggler: float | str | None = None,
+    straggler_rank: int | None = None,
+    algorithm: str | None = None,
+    op: ReduceOp | str,
+    dtype: str,
+    table: str | PathLike[str] | None = None,
+) -> list[tuple[str, int, int, float, float, float, int, int, bool]]: ...
 def wait_all(works: Sequence[Work[_T]], timeout: float | None = None) -> list[_T]: ...
 def wait_any(works: Sequence[Work[Any]], timeout: float | None = None) -> int: ...

@@ -71,7 +71,8 @@ pub(crate) fn algorithm(value: Option<&Bound<'_, PyAny>>) -> Result<Option<Algor
     named(value, "algorithm", Algorithm::from_name, Algorithm::ALL).map(Some)
 }
 
-fn named<T: std::fmt::Display>(
+/// The value that this argument names.
+pub(crate) fn named<T: std::fmt::Display>(
     value: &Bound<'_, PyAny>,
     argument: &str,
     from_name: fn(&str) -> Option<T>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kirsh_core::comm::RawCall;
 use kirsh_core::{Collective, Config, DataType};
-use pyo3::exceptions::{PyException, PySystemExit, PyTypeError};
+use pyo3::exceptions::{PySystemExit, PyTypeError};
 use pyo3::prelude::*;
 
 use crate::arguments::{self, Refusal};
@@ -38,15 +38,7 @@ impl Communicator {
     fn refuse(&self, py: Python<'_>, collective: Collective, refusal: Refusal) -> PyErr {
         let Refusal { error, cause } = refusal;
         let error = py.detach(|| self.comm().refuse(collective, error));
-        match cause {
-            // Ctrl-C while an argument was read, say: the peers have been told, and that is all.
-            Some(cause) if !cause.is_instance_of::<PyException>(py) => cause,
-            cause => {
-                let raised = raise(py, &error);
-                raised.set_cause(py, cause);
-                raised
-            }
-        }
+        refused(py, Refusal { error, cause })
     }
 
     /// Reads a call's arguments; where they will not do, the peers are told so.

@@ -8,14 +8,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kirsh_core::RawWork;
-use pyo3::Python;
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
 
+use crate::message::Received;
 use crate::operand::Lent;
 
 /// A running operation and the memory it works on. Fields drop in this order: first the operation.
 pub(crate) struct Running {
     pub(crate) work: RawWork,
     pub(crate) lent: Arc<Lent>,
+}
+
+impl Running {
+    /// What has been received, once a receive has ended well.
+    pub(crate) fn received(&self) -> Option<Received> {
+        let received = self.work.received()?;
+        Some(Received::new(received, self.lent.element_size()))
+    }
+
+    /// What the caller gets back, once the operation has ended well.
+    pub(crate) fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.received() {
+            Some(received) => received.into_py_any(py),
+            None => self.lent.result(py),
+        }
+    }
 }
 
 static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());

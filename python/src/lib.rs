@@ -2,10 +2,10 @@
 //!
 //! It knows the public Rust interface of kirsh-core and the interpreter, nothing else. The methods that
 //! users call, with their documentation and types, are Python (`kirsh/_reducing.py` and its
-//! neighbours); each comes in by `Communicator._call` or `_plan`, `shapes` makes a `Request` of its
-//! arguments, and that is what the core is asked. So a collective is a method there and an arm in
-//! `shapes`. Three rules
-//! hold everywhere in here:
+//! neighbours). A collective comes in by `Communicator._call` or `_plan`, `shapes` makes a `Request` of
+//! its arguments, and that is what the core is asked; so a collective is a method there and an arm in
+//! `shapes`. Messages between two ranks come in by the functions of `message`. Three rules hold
+//! everywhere in here:
 //! - whatever may wait is called detached from the interpreter (without the GIL);
 //! - memory that a started operation works on is kept alive until that operation is over, also
 //!   when nobody holds the `Work` any more;
@@ -23,10 +23,12 @@ mod interrupt;
 mod leave;
 mod logging;
 mod memory;
+mod message;
 mod operand;
 mod plan;
 mod request;
 mod shapes;
+mod simulate;
 mod stats;
 mod store;
 mod waits;
@@ -48,11 +50,18 @@ fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<communicator::Communicator>()?;
     module.add_class::<group::Made>()?;
     module.add_class::<memory::Memory>()?;
+    module.add_class::<message::Received>()?;
     module.add_class::<plan::Plan>()?;
     module.add_class::<stats::Stats>()?;
     module.add_class::<work::Work>()?;
+    module.add("ANY_SOURCE", message::ANY_SOURCE)?;
+    module.add("ANY_TAG", message::ANY_TAG)?;
     module.add_function(wrap_pyfunction!(cli_main, module)?)?;
     module.add_function(wrap_pyfunction!(leave::leave_all, module)?)?;
+    module.add_function(wrap_pyfunction!(message::send, module)?)?;
+    module.add_function(wrap_pyfunction!(message::recv, module)?)?;
+    module.add_function(wrap_pyfunction!(message::sendrecv, module)?)?;
+    module.add_function(wrap_pyfunction!(simulate::simulate, module)?)?;
     module.add_function(wrap_pyfunction!(waits::wait_all, module)?)?;
     module.add_function(wrap_pyfunction!(waits::wait_any, module)?)?;
     module.add_function(wrap_pyfunction!(logging::log_next, module)?)?;

@@ -263,6 +263,11 @@ impl Lent {
         }
     }
 
+    /// Bytes of an element of the first operand.
+    pub(crate) fn element_size(&self) -> usize {
+        self.operands.first().map_or(0, |operand| operand.dtype().size())
+    }
+
     /// Whether all of it is memory of the caller's, which can be filled anew for another run.
     pub(crate) fn is_arrays(&self) -> bool {
         self.operands.iter().all(Operand::is_array)

@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kirsh_core::{Error, ErrorKind, RawWork, Timeout};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyException, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 
 use crate::arguments::{self, Refusal};
 use crate::exceptions::raise;
 use crate::graveyard::{self, Running};
+use crate::message::Received;
 use crate::operand::Lent;
 
 /// An operation that was started with ``async_op=True``.
@@ -76,7 +78,7 @@ impl Work {
     ) -> PyResult<Py<PyAny>> {
         let (state, answer) = match end {
             Ok(()) => {
-                let result = running.lent.result(py)?;
+                let result = running.result(py)?;
                 (State::Finished(result.clone_ref(py)), Ok(result))
             }
             Err(error) => {
@@ -105,7 +107,7 @@ pub(crate) fn retire(running: Arc<Running>) {
 
 #[pymethods]
 impl Work {
-    /// Wait for the operation, and return its result: the array, or the number.
+    /// Wait for the operation, and return its result: what the blocking call returns.
     ///
     /// Runs without the GIL. ``timeout`` is in seconds; None and math.inf wait as long as the
     /// operation itself may take. When it runs out first, KirshTimeoutError is raised with the
@@ -155,7 +157,23 @@ impl Work {
         self.is_done()
     }
 
-    /// The number of the operation within its communicator, as errors and the log give it.
+    /// What a receive has received, once it has ended well; None before, and for what receives
+    /// no message.
+    #[getter]
+    fn received(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let found = match &*self.state() {
+            State::Running(running) => running.received(),
+            State::Finished(result) if result.bind(py).is_instance_of::<Received>() => {
+                return Ok(Some(result.clone_ref(py)));
+            }
+            State::Finished(_) | State::Failed(_) | State::Dropped => None,
+        };
+        // Outside the lock, because making an object may run Python code.
+        found.map(|received| received.into_py_any(py)).transpose()
+    }
+
+    /// The number of the operation within its communicator, as errors and the log give it; None
+    /// for a message.
     #[getter]
     fn sequence(&self) -> Option<u64> {
         self.sequence
@@ -205,9 +223,15 @@ pub(crate) fn ran_out(limit: Timeout, what: &str, state: &str) -> Error {
     )
 }
 
-/// The exception for a bad argument of a method that is no collective call.
+/// The exception for a bad argument.
 pub(crate) fn refused(py: Python<'_>, refusal: Refusal) -> PyErr {
-    let raised = raise(py, &refusal.error);
-    raised.set_cause(py, refusal.cause);
-    raised
+    match refusal.cause {
+        // Ctrl-C while an argument was read, say: that is all there is to tell.
+        Some(cause) if !cause.is_instance_of::<PyException>(py) => cause,
+        cause => {
+            let raised = raise(py, &refusal.error);
+            raised.set_cause(py, cause);
+            raised
+        }
+    }
 }

@@ -5,27 +5,7 @@ import signal
 import time
 
 import kirsh
-from launch import World, run_ranks
-
-#: Waits, in a thread, until the main thread is inside a call that has let go of the interpreter:
-#: it stays on one instruction although others run.
-WHEN_BLOCKED = """
-WAITING = ("allreduce", "wait_for", "init")
-def when_blocked(then):
-    main = threading.main_thread().ident
-    def watch():
-        same, before = 0, None
-        while same < 50:
-            frame = sys._current_frames()[main]
-            now = (frame.f_code.co_name, frame.f_lasti)
-            same = same + 1 if now == before and now[0] in WAITING else 0
-            before = now
-            time.sleep(0.002)
-        then()
-    threading.Thread(target=watch, daemon=True).start()
-def wait_for(work, *arguments):
-    return work.wait(*arguments)
-"""
+from launch import WHEN_BLOCKED, World, run_ranks
 
 
 def test_a_mismatch_names_both_calls_on_every_rank(tmp_path):

@@ -38,6 +38,13 @@ assert_type(kirsh.alltoallv(x, [1], out=x, async_op=True).wait(), bytearray)
 assert_type(kirsh.plan_allreduce(x), kirsh.Plan[bytearray])
 assert_type(c.plan_allgather(x).run(), NDArray[Any])
 assert_type(c.plan_barrier().start(), kirsh.Work[None])
+assert_type(kirsh.send(x, 0, tag=3), None)
+assert_type(kirsh.send(x, 0, async_op=True), kirsh.Work[None])
+assert_type(kirsh.recv(x), kirsh.Received)
+assert_type(c.recv(x, kirsh.ANY_SOURCE, tag=kirsh.ANY_TAG, async_op=True).wait().source, int)
+assert_type(c.sendrecv(x, 0, x, 0).nbytes, int)
+assert_type(kirsh.simulate("allreduce", ranks=4, size="1M")[0].seconds, float)
+assert_type(kirsh.barrier(async_op=True).received, kirsh.Received | None)
 """
 
 
@@ -85,8 +92,9 @@ def test_every_call_is_a_method_and_a_function_that_says_where_the_result_goes()
         of_method = [p for p in inspect.signature(method).parameters if p != "self"]
         assert of_method == list(inspect.signature(function).parameters)
         said = " ".join(method.__doc__.split("\n\n")[0].split())
-        if name not in ("barrier", "check_equal") and not name.startswith("plan_"):
-            assert any(words in said for words in ("in place", "new array", "new one", "list")), said
+        if name not in ("barrier", "check_equal", "send") and not name.startswith("plan_"):
+            places = ("in place", "new array", "new one", "list", "into ``out``")
+            assert any(words in said for words in places), said
 
 
 def test_the_package_says_that_it_is_typed():

@@ -20,6 +20,7 @@ mod listen;
 mod persistent;
 mod plans;
 mod raw;
+mod simulation;
 mod started;
 mod stats;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use direct::{RawRecv, RawSend, Received, RecvOutcome, RecvWork, Source, Tag}
 pub use persistent::{Persistent, RawPlan};
 use plans::Plans;
 pub use raw::{RawArray, RawCall, RawCounts};
+pub use simulation::Simulation;
 pub use stats::Stats;
 pub use work::{RawWork, Work};
 
@@ -51,6 +53,8 @@ use crate::driver::lane::{Lane, Makings, closed};
 use crate::driver::process::Process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::QUEUE_MAX;
+pub use crate::model::scenario::Simulated;
+pub use crate::model::units;
 use crate::session::Settings;
 use crate::types::{Call, Collective, Rank};
 

@@ -3,7 +3,8 @@
 //! [`network`] holds the costs, [`table`] their text and bytes. [`evaluate`] walks the plans of all
 //! ranks, or of those that stand for all, by the session's rules and adds up when each is through;
 //! no payload and no clock is near. [`choice`] asks it which algorithm and slice a call should
-//! have, and `kirsh simulate` asks it about networks that nobody has at hand.
+//! have, and `kirsh simulate` asks it about networks that nobody has at hand ([`scenario`]; [`units`]
+//! reads what people write).
 //!
 //! Everything is arithmetic on whole numbers, so that ranks with the same table choose alike.
 
@@ -18,6 +19,7 @@ mod symmetry;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod units;
 
 pub use evaluate::{Outcome, Walk};
 pub use network::{

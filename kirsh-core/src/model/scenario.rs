@@ -15,7 +15,7 @@ pub struct Scenario {
     /// Ranks on each host but the last, which may have fewer.
     pub ranks_per_host: u32,
     /// Bytes of the larger of a rank's two arrays; rounded down to whole elements, and to as many
-    /// for every rank.
+    /// for every rank. Counts for nothing in a barrier.
     pub bytes: u64,
     pub dtype: DataType,
     /// Counts for nothing where the collective does not reduce.
@@ -29,6 +29,8 @@ pub struct Scenario {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Simulated {
     pub algorithm: Algorithm,
+    /// Bytes of the larger of a rank's two arrays, as it was rounded.
+    pub bytes: u64,
     /// Bytes of a slice that suit this algorithm here.
     pub slice: u32,
     /// Until the last rank is through.
@@ -46,12 +48,13 @@ pub struct Simulated {
 }
 
 impl Scenario {
-    /// Elements as the collective counts them.
+    /// Elements as the collective counts them; a barrier has none.
     fn count(&self) -> u64 {
         let elements = self.bytes / self.dtype.size() as u64;
-        match per_rank(self.collective) {
-            true => elements / u64::from(self.ranks.max(1)),
-            false => elements,
+        match self.collective {
+            Collective::Barrier => 0,
+            collective if per_rank(collective) => elements / u64::from(self.ranks.max(1)),
+            _ => elements,
         }
     }
 
@@ -93,6 +96,7 @@ pub fn simulate(scenario: &Scenario, effort: Effort) -> Result<Vec<Simulated>> {
     let any = Params::new(scenario.call(algorithm.unwrap_or(able[0])), ranks, SLICE_ANY);
     any.check()?;
     let layout = scenario.layout();
+    let bytes = scenario.bytes_in_force();
     let selection = Selection::new(scenario.network.costs);
     let chosen = selection.choose(layout, &scenario.call(able[0]), None).algorithm;
     let one = |algorithm: Algorithm| -> Result<Simulated> {
@@ -101,10 +105,10 @@ pub fn simulate(scenario: &Scenario, effort: Effort) -> Result<Vec<Simulated>> {
         let params = Params::new(call, ranks, slice);
         let predicted = predict(&params, layout, &scenario.network, effort)?;
         let time_ns = (predicted.time_ps as f64 / 1e3).max(f64::MIN_POSITIVE);
-        let algbw =
-            if predicted.time_ps == 0 { 0.0 } else { scenario.bytes_in_force() as f64 / time_ns };
+        let algbw = if predicted.time_ps == 0 { 0.0 } else { bytes as f64 / time_ns };
         Ok(Simulated {
             algorithm,
+            bytes,
             slice,
             time_us: predicted.time_ps as f64 / 1e6,
             algbw,

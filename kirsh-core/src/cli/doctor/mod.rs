@@ -20,6 +20,7 @@ use self::findings::Severity;
 use super::{FAILED, perf};
 use crate::error::Result;
 use crate::limits::WORLD_SIZE_MAX;
+use crate::model::units;
 
 /// What the options do not say.
 const AFTER_HELP: &str = "\
@@ -47,7 +48,7 @@ pub(super) struct Args {
     time: Duration,
 
     /// At most so many bytes are sent for that, with K, M or G for powers of 1024.
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = perf::sizes::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = units::bytes)]
     size: u64,
 
     /// Prints one JSON object.

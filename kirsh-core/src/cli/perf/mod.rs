@@ -11,7 +11,7 @@ mod measure;
 mod pattern;
 mod report;
 mod shape;
-pub(super) mod sizes;
+mod sizes;
 
 use std::ffi::OsString;
 
@@ -23,6 +23,7 @@ use super::{FAILED, MISUSED, named, run};
 use crate::comm::{Communicator, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::WORLD_SIZE_MAX;
+use crate::model::units;
 use crate::rendezvous::identity::{Arguments, Source, identity, process_env};
 use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
 
@@ -64,12 +65,12 @@ pub(super) struct Args {
 
     /// The smallest array, in bytes or with K, M or G (powers of 1024).
     #[arg(short = 'b', long, value_name = "SIZE", default_value = "4",
-          value_parser = sizes::parse)]
+          value_parser = units::bytes)]
     minbytes: u64,
 
     /// The largest array.
     #[arg(short = 'e', long, value_name = "SIZE", default_value = "64M",
-          value_parser = sizes::parse)]
+          value_parser = units::bytes)]
     maxbytes: u64,
 
     /// How many times as large each array is as the one before.

@@ -1,20 +1,20 @@
 //! `kirsh simulate`: what a collective would take on a network that need not exist.
 //!
-//! [`units`] reads rates and times, [`report`] shows what the model says, [`plot`] draws it.
+//! [`report`] shows what the model says, [`plot`] draws it.
 
 mod canvas;
 mod plot;
 mod report;
-mod units;
 
 use std::path::PathBuf;
 
 use self::report::Report;
-use super::{FAILED, MISUSED, named, perf::sizes};
-use crate::error::{Error, ErrorKind, Result};
+use super::{FAILED, MISUSED, named};
+use crate::comm::Simulation;
+use crate::error::{ErrorKind, Result};
 use crate::limits::WORLD_SIZE_MAX;
 use crate::model::scenario::{Scenario, simulate};
-use crate::model::{Class, Costs, Effort, Network, Straggler, Switch, wire_fs};
+use crate::model::{Effort, units};
 use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
 
 /// What the options do not say.
@@ -51,7 +51,7 @@ pub(super) struct Args {
 
     /// Bytes of the larger of a rank's two arrays, or with K, M or G (powers of 1024).
     #[arg(short = 's', long, value_name = "SIZE", default_value = "1M",
-          value_parser = sizes::parse)]
+          value_parser = units::bytes)]
     size: u64,
 
     /// The rate of a host's link, as in 10Gbit or 940Mbit.
@@ -77,7 +77,8 @@ pub(super) struct Args {
     hosts_per_switch: Option<u32>,
 
     /// How many times as much as its uplink the hosts below a switch could send.
-    #[arg(long, value_name = "FACTOR", default_value_t = 4, requires = "hosts_per_switch",
+    #[arg(long, value_name = "FACTOR", default_value_t = Simulation::OVERSUBSCRIPTION,
+          requires = "hosts_per_switch",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     oversubscription: u32,
 
@@ -148,57 +149,25 @@ fn show(args: &Args, scenario: &Scenario) -> Result<()> {
 
 impl Args {
     fn scenario(&self) -> Result<Scenario> {
-        let misused = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
-        if self.collective.reduces() && !self.op.supports(self.dtype) {
-            return misused(format!("{} is not defined on {}", self.op, self.dtype));
-        }
-        if self.straggler.is_some() && self.straggler_rank >= self.ranks {
-            return misused(format!(
-                "--straggler-rank {} is not a rank of a world of {}",
-                self.straggler_rank, self.ranks
-            ));
-        }
-        let straggler = self
-            .straggler
-            .map(|factor_milli| Straggler { rank: self.straggler_rank, factor_milli });
-        let switch = self
-            .hosts_per_switch
-            .map(|hosts| Switch { hosts, oversubscription: self.oversubscription });
-        Ok(Scenario {
-            collective: self.collective,
-            ranks: self.ranks,
-            ranks_per_host: self.ranks_per_host,
-            bytes: self.size,
+        let simulation = Simulation {
             dtype: self.dtype,
             op: self.op,
             algorithm: match self.algorithm {
                 Which::All => None,
                 Which::One(algorithm) => Some(algorithm),
             },
-            network: Network { costs: self.costs()?, switch, straggler },
-        })
-    }
-
-    fn costs(&self) -> Result<Costs> {
-        let mut costs = match &self.table {
-            Some(path) => crate::comm::read_table(path)?,
-            None => {
-                let mbit = self.bandwidth.unwrap_or(10_000_000_000) / 1_000_000;
-                // A core for each rank, if nobody says how many there are.
-                let cores = self.ranks_per_host.min(65_536);
-                Costs::built_in(Class::of_mbit(mbit as i64), cores)
-            }
+            bandwidth: self.bandwidth,
+            latency_ps: self.latency,
+            ranks_per_host: self.ranks_per_host,
+            cores: self.cores,
+            hosts_per_switch: self.hosts_per_switch,
+            oversubscription: self.hosts_per_switch.map(|_| self.oversubscription),
+            straggler_milli: self.straggler,
+            straggler_rank: self.straggler.map(|_| self.straggler_rank),
+            table: self.table.clone(),
+            ..Simulation::new(self.collective, self.ranks, self.size)
         };
-        if let Some(bits) = self.bandwidth {
-            costs.remote.wire_fs = wire_fs(bits);
-        }
-        if let Some(latency_ps) = self.latency {
-            costs.remote.latency_ps = latency_ps;
-        }
-        if let Some(cores) = self.cores {
-            costs.cores = cores;
-        }
-        Ok(costs)
+        simulation.scenario()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::comm::{Communicator, Config, Options, tables_in_force};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::WORLD_SIZE_MAX;
 use crate::model::choice::Selection;
-use crate::model::{Costs, Layout};
+use crate::model::{Costs, Layout, units};
 use crate::rendezvous::identity::{Arguments, Source, identity, process_env};
 use crate::rendezvous::{host_id, settings};
 
@@ -50,7 +50,7 @@ pub(super) struct Args {
 
     /// The largest array, in bytes or with K, M or G (powers of 1024).
     #[arg(long, value_name = "SIZE", default_value = "16M",
-          value_parser = super::perf::sizes::parse)]
+          value_parser = units::bytes)]
     maxbytes: u64,
 
     /// How long each size is timed, in milliseconds.
