@@ -148,7 +148,7 @@ fn accuracy(collectives: &[Collective]) {
                         let params = Params::new(call, world, slice);
                         let time = |effort| predict(&params, layout, &network, effort);
                         let (Ok(long), Ok(short)) =
-                            (time(thorough()), time(Effort::of_choice(world)))
+                            (time(thorough()), time(Effort::of_choice(layout)))
                         else {
                             continue;
                         };
@@ -209,8 +209,7 @@ fn cell(
         let slice = selection.choose(layout, call, Some(algorithm)).slice;
         let params = Params::new(Call { algorithm, ..*call }, layout.world, slice);
         let thorough = predict(&params, layout, network, effort).ok()?.time_ps;
-        let quick =
-            predict(&params, layout, network, Effort::of_choice(layout.world)).ok()?.time_ps;
+        let quick = predict(&params, layout, network, Effort::of_choice(layout)).ok()?.time_ps;
         Some((algorithm, slice, thorough, quick))
     };
     let all: Vec<_> = algorithms(call.collective).iter().filter_map(|a| timed(*a)).collect();

@@ -43,6 +43,10 @@ const SLICE_DEFAULT: u32 = 256 * KIB;
 const WORLD_SMALL: u32 = 16;
 const WORLD_LARGE: u32 = 64;
 
+/// Steps after whose walk a choice that takes long begins no other: about a millisecond. Counted and not
+/// timed, so that all ranks stop at the same place.
+const STEPS_LARGE: u64 = 4_000;
+
 /// The share of a time by which an algorithm has to be faster than one that is preferred to it. What
 /// the model leaves out weighs more than this.
 const ALIKE: u64 = 50;
@@ -134,7 +138,8 @@ impl Selection {
         let mut best: Option<Found> = None;
         let mut found: Vec<Found> = Vec::with_capacity(candidates.len());
         for (bound_ps, algorithm, slice) in firsts {
-            if best.is_some_and(|best| bound_ps >= best.worth_looking()) {
+            if best.is_some_and(|best| bound_ps >= best.worth_looking() || contest.is_out_of_time())
+            {
                 continue;
             }
             let Some(mut first) = contest.at(algorithm, slice, u64::MAX) else { continue };
@@ -350,13 +355,13 @@ impl<'a> Contest<'a> {
     fn improve(&mut self, first: Found) -> Found {
         let mut best = first;
         let largest = self.largest(first.algorithm);
-        while best.slice < largest {
+        while best.slice < largest && !self.is_out_of_time() {
             match self.at(best.algorithm, best.slice + 1, best.worth_looking()) {
                 Some(next) if next.time_ps <= best.time_ps => best = next,
                 _ => break,
             }
         }
-        while best.slice <= first.slice && best.slice > 0 {
+        while best.slice <= first.slice && best.slice > 0 && !self.is_out_of_time() {
             match self.at(best.algorithm, best.slice - 1, best.worth_looking()) {
                 Some(next) if next.time_ps < best.time_ps => best = next,
                 _ => break,
@@ -365,14 +370,20 @@ impl<'a> Contest<'a> {
         best
     }
 
+    /// Whether a choice should be content with what it has found: in a large world of hosts with many
+    /// ranks, where every walk takes many.
+    fn is_out_of_time(&self) -> bool {
+        let Layout { world, ranks_per_host_max } = self.layout;
+        world > 2 * WORLD_LARGE && ranks_per_host_max > 4 && self.predictor.walked() >= STEPS_LARGE
+    }
+
     /// What this takes, unless it is clear without a walk that it cannot take less than this.
     fn at(&mut self, algorithm: Algorithm, slice: usize, below_ps: u64) -> Option<Found> {
         let params = self.params(algorithm, slice);
         if below_ps < u64::MAX && self.predictor.bound_ps(&params).ok()? >= below_ps {
             return None;
         }
-        let time_ps =
-            self.predictor.predict(&params, Effort::of_choice(self.layout.world)).ok()?.time_ps;
+        let time_ps = self.predictor.predict(&params, Effort::of_choice(self.layout)).ok()?.time_ps;
         Some(Found { time_ps, algorithm, slice })
     }
 }

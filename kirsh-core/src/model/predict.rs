@@ -36,9 +36,15 @@ pub struct Effort {
 impl Effort {
     /// For choosing at run time in a large world: some hundred microseconds.
     pub const CHOICE: Effort = Effort { steps: 1_000 };
-    /// For choosing in a world of so many ranks: in smaller ones there is time for more.
-    pub const fn of_choice(world: u32) -> Self {
-        if world <= 128 { Effort { steps: 4 * Effort::CHOICE.steps } } else { Effort::CHOICE }
+    /// For choosing in a world laid out like this: in smaller ones there is time for more. Of hosts with
+    /// many ranks every step takes them all.
+    pub const fn of_choice(layout: Layout) -> Self {
+        let Effort { steps } = Effort::CHOICE;
+        match (layout.world, layout.ranks_per_host_max) {
+            (..=128, _) => Effort { steps: 4 * steps },
+            (_, ..=4) => Effort { steps },
+            _ => Effort { steps: steps / 2 },
+        }
     }
 
     /// For people who wait for an answer: about a second.
@@ -104,6 +110,11 @@ impl Predictor {
             symmetries: Vec::with_capacity(REMEMBERED),
             loads: Vec::with_capacity(REMEMBERED),
         }
+    }
+
+    /// How many places of plans have been walked so far, in all predictions.
+    pub(super) fn walked(&self) -> u64 {
+        self.walk.steps()
     }
 
     /// As the function of this name.

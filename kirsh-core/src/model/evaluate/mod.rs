@@ -108,6 +108,8 @@ pub struct Walk {
     events: BinaryHeap<Reverse<Event>>,
     order: u64,
     now: Time,
+    /// Places of the plans begun so far, in all runs.
+    steps: u64,
 }
 
 impl Walk {
@@ -125,7 +127,13 @@ impl Walk {
             events: BinaryHeap::new(),
             order: 0,
             now: 0,
+            steps: 0,
         }
+    }
+
+    /// Places of the plans that all runs so far have walked.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// Walks every step of the plans of all ranks, or of those that stand for all. The world is
@@ -187,7 +195,9 @@ impl Walk {
         }
         let slice = u64::from(params.slice).min(SLICE_BYTES_MAX as u64);
         for (rank, walker) in (0..).zip(&mut self.walkers[..self.walked]) {
-            walker.begin(rank, rank / per_host, build(params, rank)?, slice);
+            let plan = build(params, rank)?;
+            self.steps = self.steps.saturating_add(plan.len());
+            walker.begin(rank, rank / per_host, plan, slice);
         }
         Ok(())
     }
