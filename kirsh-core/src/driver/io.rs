@@ -47,7 +47,8 @@ pub struct Completion {
 pub struct Wait {
     /// On the clock of [`crate::driver::clock::now_ns`]; 0 only looks, `u64::MAX` waits for ever.
     pub until_ns: u64,
-    /// How long to look from user space before sleeping. 0 sleeps at once.
+    /// How long to look from user space before sleeping, giving way to whoever else could run. 0
+    /// sleeps at once.
     pub spin_ns: u64,
 }
 

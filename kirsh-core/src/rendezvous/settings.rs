@@ -168,7 +168,7 @@ settings! {
         "whether payloads carry a checksum; auto: between hosts only; rank 0 decides for all";
     SPIN_US = "KIRSH_SPIN_US", default "auto", parser parse_spin,
         allowed "microseconds from 0 to 1000000, or auto",
-        "how long a blocking call looks before it sleeps; auto: not where cores are short";
+        "how long a blocking call looks before it sleeps; auto: 100, and 0 with over 8 ranks to a core";
     SLICE = "KIRSH_SLICE", default "auto", parser parse_slice,
         allowed "bytes from 4K to 1M, with K or M, or auto",
         "the size of the slices that large arrays are cut into; rank 0 decides for all";

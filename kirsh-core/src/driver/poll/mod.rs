@@ -148,7 +148,8 @@ impl PollIo {
         Ok(())
     }
 
-    /// Tries what is pending over and over until something is done or the time has come.
+    /// Tries what is pending over and over until something is done or the time has come, and lets
+    /// others have the core between two rounds.
     fn spin(&mut self, until_ns: u64) -> io::Result<()> {
         for round in 0u32.. {
             let few = self.pending.len() <= TRIED_DIRECTLY_MAX;
@@ -163,7 +164,7 @@ impl PollIo {
             if !self.ready.is_empty() || now_ns() >= until_ns {
                 break;
             }
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
         Ok(())
     }

@@ -190,8 +190,8 @@ impl UringIo {
         false
     }
 
-    /// Looks from user space until there is something to fetch or to enter for, or until the time.
-    /// Returns the time of the last look at the clock.
+    /// Looks from user space until there is something to fetch or to enter for, or until the time,
+    /// and now and then lets others have the core. Returns the time of the last look at the clock.
     fn spin(&mut self, until_ns: u64) -> u64 {
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
@@ -204,6 +204,7 @@ impl UringIo {
             if now >= until_ns {
                 return now;
             }
+            std::thread::yield_now();
         }
     }
 
