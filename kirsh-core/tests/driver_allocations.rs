@@ -81,7 +81,11 @@ fn allocations(io: &mut impl Io) -> u64 {
         // SAFETY: as above.
         unsafe {
             io.submit(2, far.as_raw_fd(), op);
-            io.submit(3, near.as_raw_fd(), Op::Send { message: &send, all: true });
+            io.submit(
+                3,
+                near.as_raw_fd(),
+                Op::Send { message: &send, all: true, zero_copy: false },
+            );
         }
         finish(io, &mut done, 2, if round % 2 == 0 { 0 } else { 1_000_000 });
     }

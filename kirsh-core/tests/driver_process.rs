@@ -241,7 +241,7 @@ fn helper_forks() {
         let until_ns = now_ns() + PATIENCE.as_nanos() as u64;
         let mut done = Vec::new();
         io.wait(Wait { until_ns, spin_ns: 0 }, &mut done).unwrap();
-        assert_eq!(done, [Completion { token: 1, result: libc::POLLIN.into() }]);
+        assert_eq!(done, [Completion::done(1, libc::POLLIN.into())]);
     }
     parents.bell.ring();
     assert!(parents.bell.clear());
@@ -253,7 +253,7 @@ fn wakes(io: &mut AnyIo, descriptor: i32) -> bool {
     let until_ns = now_ns() + PATIENCE.as_nanos() as u64;
     let mut done = Vec::new();
     io.wait(Wait { until_ns, spin_ns: 0 }, &mut done).unwrap();
-    done == [Completion { token: 3, result: libc::POLLIN.into() }]
+    done == [Completion::done(3, libc::POLLIN.into())]
 }
 
 /// Lets every `io_uring_setup` of the calling thread fail with this errno.

@@ -20,14 +20,14 @@ use crate::driver::fork::Fd;
 use crate::driver::lane::{Makings, interrupted};
 use crate::driver::members::Members;
 use crate::driver::process::Process;
-use crate::driver::{Facts, Peer, Roll, interrupt};
+use crate::driver::{Facts, Peer, Roll, ZeroCopy, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::choice::built_in_hash;
 use crate::rendezvous::address;
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
 use crate::rendezvous::join::is_lost;
-use crate::rendezvous::settings::{self, Checksum, DriverChoice};
+use crate::rendezvous::settings::{self, DriverChoice, Switch};
 use crate::rendezvous::{
     Identity, Joiner, Member, Opened, Patience, Source, Table, host_id, join, open, token,
 };
@@ -217,9 +217,9 @@ impl<'a> Creation<'a> {
         let hosts: Vec<u64> = table.ranks.iter().map(|member| member.host_id).collect();
         let layout = layout_of(&hosts);
         let checksums = match handout.checksum {
-            Checksum::On => true,
-            Checksum::Off => false,
-            Checksum::Auto => !layout.one_host(),
+            Switch::On => true,
+            Switch::Off => false,
+            Switch::Auto => !layout.one_host(),
         };
         let placed = table.local(rank).ok_or_else(|| {
             Error::new(ErrorKind::Internal, "this rank is missing from the table of its world")
@@ -256,6 +256,11 @@ impl<'a> Creation<'a> {
             pool: pool(world),
             priority: 0,
             spin_ns: self.spin_ns(placed.1)?,
+            zero_copy: match settings::zero_copy(self.env)? {
+                Switch::Auto => ZeroCopy::Auto,
+                Switch::On => ZeroCopy::On,
+                Switch::Off => ZeroCopy::Off,
+            },
         };
         Inner::on(Birth {
             process,

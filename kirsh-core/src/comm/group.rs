@@ -273,11 +273,11 @@ impl Communicator {
             communicator: id(parent.lane.key.0, parent.lane.key.1, sequence, color),
             ..parent.settings.clone()
         };
-        let spin_ns = parent.lane.spin_ns;
+        let (spin_ns, zero_copy) = (parent.lane.spin_ns, parent.lane.zero_copy);
         let inner = Inner::on(Birth {
             process: parent.process.clone(),
             settings,
-            makings: Makings { members, pool: pool(world), priority, spin_ns },
+            makings: Makings { members, pool: pool(world), priority, spin_ns, zero_copy },
             local,
             launched: parent.launched,
             timeout: parent.timeout,

@@ -3,11 +3,11 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::choice::Selection;
-use crate::rendezvous::settings::Checksum;
+use crate::rendezvous::settings::Switch;
 
 /// What rank 0's settings decide for everybody.
 pub(super) struct Handout {
-    pub(super) checksum: Checksum,
+    pub(super) checksum: Switch,
     pub(super) slice: Option<u32>,
     /// Heartbeats must come more often than anybody's patience ends, so it is one for all.
     pub(super) liveness_ns: u64,
@@ -17,9 +17,9 @@ pub(super) struct Handout {
 impl Handout {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let checksum = match self.checksum {
-            Checksum::Auto => 0,
-            Checksum::On => 1,
-            Checksum::Off => 2,
+            Switch::Auto => 0,
+            Switch::On => 1,
+            Switch::Off => 2,
         };
         let mut bytes = vec![checksum];
         bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
@@ -33,9 +33,9 @@ impl Handout {
             || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
         let (&[checksum, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
         let checksum = match checksum {
-            0 => Checksum::Auto,
-            1 => Checksum::On,
-            2 => Checksum::Off,
+            0 => Switch::Auto,
+            1 => Switch::On,
+            2 => Switch::Off,
             _ => return Err(malformed()),
         };
         let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);

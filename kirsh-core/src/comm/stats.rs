@@ -20,6 +20,9 @@ pub struct Stats {
     pub operations: u64,
     /// Payload bytes handed to sockets.
     pub bytes_sent: u64,
+    /// Of those, bytes that the kernel read straight from the caller's array, in frames that it reports
+    /// not to have copied (`KIRSH_ZERO_COPY`).
+    pub bytes_sent_zero_copy: u64,
     /// Payload bytes taken from sockets.
     pub bytes_received: u64,
     /// Of those, bytes that the kernel put straight into the caller's array.
@@ -45,6 +48,7 @@ impl Stats {
         Stats {
             operations: counters.operations.get(),
             bytes_sent: counters.sent.get(),
+            bytes_sent_zero_copy: counters.zero_copied.get(),
             bytes_received: counters.received.get(),
             bytes_received_direct: counters.received_direct.get(),
             bytes_copied: counters.copied.get(),

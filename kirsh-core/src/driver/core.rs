@@ -12,12 +12,13 @@ use super::choose::AnyIo;
 use super::clock::now_ns;
 use super::completion::Completion;
 use super::counters::Counters;
-use super::io::{self, Io};
+use super::io::{self, Event, Io};
 use super::job::Job;
 use super::lane::{Lane, closed};
 use super::link::{Direction, Link, split};
 use super::mail::Mail;
 use super::socket;
+use super::zero_copy::{self, Lending, ZeroCopy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Lease, Pool, Region};
 use crate::session::{Action, Operation, Session, SlabId, Slot, Target};
@@ -35,6 +36,9 @@ pub(crate) struct Core {
     /// By the session's link number and slab index; filled on first use.
     slabs: Vec<Vec<Option<Lease>>>,
     pool: Pool,
+    zero_copy: ZeroCopy,
+    /// By peer, whether it is on this host.
+    near: Vec<bool>,
     jobs: VecDeque<Job>,
     /// What the plan of the first job keeps beside the caller's arrays; kept from job to job.
     scratch: Option<Region>,
@@ -45,13 +49,15 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(session: Session, pool: Pool) -> Self {
+    pub(crate) fn new(session: Session, pool: Pool, zero_copy: ZeroCopy, near: Vec<bool>) -> Self {
         let world = session.settings().world as usize;
         Core {
             session,
             links: std::iter::repeat_with(|| None).take(world).collect(),
             slabs: Vec::new(),
             pool,
+            zero_copy,
+            near,
             jobs: VecDeque::with_capacity(64),
             scratch: None,
             draining: false,
@@ -90,7 +96,10 @@ impl Core {
             Mail::LinkUp { peer, fd } => {
                 let slot = &mut self.links[peer as usize];
                 if slot.is_none() && self.session.failure().is_none() {
-                    *slot = Some(Link::new(fd));
+                    *slot = Some(Link::lending(
+                        fd,
+                        Lending::new(self.zero_copy, self.near[peer as usize]),
+                    ));
                     self.session.handle_link_up(peer);
                 }
             }
@@ -157,10 +166,10 @@ impl Core {
         }
         while let Some(action) = self.session.poll() {
             match action {
-                Action::Send { slot, peer, header, source } => {
+                Action::Send { slot, peer, header, source, tail } => {
                     let Some(job) = self.jobs.front() else { continue };
                     let payload = job.buffers.at(source);
-                    self.send(io, lane, slot, peer, &header, payload);
+                    self.send(io, lane, slot, peer, &header, payload, tail);
                 }
                 Action::Receive { slot, peer, expected, target } => {
                     self.receive(io, lane, slot, peer, expected, target);
@@ -219,14 +228,19 @@ impl Core {
 
     /// Takes in what the kernel has done on one of this lane's links.
     pub(crate) fn complete(&mut self, io: &mut AnyIo, lane: &Lane, completion: io::Completion) {
-        let (peer, direction) = split(completion.token);
+        let (peer, direction, mark) = split(completion.token);
         let Some(link) = self.links.get_mut(peer as usize).and_then(Option::as_mut) else { return };
+        if let Event::Released { copied } = completion.event {
+            return self.released(lane, peer, mark, copied);
+        }
         let transfer = match direction {
             Direction::Send => &mut link.sending,
             Direction::Receive => &mut link.receiving,
         };
         transfer.in_flight = false;
+        transfer.kept += u32::from(completion.event == Event::Kept);
         if self.draining {
+            link.stop_lending();
             return self.end_drain();
         }
         match completion.result {
@@ -241,6 +255,11 @@ impl Core {
                 Direction::Send => link.submit_send(io, lane.token(peer, direction)),
                 Direction::Receive => link.submit_receive(io, lane.token(peer, direction)),
             },
+            result if transfer.zero_copy && zero_copy::is_refusal(result) => {
+                transfer.zero_copy = false;
+                link.lending.refused();
+                link.submit_send(io, lane.token(peer, direction));
+            }
             result => {
                 let cause = self.link_error(peer, direction, result);
                 self.session.handle_link_down(peer, cause);
@@ -256,9 +275,12 @@ impl Core {
         peer: Rank,
         header: &Header,
         payload: Place,
+        tail: bool,
     ) {
         let Some(link) = self.links[peer as usize].as_mut() else { return };
+        let zero_copy = link.lending.wants(payload.len(), tail);
         link.begin_send(slot, header, payload);
+        link.sending.zero_copy = zero_copy;
         link.submit_send(io, lane.token(peer, Direction::Send));
     }
 
@@ -296,10 +318,26 @@ impl Core {
         }
         lane.counters.sent.add(link.sending.payload_len() as u64);
         lane.counters.frames_sent.add(1);
-        let slot = link.sending.slot;
-        self.session.handle_accepted(slot);
+        self.session.handle_accepted(link.sending.slot);
         // A plain send has copied: what is accepted is released.
-        self.session.handle_released(slot);
+        if let Some(slot) = link.settle_send() {
+            self.session.handle_released(slot);
+        }
+    }
+
+    /// The kernel has given back memory that it sent from.
+    fn released(&mut self, lane: &Lane, peer: Rank, mark: u8, copied: bool) {
+        let Some(link) = self.links[peer as usize].as_mut() else { return };
+        let settled = link.give_back(mark, copied);
+        if self.draining {
+            return self.end_drain();
+        }
+        if let Some((slot, bytes)) = settled {
+            if !copied {
+                lane.counters.zero_copied.add(bytes as u64);
+            }
+            self.session.handle_released(slot);
+        }
     }
 
     fn received(&mut self, io: &mut AnyIo, lane: &Lane, peer: Rank) {
@@ -378,6 +416,7 @@ impl Core {
             }
             // Gone already is as good.
             let _ = socket::shutdown_both(link.fd.as_fd());
+            link.stop_lending();
         }
         self.end_drain();
     }

@@ -14,6 +14,8 @@ pub(crate) struct Counters {
     pub(crate) received_direct: Counter,
     /// Payload bytes that the library itself copied.
     pub(crate) copied: Counter,
+    /// Payload bytes that the kernel sent straight from the caller's buffer.
+    pub(crate) zero_copied: Counter,
     pub(crate) frames_sent: Counter,
     pub(crate) frames_received: Counter,
 }

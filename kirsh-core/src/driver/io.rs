@@ -17,12 +17,14 @@ pub const OP_BYTES_MAX: usize = 0x7fff_f000;
 
 /// Something for the kernel to do. The memory that a message header names (itself, its vectors,
 /// and what those point to) is lent to the kernel until the completion has been returned by
-/// [`Io::wait`]. A message has at least one byte, and at most 1024 vectors.
+/// [`Io::wait`], or until its [`Event::Released`] where that was [`Event::Kept`]. A message has at least
+/// one byte, and at most 1024 vectors.
 #[derive(Clone, Copy, Debug)]
 pub enum Op {
     /// Sends what the header's vectors name. With `all`, the driver goes on until everything is
-    /// sent or an error comes, as `MSG_WAITALL` does; the result may still be short.
-    Send { message: *const libc::msghdr, all: bool },
+    /// sent or an error comes, as `MSG_WAITALL` does; the result may still be short. With `zero_copy`
+    /// the driver may have the NIC read from that memory instead of a copy, if it can.
+    Send { message: *const libc::msghdr, all: bool, zero_copy: bool },
     /// Receives into what the header's vectors name; `all` as for `Send`. The kernel may write to
     /// the header, too (its flags and lengths), but leaves pointers and vectors as they are.
     Receive { message: *const libc::msghdr, all: bool },
@@ -30,6 +32,19 @@ pub enum Op {
     Readable,
     /// Completes once when the descriptor is writable, hung up or in error (a connect has ended).
     Writable,
+}
+
+/// What a completion says of the operation and of its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The operation is over, and the memory is the caller's again.
+    Done,
+    /// The operation is over, but the kernel goes on reading what it sends. The header and its vectors
+    /// are the caller's again; `Released` with the same token will follow.
+    Kept,
+    /// The memory of a send that was `Kept` is the caller's again. The kernel may have copied it all
+    /// the same. The result means nothing.
+    Released { copied: bool },
 }
 
 /// The outcome of one `Op`.
@@ -40,6 +55,14 @@ pub struct Completion {
     /// Bytes moved or events, or a negative errno. 0 for a receive is the end of the stream. When an
     /// error or a cancel ends an operation that has moved something, the result is the count.
     pub result: i32,
+    pub event: Event,
+}
+
+impl Completion {
+    /// Of an operation that is over in every respect.
+    pub const fn done(token: u64, result: i32) -> Self {
+        Completion { token, result, event: Event::Done }
+    }
 }
 
 /// Until when `wait` may wait.
@@ -77,6 +100,6 @@ pub trait Io {
     /// operations do not end: a kernel without memory can fail to take it.
     fn cancel(&mut self, descriptor: RawFd);
 
-    /// Operations handed in and not yet returned by `wait`.
+    /// Operations handed in of which `wait` has not yet returned the last completion.
     fn in_flight(&self) -> usize;
 }

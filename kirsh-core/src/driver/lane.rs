@@ -22,6 +22,7 @@ use super::mail::{Mail, Mailbox};
 use super::members::Members;
 use super::progress::{Handle, Request};
 use super::thread::{self, ThreadIo, Waited};
+use super::zero_copy::ZeroCopy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Pool;
 use crate::session::{Audience, Operation, Session, Settings};
@@ -48,6 +49,7 @@ pub(crate) struct Makings {
     pub(crate) priority: i32,
     /// How long a blocking call looks before it sleeps.
     pub(crate) spin_ns: u64,
+    pub(crate) zero_copy: ZeroCopy,
 }
 
 pub struct Lane {
@@ -73,17 +75,20 @@ pub struct Lane {
     progress: Handle,
     driver: Arc<Choice>,
     pub(crate) spin_ns: u64,
+    pub(crate) zero_copy: ZeroCopy,
 }
 
 impl Lane {
+    /// `near` says of each rank whether it is on this host.
     pub(crate) fn new(
         settings: Settings,
         number: u32,
         makings: Makings,
+        near: Vec<bool>,
         progress: Handle,
         driver: Arc<Choice>,
     ) -> Self {
-        let Makings { members, pool, priority, spin_ns } = makings;
+        let Makings { members, pool, priority, spin_ns, zero_copy } = makings;
         debug_assert_eq!(members.world_ranks().len(), settings.world as usize);
         Lane {
             key: (settings.communicator, settings.epoch),
@@ -95,13 +100,14 @@ impl Lane {
             messages: Arc::default(),
             baton: Baton::new(),
             mailbox: Mutex::new(Mailbox::new()),
-            core: Mutex::new(Core::new(Session::new(settings), pool)),
+            core: Mutex::new(Core::new(Session::new(settings), pool, zero_copy, near)),
             waiting: Arc::new(AtomicUsize::new(0)),
             wanted: AtomicBool::new(false),
             orphaned: OnceLock::new(),
             progress,
             driver,
             spin_ns,
+            zero_copy,
         }
     }
 

@@ -3,12 +3,15 @@
 //! What the kernel reads and writes by itself while an operation is in flight is in memory of its
 //! own, behind a pointer: no reference of ours to a link claims that it stays as it is.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr::NonNull;
 
 use super::array::{Array, Place};
 use super::fork::Fd;
 use super::io::{Io, Op};
+use super::socket;
+use super::zero_copy::{Lending, ZeroCopy};
+use crate::limits::WORLD_SIZE_MAX;
 use crate::session::{SlabId, Slot};
 use crate::types::Rank;
 use crate::wire::checksum::Checksum;
@@ -29,6 +32,7 @@ pub(crate) struct Link {
     /// The received header has been found to be the one that was due.
     pub(crate) header_seen: bool,
     pub(crate) slab: Option<SlabId>,
+    pub(crate) lending: Lending,
 }
 
 /// What is the kernel's while an operation is in flight.
@@ -50,6 +54,12 @@ pub(crate) struct Transfer {
     pub(crate) slot: Slot,
     /// Whether the kernel has an operation of this transfer.
     pub(crate) in_flight: bool,
+    /// Tells a link's transfers apart, in tokens; one receives and several may send.
+    pub(crate) mark: u8,
+    /// Whether the kernel is asked not to copy this frame.
+    pub(crate) zero_copy: bool,
+    /// Operations of this frame that are over while the kernel still reads what they sent.
+    pub(crate) kept: u32,
 }
 
 // SAFETY: the pointers are to memory that the transfer owns, and to memory lent to the operation
@@ -57,7 +67,8 @@ pub(crate) struct Transfer {
 unsafe impl Send for Transfer {}
 
 impl Transfer {
-    fn new() -> Self {
+    /// For a link's first frame, which is marked 0, and those after it.
+    pub(crate) fn marked(mark: u8) -> Self {
         // SAFETY: msghdr is plain data for which all zeroes is a valid value: no name, no
         // vectors, no control data.
         let message = unsafe { std::mem::zeroed() };
@@ -74,12 +85,16 @@ impl Transfer {
             moved: 0,
             slot: Slot(0),
             in_flight: false,
+            mark,
+            zero_copy: false,
+            kept: 0,
         }
     }
 
     fn begin(&mut self, slot: Slot, payload: Place, trailed: bool) {
-        debug_assert!(!self.in_flight);
+        debug_assert!(!self.in_flight && self.kept == 0);
         self.slot = slot;
+        self.zero_copy = false;
         self.payload = payload;
         self.trailed = trailed;
         self.moved = 0;
@@ -188,7 +203,7 @@ impl Transfer {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        if self.in_flight {
+        if self.in_flight || self.kept > 0 {
             // Only while a thread unwinds: better lost than written to by the kernel when it is
             // somebody else's.
             return;
@@ -205,10 +220,17 @@ pub(crate) enum Direction {
     Receive = 1,
 }
 
-/// The peer and direction in a token's low half.
-pub(crate) fn split(token: u64) -> (Rank, Direction) {
+/// Where a transfer's mark begins in a token: above the direction and the highest rank.
+const MARK_SHIFT: u32 = 20;
+
+const _: () = assert!((WORLD_SIZE_MAX as u64) << 1 <= 1 << MARK_SHIFT);
+
+/// The peer, direction and mark in a token's low half.
+pub(crate) fn split(token: u64) -> (Rank, Direction, u8) {
     let low = token as u32;
-    (low >> 1, if low & 1 == 0 { Direction::Send } else { Direction::Receive })
+    let peer = (low & ((1 << MARK_SHIFT) - 1)) >> 1;
+    let direction = if low & 1 == 0 { Direction::Send } else { Direction::Receive };
+    (peer, direction, (low >> MARK_SHIFT) as u8)
 }
 
 impl Direction {
@@ -229,13 +251,20 @@ impl Direction {
 }
 
 impl Link {
+    /// A link whose frames the kernel copies.
     pub(crate) fn new(fd: Fd) -> Self {
+        Link::lending(fd, Lending::new(ZeroCopy::Off, true))
+    }
+
+    /// A link whose frames the kernel may read for longer.
+    pub(crate) fn lending(fd: Fd, lending: Lending) -> Self {
         Link {
             fd,
-            sending: Transfer::new(),
-            receiving: Transfer::new(),
+            sending: Transfer::marked(0),
+            receiving: Transfer::marked(0),
             header_seen: false,
             slab: None,
+            lending,
         }
     }
 
@@ -243,8 +272,45 @@ impl Link {
         self.fd.as_raw_fd()
     }
 
+    /// How many completions the kernel owes.
     pub(crate) fn in_flight(&self) -> usize {
-        usize::from(self.sending.in_flight) + usize::from(self.receiving.in_flight)
+        usize::from(self.sending.in_flight) + usize::from(self.receiving.in_flight) + self.lent()
+    }
+
+    /// How many of those are for memory of sends that are over.
+    pub(crate) fn lent(&self) -> usize {
+        self.sending.kept as usize + self.lending.owed()
+    }
+
+    /// The frame being sent has been taken. Its slot, if its memory is the caller's again.
+    pub(crate) fn settle_send(&mut self) -> Option<Slot> {
+        if self.sending.kept == 0 {
+            return Some(self.sending.slot);
+        }
+        self.lending.park(&mut self.sending);
+        None
+    }
+
+    /// Ends what the kernel sends from lent memory, if it does: a shutdown alone leaves it that memory
+    /// until the peer has acknowledged.
+    pub(crate) fn stop_lending(&self) {
+        if self.lent() > 0 {
+            let _ = socket::disconnect(self.fd.as_fd());
+        }
+    }
+
+    /// Memory of a send has come back. The frame's slot and payload, where that was the last of a
+    /// frame that had been taken.
+    pub(crate) fn give_back(&mut self, mark: u8, copied: bool) -> Option<(Slot, usize)> {
+        self.lending.heed(copied);
+        if self.sending.mark == mark {
+            self.sending.kept -= 1;
+            return None;
+        }
+        let transfer = self.lending.give_back(mark)?;
+        let settled = (transfer.slot, transfer.payload_len());
+        self.lending.keep(transfer);
+        Some(settled)
     }
 
     /// Begins to send a frame.
@@ -305,11 +371,13 @@ impl Link {
         let descriptor = self.descriptor();
         let message = self.sending.aim();
         self.sending.in_flight = true;
+        let token = token | u64::from(self.sending.mark) << MARK_SHIFT;
+        let zero_copy = self.sending.zero_copy;
         // SAFETY: the message, its vectors, header and trailer are in memory that is freed with
         // nothing in flight only, and the payload is lent for as long as its slot lives; the lane
-        // drops the link, and lets the slot go, only after the completion. Nothing here looks at
-        // that memory until then. The descriptor is the link's own.
-        unsafe { io.submit(token, descriptor, Op::Send { message, all: true }) };
+        // drops the link, and lets the slot go, only after the last completion. Nothing here looks at
+        // that memory until then, but for message and vectors, which a send that is over has read. The descriptor is the link's own.
+        unsafe { io.submit(token, descriptor, Op::Send { message, all: true, zero_copy }) };
     }
 
     /// Hands what is left of the frame being received to the kernel. Until the header has been

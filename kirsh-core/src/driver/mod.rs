@@ -30,9 +30,11 @@ pub mod socket;
 mod sync;
 mod thread;
 pub mod uring;
+mod zero_copy;
 
 pub(crate) use peer::Peer;
 pub(crate) use progress::{Facts, Roll};
+pub use zero_copy::ZeroCopy;
 
 #[cfg(test)]
 mod tests;

@@ -66,7 +66,11 @@ impl Process {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let handle = self.handle.clone();
-        let lane = Arc::new(Lane::new(settings, number, makings, handle, Arc::clone(&self.driver)));
+        let hosts = self.hosts(makings.members.world_ranks());
+        let here = hosts[settings.rank as usize];
+        let near = hosts.into_iter().map(|host| host == here).collect();
+        let driver = Arc::clone(&self.driver);
+        let lane = Arc::new(Lane::new(settings, number, makings, near, handle, driver));
         let (done, registered) = crossbeam_channel::bounded(1);
         self.handle.ask(Request::Register { lane: Arc::clone(&lane), done });
         // A lane that no progress thread knows would wait for ever.

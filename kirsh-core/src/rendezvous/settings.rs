@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::address::InterfaceFilter;
 use super::identity::Env;
-pub use super::values::{Advertised, Checksum, DriverChoice, LinkChoice};
+pub use super::values::{Advertised, DriverChoice, LinkChoice, Switch};
 use super::values::{
     parse_advertised, parse_algorithms, parse_ip, parse_job_id, parse_level, parse_number,
     parse_path, parse_ports, parse_rendezvous, parse_seconds, parse_slice, parse_spin,
@@ -163,9 +163,12 @@ settings! {
     LIVENESS_TIMEOUT = "KIRSH_LIVENESS_TIMEOUT", default "30", parser parse_seconds,
         allowed "seconds, fractions allowed, or inf",
         "after how long without any sign a peer counts as lost";
-    CHECKSUM = "KIRSH_CHECKSUM", default "auto", parser Checksum::parse,
+    CHECKSUM = "KIRSH_CHECKSUM", default "auto", parser Switch::parse,
         allowed "auto, on or off",
         "whether payloads carry a checksum; auto: between hosts only; rank 0 decides for all";
+    ZERO_COPY = "KIRSH_ZERO_COPY", default "auto", parser Switch::parse,
+        allowed "auto, on or off",
+        "whether large frames are sent without the kernel's copy, by io_uring; auto: between hosts, and while the kernel does not copy all the same";
     SPIN_US = "KIRSH_SPIN_US", default "auto", parser parse_spin,
         allowed "microseconds from 0 to 1000000, or auto",
         "how long a blocking call looks before it sleeps; auto: 100, and 0 with over 8 ranks to a core";
@@ -249,8 +252,13 @@ pub fn liveness_timeout(env: Env<'_>) -> Result<Option<Duration>> {
 }
 
 /// Whether payloads carry a checksum.
-pub fn checksum(env: Env<'_>) -> Result<Checksum> {
-    CHECKSUM.read(env, Checksum::parse)
+pub fn checksum(env: Env<'_>) -> Result<Switch> {
+    CHECKSUM.read(env, Switch::parse)
+}
+
+/// Whether large frames are sent without a copy.
+pub fn zero_copy(env: Env<'_>) -> Result<Switch> {
+    ZERO_COPY.read(env, Switch::parse)
 }
 
 /// How long a blocking call looks before it sleeps; `None` leaves it to the library.

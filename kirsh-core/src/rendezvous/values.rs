@@ -28,21 +28,21 @@ impl DriverChoice {
     }
 }
 
-/// Whether payloads carry a checksum.
+/// Whether something is done that the library can decide about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksum {
-    /// Between hosts only.
+pub enum Switch {
+    /// Where it is worth it.
     Auto,
     On,
     Off,
 }
 
-impl Checksum {
+impl Switch {
     pub(super) fn parse(text: &str) -> Option<Self> {
         Some(match text {
-            "auto" => Checksum::Auto,
-            "on" => Checksum::On,
-            "off" => Checksum::Off,
+            "auto" => Switch::Auto,
+            "on" => Switch::On,
+            "off" => Switch::Off,
             _ => return None,
         })
     }

@@ -45,8 +45,9 @@ pub enum Action {
     /// Receive one frame. Report `handle_header` when its header is there, then `handle_received`
     /// and `handle_verified` (or `handle_corrupt`).
     Receive { slot: Slot, peer: Rank, expected: Header, target: Target },
-    /// Send one frame. Report `handle_accepted`, then `handle_released`.
-    Send { slot: Slot, peer: Rank, header: Header, source: Span },
+    /// Send one frame. Report `handle_accepted`, then `handle_released`. After a `tail` the operation
+    /// has little left to do but to wait for the latter.
+    Send { slot: Slot, peer: Rank, header: Header, source: Span, tail: bool },
     /// `into = finish(with op slab)`. Report `handle_folded`.
     Fold { slot: Slot, slab: SlabId, with: Span, into: Span, finish: Finish },
     /// `into = finish(with op into)`. Report `handle_folded`.

@@ -9,6 +9,10 @@ use crate::plan::{Map, Step};
 use crate::types::Rank;
 use crate::wire::header::{FrameKind, Header};
 
+/// Steps at the end of a plan whose sends count as its tail: a slice's send and receive through two
+/// turns, twice.
+const TAIL_STEPS: u64 = 8;
+
 impl Session {
     /// P-12: the next operation, once the one before it is through.
     pub(super) fn begin_next(&mut self) -> bool {
@@ -73,7 +77,7 @@ impl Session {
                 }
                 self.window[slot].phase = Phase::Sending;
                 let header = self.frame_header(slot, source.len);
-                Some(Action::Send { slot, peer, header, source })
+                Some(Action::Send { slot, peer, header, source, tail: self.is_tail(slot) })
             }
             (Step::Recv { peer, target }, Phase::Waiting) => {
                 if !self.window.free_of_conflicts(slot) || !self.window.has_turn(slot) {
@@ -124,6 +128,13 @@ impl Session {
             }
             _ => None,
         }
+    }
+
+    /// Whether few steps are left behind this one.
+    fn is_tail(&self, slot: Slot) -> bool {
+        let is_all =
+            self.current.as_ref().is_some_and(|current| current.cursor == current.plan_len);
+        is_all && self.window.steps_behind(slot) < TAIL_STEPS
     }
 
     fn link_is_up(&self, slot: Slot, _peer: Rank) -> bool {

@@ -90,6 +90,11 @@ impl Window {
         self.used != self.room
     }
 
+    /// How many steps have been taken in behind this one.
+    pub(super) fn steps_behind(&self, slot: Slot) -> u64 {
+        self.admitted - 1 - self[slot].order
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.used == 0
     }

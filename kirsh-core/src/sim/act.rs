@@ -29,7 +29,7 @@ impl World<'_> {
                     self.network.dial(rank, peer, &mut self.queue);
                 }
             }
-            Action::Send { slot, peer, header, source } => {
+            Action::Send { slot, peer, header, source, tail: _ } => {
                 let source = self.place(rank, source)?;
                 self.member(rank).begin(slot, Work::Send { header, source })?;
                 if !self.network.offer(rank, peer, slot, &mut self.queue) {

@@ -25,23 +25,26 @@ pub(crate) struct Way {
     /// `None` where io_uring is denied, and what is left has to be found.
     driver: Option<DriverKind>,
     checksums: bool,
+    /// Whether every large frame is sent without a copy, though the kernel makes one on loopback.
+    zero_copy: bool,
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.driver.map_or("io_uring denied", DriverKind::name))?;
-        f.write_str(if self.checksums { " with checksums" } else { "" })
+        f.write_str(if self.checksums { " with checksums" } else { "" })?;
+        f.write_str(if self.zero_copy { " without copies" } else { "" })
     }
 }
 
 /// The ways that this machine has: over each driver; under a filter that denies io_uring, as
-/// containers have it; and with checksums both over io_uring and over poll.
+/// containers have it; with checksums both over io_uring and over poll; and without copies.
 fn ways() -> Vec<Way> {
     let mut ways = vec![
-        Way { driver: Some(DriverKind::Poll), checksums: false },
-        Way { driver: Some(DriverKind::Uring), checksums: false },
-        Way { driver: Some(DriverKind::Uring), checksums: true },
-        Way { driver: None, checksums: true },
+        Way { driver: Some(DriverKind::Poll), checksums: false, zero_copy: false },
+        Way { driver: Some(DriverKind::Uring), checksums: false, zero_copy: false },
+        Way { driver: Some(DriverKind::Uring), checksums: true, zero_copy: true },
+        Way { driver: None, checksums: true, zero_copy: false },
     ];
     ways.retain(|way| match way.driver.map(|driver| choose(Some(driver))) {
         Some(Err(error)) => {
@@ -78,7 +81,10 @@ impl Group {
             Some(driver) => self.driver(driver.name()),
             None => self.denied(),
         };
-        group.env("KIRSH_CHECKSUM", if way.checksums { "on" } else { "off" })
+        let switch = |on| if on { "on" } else { "off" };
+        group
+            .env("KIRSH_CHECKSUM", switch(way.checksums))
+            .env("KIRSH_ZERO_COPY", switch(way.zero_copy))
     }
 
     /// Lets the kernel refuse io_uring to every rank.

@@ -93,7 +93,7 @@ impl PollIo {
     fn complete(&mut self, index: usize, result: i32) {
         let token = self.pending.swap_remove(index).token;
         self.stale = true;
-        self.ready.push(Completion { token, result });
+        self.ready.push(Completion::done(token, result));
     }
 
     /// Puts `pending` in order of descriptors, and one question for each of those into `asked`.
@@ -203,7 +203,7 @@ impl Io for PollIo {
             return;
         }
         let (events, remaining) = match op {
-            Op::Send { message, all } => {
+            Op::Send { message, all, zero_copy: _ } => {
                 // SAFETY: the caller lends the message until its completion has been returned,
                 // and the transfer is dropped when its completion is made.
                 let transfer = unsafe { Transfer::send(message, all) };

@@ -13,6 +13,7 @@ use ending::look;
 
 use super::connect::Wish;
 use super::*;
+use crate::driver::ZeroCopy;
 use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
 use crate::driver::lane::Makings;
@@ -82,9 +83,11 @@ fn lane(
         checksums: false,
         warn_after_ns: u64::MAX,
     };
-    let makings = Makings { members, pool: Pool::new(64, 2), priority, spin_ns: 0 };
+    let near = vec![true; members.world_ranks().len()];
+    let zero_copy = ZeroCopy::Off;
+    let makings = Makings { members, pool: Pool::new(64, 2), priority, spin_ns: 0, zero_copy };
     let driver = Arc::new(choose(Some(DriverKind::Poll)).unwrap());
-    Arc::new(Lane::new(settings, number, makings, handle, driver))
+    Arc::new(Lane::new(settings, number, makings, near, handle, driver))
 }
 
 fn barrier() -> (Operation, Job) {

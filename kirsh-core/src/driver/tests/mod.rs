@@ -4,6 +4,7 @@ mod cancel;
 mod socket;
 mod suite;
 mod wake;
+mod zero_copy;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -102,7 +103,7 @@ impl Message {
 /// The calls of `Io` without `unsafe`, for tests that keep messages alive by hand.
 trait Use: Io {
     fn send(&mut self, token: u64, socket: &impl AsRawFd, message: &mut Message, all: bool) {
-        let op = Op::Send { message: &*message.header, all };
+        let op = Op::Send { message: &*message.header, all, zero_copy: false };
         // SAFETY: every test keeps its messages until their completions have come or the driver
         // has been dropped, and looks into them only then.
         unsafe { self.submit(token, socket.as_raw_fd(), op) };
@@ -151,7 +152,7 @@ trait Use: Io {
 impl<T: Io> Use for T {}
 
 fn done(token: u64, result: i32) -> Completion {
-    Completion { token, result }
+    Completion::done(token, result)
 }
 
 fn tcp_pair() -> (TcpStream, TcpStream) {

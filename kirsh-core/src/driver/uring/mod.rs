@@ -10,13 +10,15 @@ pub mod setup;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use io_uring::{EnterFlags, IoUring, squeue, types};
 
 use super::clock::now_ns;
 use super::fork::{self, Birthplace};
-use super::io::{Completion, Io, Op, TOKEN_RESERVED, Wait};
+use super::io::{Completion, Event, Io, Op, TOKEN_RESERVED, Wait};
+use super::socket;
+use crate::limits::LOOK_AHEAD_MAX;
 
 /// Looks at the shared flags between two looks at the clock, which costs some 25 ns.
 const LOOKS_PER_CLOCK: u32 = 8;
@@ -24,6 +26,9 @@ const LOOKS_PER_CLOCK: u32 = 8;
 /// How often a full queue is handed over before an operation is given up with `-EAGAIN`. Only a
 /// kernel that has no memory for requests makes more than one round necessary.
 const PUSH_ATTEMPTS: u32 = 64;
+
+/// Sends without a copy that fit without allocating: those of one plan's live steps.
+const LENDING_ROOM: usize = LOOK_AHEAD_MAX;
 
 /// How long dropping waits before it cancels again, in nanoseconds. A cancel can miss a request
 /// that is just then being retried.
@@ -51,6 +56,8 @@ pub struct UringIo {
     born: Birthplace,
     /// Handed in by callers and not yet returned.
     in_flight: usize,
+    /// Tokens and sockets of sends that were to be made without a copy and are not over.
+    lending: Vec<(u64, RawFd)>,
     /// Completions fetched to make room, for the next `wait`.
     early: Vec<Completion>,
     _bound_to_thread: PhantomData<*mut ()>,
@@ -80,6 +87,7 @@ impl UringIo {
             features,
             born: Birthplace::here(),
             in_flight: 0,
+            lending: Vec::with_capacity(LENDING_ROOM),
             early,
             _bound_to_thread: PhantomData,
         })
@@ -115,7 +123,8 @@ impl UringIo {
                 interrupted if interrupted == -libc::EINTR => -libc::ECANCELED,
                 result => result,
             };
-            done.push(Completion { token: entry.user_data(), result });
+            let token = entry.user_data();
+            done.push(Completion { token, result, event: op::send::event(entry.flags(), result) });
         }
         fetched
     }
@@ -253,12 +262,34 @@ impl UringIo {
         }
     }
 
+    /// Notes what is over.
+    fn count(&mut self, done: &[Completion]) {
+        for completion in done.iter().filter(|completion| completion.event != Event::Kept) {
+            self.in_flight -= 1;
+            let lent = self.lending.iter().position(|(token, _)| *token == completion.token);
+            if let Some(index) = lent {
+                self.lending.swap_remove(index);
+            }
+        }
+    }
+
+    /// Tears down the connections from whose memory the kernel sends: nothing else gives that back
+    /// while the peer acknowledges nothing.
+    fn disconnect_lending(&self) {
+        for (_, descriptor) in &self.lending {
+            // SAFETY: whoever submitted the send keeps the descriptor open until it is over.
+            let socket = unsafe { BorrowedFd::borrow_raw(*descriptor) };
+            let _ = socket::disconnect(socket);
+        }
+    }
+
     /// Ends everything in flight and throws the results away. False if the kernel would not.
     fn drain(&mut self) -> bool {
         let mut done = Vec::new();
         while self.in_flight > 0 {
             // Should there be no room for it, the next round tries again.
             self.push(&op::poll::cancel_everything().user_data(TOKEN_RESERVED));
+            self.disconnect_lending();
             done.clear();
             let wait = Wait { until_ns: now_ns() + DROP_RETRY_NS, spin_ns: 0 };
             match self.wait(wait, &mut done) {
@@ -277,14 +308,20 @@ impl Io for UringIo {
             return;
         }
         let entry = match op {
-            Op::Send { message, all } => op::send::entry(descriptor, message, all),
+            Op::Send { message, all, zero_copy: false } => {
+                op::send::entry(descriptor, message, all)
+            }
+            Op::Send { message, all, zero_copy: true } => {
+                self.lending.push((token, descriptor));
+                op::send::zero_copy_entry(descriptor, message, all)
+            }
             Op::Receive { message, all } => op::receive::entry(descriptor, message, all),
             Op::Readable => op::poll::entry(descriptor, libc::POLLIN),
             Op::Writable => op::poll::entry(descriptor, libc::POLLOUT),
         };
         self.in_flight += 1;
         if !self.push(&entry.user_data(token)) {
-            self.early.push(Completion { token, result: -libc::EAGAIN });
+            self.early.push(Completion::done(token, -libc::EAGAIN));
         }
     }
 
@@ -293,7 +330,7 @@ impl Io for UringIo {
         self.born.check().map_err(io::Error::other)?;
         let before = done.len();
         let outcome = self.wait_for_one(wait, done);
-        self.in_flight -= done.len() - before;
+        self.count(&done[before..]);
         outcome
     }
 

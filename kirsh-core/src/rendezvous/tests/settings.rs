@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::Env;
-use crate::rendezvous::settings::{self, Checksum, DriverChoice};
+use crate::rendezvous::settings::{self, DriverChoice, Switch};
 use crate::types::{Algorithm, Collective};
 
 #[test]
@@ -34,7 +34,7 @@ fn unset_and_empty_variables_give_the_defaults() {
         assert_eq!(settings::join_timeout(env).unwrap(), Some(Duration::from_secs(300)));
         assert_eq!(settings::warn_after(env).unwrap(), Some(Duration::from_secs(30)));
         assert_eq!(settings::liveness_timeout(env).unwrap(), Some(Duration::from_secs(30)));
-        assert_eq!(settings::checksum(env).unwrap(), Checksum::Auto);
+        assert_eq!(settings::checksum(env).unwrap(), Switch::Auto);
         assert_eq!(settings::spin(env).unwrap(), None);
         assert_eq!(settings::slice(env).unwrap(), None);
         assert!(settings::algorithms(env).unwrap().is_empty());
@@ -69,7 +69,7 @@ fn what_is_set_is_read() {
     assert_eq!(settings::driver(&set).unwrap(), DriverChoice::Poll);
     assert_eq!(settings::timeout(&set).unwrap(), None);
     assert_eq!(settings::join_timeout(&set).unwrap(), Some(Duration::from_millis(1500)));
-    assert_eq!(settings::checksum(&set).unwrap(), Checksum::On);
+    assert_eq!(settings::checksum(&set).unwrap(), Switch::On);
     assert_eq!(settings::spin(&set).unwrap(), Some(Duration::ZERO));
     assert_eq!(settings::slice(&set).unwrap(), Some(256 << 10));
     assert_eq!(
