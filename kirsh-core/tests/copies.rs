@@ -16,6 +16,7 @@ fn a_rank() {
     match common::scenario() {
         Some((scenario, _)) if scenario == "stats" => stats(),
         Some((scenario, _)) if scenario == "alone" => alone(),
+        Some((scenario, mode)) if scenario == "lent" => lent(&mode),
         Some((scenario, _)) if scenario == "memory" => memory(),
         Some((scenario, _)) => panic!("no scenario {scenario}"),
         None => {}
@@ -95,6 +96,32 @@ fn stats() {
     said("done", "");
 }
 
+/// Sums a few arrays that are long enough to be lent, and says how the kernel sent them.
+fn lent(mode: &str) {
+    let comm = comm();
+    let count = 3 * MIB + 1;
+    for algorithm in [Algorithm::Ring, Algorithm::HalvingDoubling, Algorithm::Tree] {
+        let options = Options { algorithm: Some(algorithm), ..Options::default() };
+        // Its end must not come before the kernel has read all: the array changes at once.
+        for round in 1..4 {
+            let mut data: Vec<f32> = (0..count).map(|at| (at % 1000 * round) as f32).collect();
+            comm.allreduce(&mut data, ReduceOp::Sum, &options).unwrap();
+            let sum = |at| (at % 1000 * round) as f32 * comm.size() as f32;
+            assert!((0..count).all(|at| data[at] == sum(at)), "{algorithm}, round {round}");
+            data.fill(f32::NAN);
+        }
+    }
+    let stats = comm.stats();
+    assert_eq!(stats.bytes_sent_zero_copy, 0, "loopback has no NIC");
+    let asked = stats.bytes_sent_copied_anyway;
+    let uring = std::env::var("KIRSH_DRIVER").is_ok_and(|driver| driver == "uring");
+    match mode {
+        "on" if uring => assert!(asked > stats.bytes_sent / 2, "{asked} of {}", stats.bytes_sent),
+        _ => assert_eq!(asked, 0, "nobody asks {mode}, or poll cannot"),
+    }
+    said("done", "");
+}
+
 /// The one copy that there is, which shows that copies are counted.
 fn alone() {
     let comm = comm();
@@ -136,6 +163,18 @@ fn nothing_is_copied_and_gathered_bytes_land_in_place() {
     for_each_driver(|driver| {
         for world in [2, 4] {
             for outcome in Group::new("stats", world).driver(driver).succeed() {
+                outcome.must_have_said("done");
+            }
+        }
+    });
+}
+
+#[test]
+fn frames_that_the_kernel_is_asked_not_to_copy_arrive_and_are_counted() {
+    for_each_driver(|driver| {
+        for mode in ["on", "auto", "off"] {
+            let group = Group::new("lent", 3).detail(mode).driver(driver);
+            for outcome in group.env("KIRSH_ZERO_COPY", mode).succeed() {
                 outcome.must_have_said("done");
             }
         }

@@ -89,6 +89,9 @@ fn ranks_on_hosts_of_their_own_work(family: Family) {
             let group = group("works", &network, &token).driver(driver);
             for outcome in group.env("KIRSH_CHECKSUM", checksum).succeed() {
                 outcome.must_have_said("done");
+                // These cables copy, so that the ranks ask for it at first, and then no more.
+                let asks = outcome.must_have_said("asked").text == "1";
+                assert_eq!(asks, driver == "uring");
                 let seen: f64 = outcome.must_have_said("trailers").text.parse().unwrap();
                 let off = (seen - trailers).abs();
                 assert!(off < 0.3, "{driver}, checksums {checksum}: {seen} trailers a frame");

@@ -23,6 +23,9 @@ pub struct Stats {
     /// Of those, bytes that the kernel read straight from the caller's array, in frames that it reports
     /// not to have copied (`KIRSH_ZERO_COPY`).
     pub bytes_sent_zero_copy: u64,
+    /// Those of frames that the kernel was asked not to copy, and copied: it has no NIC that could read
+    /// memory in pieces. Asking stops soon then.
+    pub bytes_sent_copied_anyway: u64,
     /// Payload bytes taken from sockets.
     pub bytes_received: u64,
     /// Of those, bytes that the kernel put straight into the caller's array.
@@ -49,6 +52,7 @@ impl Stats {
             operations: counters.operations.get(),
             bytes_sent: counters.sent.get(),
             bytes_sent_zero_copy: counters.zero_copied.get(),
+            bytes_sent_copied_anyway: counters.copied_anyway.get(),
             bytes_received: counters.received.get(),
             bytes_received_direct: counters.received_direct.get(),
             bytes_copied: counters.copied.get(),

@@ -333,9 +333,8 @@ impl Core {
             return self.end_drain();
         }
         if let Some((slot, bytes)) = settled {
-            if !copied {
-                lane.counters.zero_copied.add(bytes as u64);
-            }
+            let Counters { zero_copied, copied_anyway, .. } = &lane.counters;
+            if copied { copied_anyway } else { zero_copied }.add(bytes as u64);
             self.session.handle_released(slot);
         }
     }

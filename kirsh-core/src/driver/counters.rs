@@ -16,6 +16,8 @@ pub(crate) struct Counters {
     pub(crate) copied: Counter,
     /// Payload bytes that the kernel sent straight from the caller's buffer.
     pub(crate) zero_copied: Counter,
+    /// Those that it was to send so, and copied.
+    pub(crate) copied_anyway: Counter,
     pub(crate) frames_sent: Counter,
     pub(crate) frames_received: Counter,
 }

@@ -64,6 +64,12 @@ fn works() {
     let work = comm.start_allreduce(vec![1.0f64; 100_000], ReduceOp::Sum, &Options::default());
     let sums = work.unwrap().wait().map_err(|(error, _)| error).unwrap();
     assert!(sums.iter().all(|sum| *sum == f64::from(comm.size())));
+    let asked = comm.stats().bytes_sent_copied_anyway;
+    let mut data = vec![1u8; 3_000_000];
+    (0..3).for_each(|_| comm.broadcast(&mut data, 0, &Options::default()).unwrap());
+    assert_eq!(comm.stats().bytes_sent_zero_copy, 0, "no cable here reads memory");
+    assert_eq!(comm.stats().bytes_sent_copied_anyway, asked, "it is still asked for");
+    said("asked", u8::from(asked > 0));
     count_trailers(&comm);
     comm.barrier(&Options::default()).unwrap();
     comm.close().unwrap();
