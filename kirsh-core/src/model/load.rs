@@ -8,7 +8,7 @@ use super::network::{Costs, FRAME_BYTES, Layout, Network, Time};
 use super::smaller::{continued, counts_per_rank};
 use crate::error::Result;
 use crate::plan::{Params, Step, build};
-use crate::types::{DataType, Rank};
+use crate::types::{Collective, DataType, Rank};
 
 /// What there is to do for the busiest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,9 +59,14 @@ pub(super) fn load(
     let cores = if shared { u64::from(costs.cores.max(1)) } else { u64::MAX };
     let mut most = Load::default();
     let hosts = if alike { 1 } else { params.world.div_ceil(per_host) };
-    // In trees neighbours have other parts.
-    let wide = per_host < 4 && !counts_per_rank(params.call.collective);
-    for host in sampled(hosts, wide) {
+    let spread = match params.call.collective {
+        // Nobody leads: ranks differ in where the array's end cuts a run in two, and nothing else.
+        Collective::Alltoall if per_host >= 4 => Spread::Ends,
+        // In trees neighbours have other parts.
+        collective if per_host < 4 && !counts_per_rank(collective) => Spread::Wide,
+        _ => Spread::Few,
+    };
+    for host in sampled(hosts, spread) {
         let first = host * per_host;
         let end = first.saturating_add(per_host).min(params.world);
         let (mut sent, mut received, mut computed) = (0u64, 0u64, 0u64);
@@ -82,13 +87,27 @@ pub(super) fn load(
     Ok(most)
 }
 
-/// The first hosts, the last, and one between; their neighbours and more, if wanted.
-fn sampled(hosts: u32, wide: bool) -> impl Iterator<Item = u32> {
+/// Which hosts are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spread {
+    /// The first and the last.
+    Ends,
+    /// Their neighbours, too, and one between.
+    Few,
+    /// And more.
+    Wide,
+}
+
+fn sampled(hosts: u32, spread: Spread) -> impl Iterator<Item = u32> {
     let (middle, third, last) = (hosts / 2, hosts / 3, hosts.saturating_sub(1));
-    let near = [0, 1, middle, last];
-    let far = [2, 3, third, third + 1, middle + 1, middle + 2, last.saturating_sub(1)];
-    let far = far.into_iter().take(if wide { far.len() } else { 0 });
-    let mut all: Vec<u32> = near.into_iter().chain(far).filter(|host| *host < hosts).collect();
+    let mut all = vec![0, last];
+    if spread != Spread::Ends {
+        all.extend([1, middle]);
+    }
+    if spread == Spread::Wide {
+        all.extend([2, 3, third, third + 1, middle + 1, middle + 2, last.saturating_sub(1)]);
+    }
+    all.retain(|host| *host < hosts);
     all.sort_unstable();
     all.dedup();
     all.into_iter()

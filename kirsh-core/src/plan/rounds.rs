@@ -93,6 +93,8 @@ impl<R: Rounds> Rounded<R> {
                 let (begin, round) = each.iter().rfind(|(begin, _)| *begin <= row)?;
                 Some((*round, row - begin))
             }
+            // Spares a division where it can.
+            Places::Alike(1) => Some((self.rounds.round(row), 0)),
             Places::Alike(slices) => Some((self.rounds.round(row / slices), row % slices)),
         }
     }
@@ -101,8 +103,18 @@ impl<R: Rounds> Rounded<R> {
 /// A slice of some runs, counted through all of them; `None` where they have fewer. The slices of a
 /// run differ by an element at most.
 pub(super) fn piece(shape: &Shape, runs: &[Span], mut slice: u64) -> Option<Span> {
+    let slice_bytes = shape.slice_bytes();
     for run in runs {
-        let slices = run.len.div_ceil(shape.slice_bytes());
+        // Many are short: spares them the divisions.
+        if run.len <= slice_bytes {
+            match (slice, run.len) {
+                (_, 0) => {}
+                (0, _) => return Some(*run),
+                _ => slice -= 1,
+            }
+            continue;
+        }
+        let slices = run.len.div_ceil(slice_bytes);
         if slice < slices {
             let at = |slice| cut(run.len / shape.size, slices, slice) * shape.size;
             let (from, to) = (at(slice), at(slice + 1));
