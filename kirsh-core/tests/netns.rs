@@ -111,6 +111,18 @@ fn ranks_on_hosts_of_their_own_work_where_there_is_only_ipv6() {
 }
 
 #[test]
+fn a_limited_rank_sends_no_faster_than_it_may() {
+    let Some(network) = Network::or_skip(HOSTS, Family::V4) else { return };
+    let token = a_token();
+    for_each_driver(|driver| {
+        let group = group("limited", &network, &token).driver(driver);
+        for outcome in group.env("KIRSH_RATE_LIMIT", "40mbit").succeed() {
+            outcome.must_have_said("done");
+        }
+    });
+}
+
+#[test]
 fn several_hosts_without_a_token_are_refused_and_every_rank_is_told_what_to_do() {
     let Some(network) = Network::or_skip(HOSTS, Family::V4) else { return };
     let group = without_token("joins", &network).env("KIRSH_JOIN_TIMEOUT", "20").deadline(40);

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::TABLE_TEXT_BYTES_MAX;
 use crate::model::choice::Selection;
-use crate::model::{Class, Costs};
+use crate::model::{Class, Costs, wire_fs};
 use crate::rendezvous::address;
 use crate::rendezvous::identity::Env;
 use crate::rendezvous::settings::{self, LinkChoice};
@@ -37,6 +37,14 @@ pub fn tables_in_force(env: Env<'_>) -> Result<Tables> {
             let source = format!("what is built in for {} links: {why}", class.name());
             (Costs::built_in(class, cores()), source)
         }
+    };
+    let (costs, source) = match settings::rate_limit(env)? {
+        Some(bytes) => {
+            let mut limited = costs;
+            limited.remote.wire_fs = limited.remote.wire_fs.max(wire_fs(bytes * 8));
+            (limited, format!("{source}; between hosts as KIRSH_RATE_LIMIT allows"))
+        }
+        None => (costs, source),
     };
     Ok(Tables { selection: Selection::new(costs).with_forced(&forced(env)?)?, source })
 }

@@ -237,6 +237,7 @@ impl<'a> Creation<'a> {
             checksums,
             liveness_ns: handout.liveness_ns,
             user_timeout_ms: u32::try_from(handout.liveness_ns / 1_000_000).unwrap_or(0),
+            rate_limit: settings::rate_limit(self.env)?,
             roll: Roll::new(world),
         };
         tracing::info!(rank, "the driver is {}: {}", self.driver.kind.name(), self.driver.why);

@@ -273,7 +273,7 @@ impl Communicator {
             communicator: id(parent.lane.key.0, parent.lane.key.1, sequence, color),
             ..parent.settings.clone()
         };
-        let (spin_ns, zero_copy) = (parent.lane.spin_ns, parent.lane.zero_copy);
+        let (spin_ns, zero_copy) = (parent.lane.spin_ns, parent.lane.sending.zero_copy);
         let inner = Inner::on(Birth {
             process: parent.process.clone(),
             settings,

@@ -17,8 +17,10 @@ use super::job::Job;
 use super::lane::{Lane, closed};
 use super::link::{Direction, Link, split};
 use super::mail::Mail;
+use super::rate::Gate;
+use super::sending::Sending;
 use super::socket;
-use super::zero_copy::{self, Lending, ZeroCopy};
+use super::zero_copy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Lease, Pool, Region};
 use crate::session::{Action, Operation, Session, SlabId, Slot, Target};
@@ -36,9 +38,8 @@ pub(crate) struct Core {
     /// By the session's link number and slab index; filled on first use.
     slabs: Vec<Vec<Option<Lease>>>,
     pool: Pool,
-    zero_copy: ZeroCopy,
-    /// By peer, whether it is on this host.
-    near: Vec<bool>,
+    sending: Sending,
+    gate: Gate,
     jobs: VecDeque<Job>,
     /// What the plan of the first job keeps beside the caller's arrays; kept from job to job.
     scratch: Option<Region>,
@@ -49,15 +50,15 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(session: Session, pool: Pool, zero_copy: ZeroCopy, near: Vec<bool>) -> Self {
+    pub(crate) fn new(session: Session, pool: Pool, sending: Sending) -> Self {
         let world = session.settings().world as usize;
         Core {
             session,
             links: std::iter::repeat_with(|| None).take(world).collect(),
             slabs: Vec::new(),
             pool,
-            zero_copy,
-            near,
+            gate: sending.gate(),
+            sending,
             jobs: VecDeque::with_capacity(64),
             scratch: None,
             draining: false,
@@ -96,10 +97,7 @@ impl Core {
             Mail::LinkUp { peer, fd } => {
                 let slot = &mut self.links[peer as usize];
                 if slot.is_none() && self.session.failure().is_none() {
-                    *slot = Some(Link::lending(
-                        fd,
-                        Lending::new(self.zero_copy, self.near[peer as usize]),
-                    ));
+                    *slot = Some(Link::lending(fd, self.sending.lending(peer)));
                     self.session.handle_link_up(peer);
                 }
             }
@@ -122,6 +120,11 @@ impl Core {
         self.links.iter().flatten().map(|link| link.in_flight()).sum()
     }
 
+    /// When somebody has to look again, even if nothing happens.
+    pub(crate) fn next_deadline(&self) -> u64 {
+        self.session.next_deadline().min(self.gate.next_ns())
+    }
+
     /// Whether somebody has to drive on.
     pub(crate) fn needs_driver(&self) -> bool {
         !self.session.is_idle() || self.closing.is_some()
@@ -130,6 +133,7 @@ impl Core {
     /// Ends everything at once, for want of anybody who could drive, and has the others told. Nothing
     /// is in flight, and the thread that drove may have left anything half done.
     pub(crate) fn collapse(&mut self, cause: &Error, lane: &Lane) {
+        self.gate.clear();
         self.links.iter_mut().for_each(|link| *link = None);
         self.draining = false;
         self.session.abort(cause.clone());
@@ -164,6 +168,7 @@ impl Core {
         if self.jobs.front().is_some_and(|job| !job.seated) {
             self.seat_first(&lane.counters);
         }
+        self.send_due(io, lane);
         while let Some(action) = self.session.poll() {
             match action {
                 Action::Send { slot, peer, header, source, tail } => {
@@ -281,7 +286,19 @@ impl Core {
         let zero_copy = link.lending.wants(payload.len(), tail);
         link.begin_send(slot, header, payload);
         link.sending.zero_copy = zero_copy;
-        link.submit_send(io, lane.token(peer, Direction::Send));
+        let bytes = link.sending.total() as u64;
+        if self.sending.is_near(peer) || self.gate.admits(bytes, peer, now_ns) {
+            link.submit_send(io, lane.token(peer, Direction::Send));
+        }
+    }
+
+    /// Sends the frames whose time has come, where the rate is limited.
+    fn send_due(&mut self, io: &mut AnyIo, lane: &Lane) {
+        while let Some(peer) = self.gate.due(now_ns) {
+            if let Some(link) = self.links[peer as usize].as_mut() {
+                link.submit_send(io, lane.token(peer, Direction::Send));
+            }
+        }
     }
 
     fn receive(
@@ -409,6 +426,7 @@ impl Core {
     fn begin_drain(&mut self, io: &mut AnyIo, error: &Error) {
         tracing::debug!(rank = self.session.settings().rank, "communicator over: {error}");
         self.draining = true;
+        self.gate.clear();
         for link in self.links.iter().flatten() {
             if link.in_flight() != 0 {
                 io.cancel(link.descriptor());

@@ -21,6 +21,7 @@ use super::link::Direction;
 use super::mail::{Mail, Mailbox};
 use super::members::Members;
 use super::progress::{Handle, Request};
+use super::sending::Sending;
 use super::thread::{self, ThreadIo, Waited};
 use super::zero_copy::ZeroCopy;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,20 +76,19 @@ pub struct Lane {
     progress: Handle,
     driver: Arc<Choice>,
     pub(crate) spin_ns: u64,
-    pub(crate) zero_copy: ZeroCopy,
+    pub(crate) sending: Sending,
 }
 
 impl Lane {
-    /// `near` says of each rank whether it is on this host.
     pub(crate) fn new(
         settings: Settings,
         number: u32,
         makings: Makings,
-        near: Vec<bool>,
+        sending: Sending,
         progress: Handle,
         driver: Arc<Choice>,
     ) -> Self {
-        let Makings { members, pool, priority, spin_ns, zero_copy } = makings;
+        let Makings { members, pool, priority, spin_ns, .. } = makings;
         debug_assert_eq!(members.world_ranks().len(), settings.world as usize);
         Lane {
             key: (settings.communicator, settings.epoch),
@@ -100,14 +100,14 @@ impl Lane {
             messages: Arc::default(),
             baton: Baton::new(),
             mailbox: Mutex::new(Mailbox::new()),
-            core: Mutex::new(Core::new(Session::new(settings), pool, zero_copy, near)),
+            core: Mutex::new(Core::new(Session::new(settings), pool, sending.clone())),
             waiting: Arc::new(AtomicUsize::new(0)),
             wanted: AtomicBool::new(false),
             orphaned: OnceLock::new(),
             progress,
             driver,
             spin_ns,
-            zero_copy,
+            sending,
         }
     }
 
@@ -404,7 +404,7 @@ impl Lane {
             if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
                 return Ok(result);
             }
-            let mut until_ns = core.session.next_deadline();
+            let mut until_ns = core.next_deadline();
             if interrupt::is_set() {
                 until_ns = until_ns.min(check_ns);
             }

@@ -107,7 +107,8 @@ impl Transfer {
         self.trailed = trailed;
     }
 
-    fn total(&self) -> usize {
+    /// Bytes of the frame in all.
+    pub(crate) fn total(&self) -> usize {
         // P-6: the trailer is there also behind an empty payload.
         HEADER_BYTES + self.payload_len() + if self.trailed { TRAILER_BYTES } else { 0 }
     }

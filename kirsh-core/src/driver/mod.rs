@@ -26,6 +26,8 @@ mod peer;
 pub mod poll;
 pub mod process;
 mod progress;
+mod rate;
+mod sending;
 pub mod socket;
 mod sync;
 mod thread;

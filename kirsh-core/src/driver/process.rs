@@ -9,6 +9,8 @@ use super::choose::{Choice, DriverKind};
 use super::fork::{self, Fd};
 use super::lane::{Lane, Makings, NUMBER_MAX, closed};
 use super::progress::{self, Facts, Handle, Request};
+use super::rate::Limiter;
+use super::sending::Sending;
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::session::Settings;
 use crate::types::{Rank, Sequence};
@@ -22,6 +24,8 @@ pub struct Process {
     facts: Arc<Facts>,
     handle: Handle,
     driver: Arc<Choice>,
+    /// Of what goes to other hosts, over all lanes.
+    limiter: Option<Arc<Limiter>>,
     next_lane: AtomicU32,
     open: Mutex<Open>,
     made_in: u64,
@@ -41,6 +45,7 @@ impl Process {
         for listener in &listeners {
             tracing::debug!(rank = facts.rank, descriptor = listener.as_raw_fd(), "listening");
         }
+        let limiter = facts.rate_limit.map(|rate| Arc::new(Limiter::new(rate)));
         let facts = Arc::new(facts);
         let driver = Arc::new(driver);
         let handle = progress::start(Arc::clone(&facts), listeners, Arc::clone(&driver))?;
@@ -48,6 +53,7 @@ impl Process {
             facts,
             handle,
             driver,
+            limiter,
             next_lane: AtomicU32::new(0),
             open: Mutex::default(),
             made_in: fork::generation(),
@@ -68,9 +74,13 @@ impl Process {
         let handle = self.handle.clone();
         let hosts = self.hosts(makings.members.world_ranks());
         let here = hosts[settings.rank as usize];
-        let near = hosts.into_iter().map(|host| host == here).collect();
+        let sending = Sending {
+            near: hosts.into_iter().map(|host| host == here).collect(),
+            zero_copy: makings.zero_copy,
+            limiter: self.limiter.clone(),
+        };
         let driver = Arc::clone(&self.driver);
-        let lane = Arc::new(Lane::new(settings, number, makings, near, handle, driver));
+        let lane = Arc::new(Lane::new(settings, number, makings, sending, handle, driver));
         let (done, registered) = crossbeam_channel::bounded(1);
         self.handle.ask(Request::Register { lane: Arc::clone(&lane), done });
         // A lane that no progress thread knows would wait for ever.

@@ -216,6 +216,8 @@ pub struct LinkOptions {
     pub receive_buffer_bytes: Option<usize>,
     /// Congestion control by name, such as `cubic`.
     pub congestion: Option<String>,
+    /// What the kernel hands on at most of it, in bytes a second.
+    pub pacing_bytes_per_second: Option<u64>,
 }
 
 /// What a connection has in fact.
@@ -261,6 +263,9 @@ pub fn set_up_link(socket: BorrowedFd<'_>, options: &LinkOptions) -> io::Result<
     {
         tracing::debug!(%name, %error, "congestion control not set");
     }
+    if let Some(rate) = options.pacing_bytes_per_second {
+        set_pacing(&socket, rate)?;
+    }
     let name = socket.tcp_congestion().unwrap_or_default();
     let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
     Ok(LinkInForce {
@@ -268,6 +273,22 @@ pub fn set_up_link(socket: BorrowedFd<'_>, options: &LinkOptions) -> io::Result<
         receive_buffer_bytes: socket.recv_buffer_size()?,
         congestion: String::from_utf8_lossy(&name[..end]).into_owned(),
     })
+}
+
+/// TCP paces by itself where no `fq` queue does it (Linux 4.13).
+fn set_pacing(socket: &SockRef<'_>, bytes_per_second: u64) -> io::Result<()> {
+    let len = std::mem::size_of_val(&bytes_per_second) as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes from a number that outlives the call.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            (&raw const bytes_per_second).cast(),
+            len,
+        )
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Ends both directions: operations in flight on either side end, and what was sent still arrives.

@@ -12,7 +12,7 @@ use super::identity::Env;
 pub use super::values::{Advertised, DriverChoice, LinkChoice, Switch};
 use super::values::{
     parse_advertised, parse_algorithms, parse_ip, parse_job_id, parse_level, parse_number,
-    parse_path, parse_ports, parse_rendezvous, parse_seconds, parse_slice, parse_spin,
+    parse_path, parse_ports, parse_rate, parse_rendezvous, parse_seconds, parse_slice, parse_spin,
     parse_switch, parse_world_size,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -169,6 +169,9 @@ settings! {
     ZERO_COPY = "KIRSH_ZERO_COPY", default "auto", parser Switch::parse,
         allowed "auto, on or off",
         "whether large frames are sent without the kernel's copy, by io_uring; auto: between hosts, and while the kernel does not copy all the same";
+    RATE_LIMIT = "KIRSH_RATE_LIMIT", default "inf", parser parse_rate,
+        allowed "bits a second from 64kbit to 1tbit, as in 50mbit or 2.5gbit, or inf",
+        "what this rank sends to other hosts at most, control messages apart";
     SPIN_US = "KIRSH_SPIN_US", default "auto", parser parse_spin,
         allowed "microseconds from 0 to 1000000, or auto",
         "how long a blocking call looks before it sleeps; auto: 100, and 0 with over 8 ranks to a core";
@@ -259,6 +262,11 @@ pub fn checksum(env: Env<'_>) -> Result<Switch> {
 /// Whether large frames are sent without a copy.
 pub fn zero_copy(env: Env<'_>) -> Result<Switch> {
     ZERO_COPY.read(env, Switch::parse)
+}
+
+/// Bytes a second that this rank may send to other hosts; `None` is as many as go.
+pub fn rate_limit(env: Env<'_>) -> Result<Option<u64>> {
+    RATE_LIMIT.read(env, parse_rate)
 }
 
 /// How long a blocking call looks before it sleeps; `None` leaves it to the library.

@@ -159,6 +159,18 @@ pub(super) fn parse_spin(text: &str) -> Option<Option<Duration>> {
     Some(Some(Duration::from_micros(micros.into())))
 }
 
+/// Bytes a second; `None` for no limit.
+pub(super) fn parse_rate(text: &str) -> Option<Option<u64>> {
+    if text == "inf" {
+        return Some(None);
+    }
+    let text = text.to_ascii_lowercase();
+    let units = [("tbit", 1e12), ("gbit", 1e9), ("mbit", 1e6), ("kbit", 1e3)];
+    let number = |(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor);
+    let bits = units.into_iter().find_map(number).filter(|bits| (64e3..=1e12).contains(bits))?;
+    Some(Some((bits / 8.0) as u64))
+}
+
 pub(super) fn parse_slice(text: &str) -> Option<Option<usize>> {
     if text == "auto" {
         return Some(None);

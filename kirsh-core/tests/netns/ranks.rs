@@ -3,13 +3,14 @@
 use std::os::fd::RawFd;
 use std::process::Command;
 
-use kirsh_core::{Algorithm, Communicator, Options, ReduceOp};
+use kirsh_core::{Algorithm, Communicator, Options, ReduceOp, Source, Tag};
 
 use super::common::{comm, config, failed, said};
 
 pub(crate) fn play(scenario: &str, detail: &str) {
     match scenario {
         "works" => works(),
+        "limited" => limited(),
         "joins" => joins(),
         "unplugged" => unplugged(detail),
         other => panic!("no scenario {other}"),
@@ -73,6 +74,29 @@ fn works() {
     count_trailers(&comm);
     comm.barrier(&Options::default()).unwrap();
     comm.close().unwrap();
+    said("done", "");
+}
+
+/// Sends what 40 Mbit/s take half a second and more for, over collective and direct links at a time.
+fn limited() {
+    const BYTES_PER_SECOND: f64 = 5e6;
+    let comm = comm();
+    comm.barrier(&Options::default()).unwrap();
+    let (before, begun) = (comm.stats(), std::time::Instant::now());
+    let (right, left) = ((comm.rank() + 1) % comm.size(), (comm.rank() + 2) % comm.size());
+    let message = comm.start_send(vec![7u8; 1 << 20], right, 0, &Options::default()).unwrap();
+    let into = vec![0u8; 1 << 20];
+    let options = Options::default();
+    let received = comm.start_recv(into, Source::Rank(left), Tag::Is(0), &options).unwrap();
+    reduce(&comm, 700_000, &options).unwrap();
+    assert!(received.wait().map_err(|(error, _)| error).unwrap().0.iter().all(|byte| *byte == 7));
+    message.wait().map_err(|(error, _)| error).unwrap();
+    let took = begun.elapsed().as_secs_f64();
+    let sent = comm.stats().bytes_sent - before.bytes_sent;
+    // One frame is ahead of its time.
+    let least = (sent as f64 - f64::from(1 << 20)) / BYTES_PER_SECOND;
+    assert!(sent > 3 << 20 && took > least, "{sent} bytes in {took} s instead of {least}");
+    comm.barrier(&Options::default()).unwrap();
     said("done", "");
 }
 

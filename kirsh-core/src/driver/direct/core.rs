@@ -16,6 +16,7 @@ use crate::driver::fork::Fd;
 use crate::driver::io::Io;
 use crate::driver::lane::Lane;
 use crate::driver::link::{Direction, Link, NOWHERE};
+use crate::driver::rate::Gate;
 use crate::driver::socket;
 use crate::error::{Error, ErrorKind};
 use crate::limits::{EAGER_BYTES_MAX, EAGER_WINDOW_MESSAGES};
@@ -59,6 +60,8 @@ pub(crate) struct DirectCore {
     pool: Pool,
     /// Where what nobody takes is received, over and over.
     sink: Option<Lease>,
+    /// Numbers of connections.
+    gate: Gate,
     draining: bool,
     closing: Option<Arc<Completion>>,
     /// The links are only read to their end, until then.
@@ -70,6 +73,7 @@ pub(crate) struct DirectCore {
 impl DirectCore {
     pub(crate) fn new(lane: Arc<Lane>) -> Self {
         let settings = &lane.settings;
+        let lane_gate = lane.sending.gate();
         let session = Direct::new(Settings {
             rank: settings.rank,
             world: settings.world,
@@ -91,6 +95,7 @@ impl DirectCore {
             pool: Pool::new(EAGER_BYTES_MAX, slabs_max),
             sink: None,
             draining: false,
+            gate: lane_gate,
             closing: None,
             lingers_until_ns: None,
             retired: false,
@@ -121,7 +126,8 @@ impl DirectCore {
     }
 
     pub(crate) fn next_deadline(&self) -> u64 {
-        self.session.next_deadline().min(self.lingers_until_ns.unwrap_or(u64::MAX))
+        let lingers_until_ns = self.lingers_until_ns.unwrap_or(u64::MAX);
+        self.session.next_deadline().min(lingers_until_ns).min(self.gate.next_ns())
     }
 
     pub(crate) fn look_at_clock(&mut self, now: u64, io: &mut AnyIo) {
@@ -282,6 +288,7 @@ impl DirectCore {
 
     /// Does what there is to do.
     fn pump(&mut self, io: &mut AnyIo) {
+        self.send_due(io);
         while let Some(action) = self.session.poll() {
             match action {
                 Action::Dial { peer } => self.lane.ask_direct(Ask::Dial { peer }),
@@ -333,7 +340,21 @@ impl DirectCore {
         let token = self.token(id, Direction::Send);
         let Some(wire) = self.wires.get_mut(&id) else { return };
         wire.link.begin_send_of(frame.encode(), place.unwrap_or(NOWHERE), frame.checksummed);
-        wire.link.submit_send(io, token);
+        let bytes = wire.link.sending.total() as u64;
+        if self.lane.sending.is_near(peer) || self.gate.admits(bytes, id, now_ns) {
+            wire.link.submit_send(io, token);
+        }
+    }
+
+    /// Sends the frames whose time has come, where the rate is limited.
+    fn send_due(&mut self, io: &mut AnyIo) {
+        while let Some(id) = self.gate.due(now_ns) {
+            let token = self.token(id, Direction::Send);
+            // One that has ended meanwhile sends no more.
+            if let Some(wire) = self.wires.get_mut(&id).filter(|wire| wire.ending.is_none()) {
+                wire.link.submit_send(io, token);
+            }
+        }
     }
 
     /// Ends a connection. The session hears of it when the kernel has given everything back.

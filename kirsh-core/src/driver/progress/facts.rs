@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) liveness_ns: u64,
     /// How long bytes may stay unsent or unacknowledged on a control link; 0 leaves it to the system.
     pub(crate) user_timeout_ms: u32,
+    /// Bytes a second that may go to other hosts; none where nobody limits it.
+    pub(crate) rate_limit: Option<u64>,
     pub(crate) roll: Roll,
 }
 
@@ -59,6 +61,7 @@ impl Facts {
         LinkOptions {
             user_timeout_ms: if watched { self.user_timeout_ms } else { 0 },
             congestion: self.near(peer).then(|| NEAR_CONGESTION.to_owned()),
+            pacing_bytes_per_second: self.rate_limit.filter(|_| !watched && !self.near(peer)),
             ..LinkOptions::default()
         }
     }

@@ -208,7 +208,7 @@ impl Lanes {
             core.session.handle_tick(now_ns());
             tracked.lane.read_mail(&mut core);
             core.pump(&mut own.io, &tracked.lane, None);
-            tracked.deadline_ns = core.session.next_deadline();
+            tracked.deadline_ns = core.next_deadline();
             if !core.session.is_idle() || core.in_flight() != 0 {
                 return;
             }

@@ -18,6 +18,7 @@ use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
 use crate::driver::lane::Makings;
 use crate::driver::peer::Peer;
+use crate::driver::sending::Sending;
 use crate::limits::HANDSHAKES_PENDING_MAX;
 use crate::memory::Pool;
 use crate::plan::{Params, build};
@@ -54,6 +55,7 @@ fn progress_of(
         checksums: false,
         liveness_ns: u64::MAX,
         user_timeout_ms: 0,
+        rate_limit: None,
         roll: Roll::new(2),
     };
     let own = ThreadIo::new(&driver).unwrap();
@@ -83,11 +85,12 @@ fn lane(
         checksums: false,
         warn_after_ns: u64::MAX,
     };
-    let near = vec![true; members.world_ranks().len()];
     let zero_copy = ZeroCopy::Off;
+    let near = vec![true; members.world_ranks().len()].into();
+    let sending = Sending { near, zero_copy, limiter: None };
     let makings = Makings { members, pool: Pool::new(64, 2), priority, spin_ns: 0, zero_copy };
     let driver = Arc::new(choose(Some(DriverKind::Poll)).unwrap());
-    Arc::new(Lane::new(settings, number, makings, near, handle, driver))
+    Arc::new(Lane::new(settings, number, makings, sending, handle, driver))
 }
 
 fn barrier() -> (Operation, Job) {

@@ -107,6 +107,7 @@ fn a_link_gets_its_options_and_tells_what_is_in_force() {
         send_buffer_bytes: Some(65_536),
         receive_buffer_bytes: Some(32_768),
         congestion: Some("no-such-thing".into()),
+        pacing_bytes_per_second: Some(1 << 30),
     };
     let after = set_up_link(near.as_fd(), &options).unwrap();
     assert_eq!(after.congestion, before.congestion, "an unknown name changes nothing");
