@@ -10,7 +10,7 @@ use kirsh_core::plan::{Finish, Params, build};
 use kirsh_core::reduce::Kernel;
 use kirsh_core::wire::header::{FrameKind, Header};
 use kirsh_core::wire::plan_key;
-use kirsh_core::{Algorithm, Call, Collective, DataType, ReduceOp};
+use kirsh_core::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 const CALL: Call = Call {
     collective: Collective::Allreduce,
@@ -19,6 +19,7 @@ const CALL: Call = Call {
     op: ReduceOp::Sum,
     root: 0,
     count: 1 << 20,
+    wire: Wire::Plain,
 };
 
 fn headers(criterion: &mut Criterion) {

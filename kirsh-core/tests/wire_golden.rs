@@ -11,7 +11,7 @@ use kirsh_core::wire::auth::Token;
 use kirsh_core::wire::checksum::Checksum;
 use kirsh_core::wire::handshake::{Acceptor, Dialer, Hello, Lane, Local, State};
 use kirsh_core::wire::{ControlReader, DirectFrame, FrameKind, Header, Message, plan_key};
-use kirsh_core::{Algorithm, Call, Collective, DataType, Error, ErrorKind, ReduceOp};
+use kirsh_core::{Algorithm, Call, Collective, DataType, Error, ErrorKind, ReduceOp, Wire};
 
 const ALLREDUCE: Call = Call {
     collective: Collective::Allreduce,
@@ -20,6 +20,7 @@ const ALLREDUCE: Call = Call {
     op: ReduceOp::Avg,
     root: 0,
     count: 0x0000_1234_5678_9abc,
+    wire: Wire::Plain,
 };
 const BROADCAST: Call = Call {
     collective: Collective::Broadcast,
@@ -28,6 +29,7 @@ const BROADCAST: Call = Call {
     op: ReduceOp::Sum,
     root: 0x0102_0304,
     count: 262_144,
+    wire: Wire::Plain,
 };
 const BARRIER: Call = Call {
     collective: Collective::Barrier,
@@ -36,6 +38,7 @@ const BARRIER: Call = Call {
     op: ReduceOp::Sum,
     root: 0,
     count: 0,
+    wire: Wire::Plain,
 };
 
 /// The vectors as JSON, one per line, bytes in hex beside what they mean.

@@ -4,15 +4,21 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::choice::Selection;
 use crate::rendezvous::settings::Checksum;
+use crate::types::Wire;
 
 /// What rank 0's settings decide for everybody.
 pub(super) struct Handout {
     pub(super) checksum: Checksum,
     pub(super) slice: Option<u32>,
+    /// For calls that say nothing of it.
+    pub(super) wire: Wire,
     /// Heartbeats must come more often than anybody's patience ends, so it is one for all.
     pub(super) liveness_ns: u64,
     pub(super) selection: Selection,
 }
+
+/// The first byte's bits from here on are the wire format.
+const WIRE_SHIFT: u32 = 4;
 
 impl Handout {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -21,7 +27,7 @@ impl Handout {
             Checksum::On => 1,
             Checksum::Off => 2,
         };
-        let mut bytes = vec![checksum];
+        let mut bytes = vec![checksum | (self.wire as u8) << WIRE_SHIFT];
         bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
         bytes.extend(self.liveness_ns.to_le_bytes());
         bytes.extend(self.selection.to_bytes());
@@ -31,8 +37,9 @@ impl Handout {
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let malformed =
             || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
-        let (&[checksum, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
-        let checksum = match checksum {
+        let (&[first, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
+        let wire = Wire::from_u8(first >> WIRE_SHIFT).ok_or_else(malformed)?;
+        let checksum = match first & ((1 << WIRE_SHIFT) - 1) {
             0 => Checksum::Auto,
             1 => Checksum::On,
             2 => Checksum::Off,
@@ -41,6 +48,7 @@ impl Handout {
         let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);
         let (liveness, selection) = rest.split_first_chunk().ok_or_else(malformed)?;
         let liveness_ns = u64::from_le_bytes(*liveness);
-        Ok(Handout { checksum, slice, liveness_ns, selection: Selection::from_bytes(selection)? })
+        let selection = Selection::from_bytes(selection)?;
+        Ok(Handout { checksum, slice, wire, liveness_ns, selection })
     }
 }

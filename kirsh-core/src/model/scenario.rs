@@ -5,7 +5,7 @@ use super::network::{Layout, Network};
 use super::predict::{Effort, predict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Params, algorithms};
-use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// What to simulate.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Scenario {
     fn call(&self, algorithm: Algorithm) -> Call {
         let op = if self.collective.reduces() { self.op } else { ReduceOp::Sum };
         let Scenario { collective, dtype, .. } = *self;
-        Call { collective, algorithm, dtype, op, root: 0, count: self.count() }
+        Call { collective, algorithm, dtype, op, root: 0, count: self.count(), wire: Wire::Plain }
     }
 
     fn layout(&self) -> Layout {

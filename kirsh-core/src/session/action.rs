@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::{Finish, Map};
-use crate::types::{Rank, Sequence, Span};
+use crate::types::{Rank, Sequence, Span, Wire};
 use crate::wire::control::Message;
 use crate::wire::header::Header;
 
@@ -47,8 +47,9 @@ pub enum Action {
     Receive { slot: Slot, peer: Rank, expected: Header, target: Target },
     /// Send one frame. Report `handle_accepted`, then `handle_released`.
     Send { slot: Slot, peer: Rank, header: Header, source: Span },
-    /// `into = finish(with op slab)`. Report `handle_folded`.
-    Fold { slot: Slot, slab: SlabId, with: Span, into: Span, finish: Finish },
+    /// `into = finish(with op slab)`, where the slab holds elements in this wire format. Report
+    /// `handle_folded`.
+    Fold { slot: Slot, slab: SlabId, with: Span, into: Span, finish: Finish, wire: Wire },
     /// `into = finish(with op into)`. Report `handle_folded`.
     Reduce { slot: Slot, with: Span, into: Span, finish: Finish },
     /// `target = map(source)`. Report `handle_folded`.

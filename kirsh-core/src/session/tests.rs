@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::plan::Step;
-use crate::types::{Algorithm, Collective, DataType, ReduceOp, Span};
+use crate::types::{Algorithm, Collective, DataType, ReduceOp, Span, Wire};
 use crate::wire::control::Message;
 use crate::wire::header::FrameKind;
 
@@ -46,6 +46,7 @@ fn call() -> Call {
         op: ReduceOp::Sum,
         root: 1,
         count: 8,
+        wire: Wire::Plain,
     }
 }
 
@@ -220,7 +221,7 @@ fn a_corrupt_payload_ends_the_communicator_unfolded() {
     let mut session = session();
     let span = Span::output(0, 8);
     let finish = crate::plan::Finish::Keep;
-    let step = Step::RecvReduce { peer: 1, with: span, into: span, finish };
+    let step = Step::RecvReduce { peer: 1, with: span, into: span, finish, wire: Wire::Plain };
     session.enqueue(operation(vec![step])).unwrap();
     let Some(Action::Receive { slot, expected, .. }) = session.poll() else { panic!() };
     assert!(session.handle_header(slot, &expected));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kirsh_core::plan::{Finish, Params, Plan, Step, build};
 use kirsh_core::sim::{Calling, Scenario, Violation, run, walk};
-use kirsh_core::types::Span;
+use kirsh_core::types::{Span, Wire};
 use kirsh_core::{Algorithm, Collective, Rank, ReduceOp};
 
 use super::catalogue::{Pair, params};
@@ -60,6 +60,10 @@ impl Plan for Changed {
 
     fn scratch_len(&self) -> u64 {
         self.inner.scratch_len()
+    }
+
+    fn encoded_len(&self) -> u64 {
+        self.inner.encoded_len()
     }
 }
 
@@ -169,8 +173,8 @@ fn a_swapped_order_of_folds_is_found() {
         listed(vec![
             Step::Send { peer: right, source: input },
             Step::Send { peer: left, source: input },
-            Step::RecvReduce { peer: right, with: input, into: output, finish },
-            Step::RecvReduce { peer: left, with: output, into: output, finish },
+            Step::RecvReduce { peer: right, with: input, into: output, finish, wire: Wire::Plain },
+            Step::RecvReduce { peer: left, with: output, into: output, finish, wire: Wire::Plain },
         ])
     });
     assert_eq!(found(3, &right), None);
@@ -197,7 +201,7 @@ fn a_division_before_the_last_fold_is_found() {
     let replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> = |_, inner| {
         let change = |_, step| match step {
             Step::RecvReduce { peer, with, into, .. } => {
-                Step::RecvReduce { peer, with, into, finish: Finish::Average }
+                Step::RecvReduce { peer, with, into, finish: Finish::Average, wire: Wire::Plain }
             }
             other => other,
         };

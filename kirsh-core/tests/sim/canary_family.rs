@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kirsh_core::plan::{Finish, Plan, Step};
 use kirsh_core::sim::{Calling, Replace, Scenario, Violation, run};
-use kirsh_core::types::Span;
+use kirsh_core::types::{Span, Wire};
 use kirsh_core::{Algorithm, Collective, Rank, ReduceOp};
 
 use super::canary::{Changed, Listed, SEEDS, found, steps};
@@ -235,6 +235,7 @@ fn folding_to_the_root_in_another_order_is_another_result() {
             with: if peer == 4 { input } else { output },
             into: output,
             finish,
+            wire: Wire::Plain,
         };
         let steps = match rank {
             0 => (1..WORLD).rev().map(fold).collect(),
