@@ -52,3 +52,26 @@ impl Handout {
         Ok(Handout { checksum, slice, wire, liveness_ns, selection })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Class;
+
+    #[test]
+    fn what_rank_0_decides_arrives_and_what_nobody_can_mean_does_not() {
+        for wire in Wire::ALL {
+            let selection = Selection::built_in(Class::Gbit10, 4);
+            let (checksum, slice, liveness_ns) = (Checksum::Off, Some(4096), 77);
+            let given = Handout { checksum, slice, wire: *wire, liveness_ns, selection };
+            let mut bytes = given.to_bytes();
+            let read = Handout::from_bytes(&bytes).expect("what was written");
+            assert_eq!((read.wire, read.checksum, read.slice), (*wire, checksum, slice));
+            assert_eq!((read.liveness_ns, &read.selection), (77, &given.selection));
+            bytes[0] = 4 << WIRE_SHIFT;
+            assert!(Handout::from_bytes(&bytes).is_err(), "a wire format that there is not");
+            bytes[0] = 3;
+            assert!(Handout::from_bytes(&bytes).is_err(), "a checksum that there is not");
+        }
+    }
+}

@@ -9,6 +9,7 @@ use crate::limits::SLICE_BYTES_MAX;
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space, Wire};
 
 mod association;
+mod encoded;
 mod prints;
 mod reducing;
 

@@ -167,8 +167,10 @@ impl Symbols {
         };
         let (each, scale) = widths(wire);
         for elements in run.chunks(wire.block() as usize) {
-            let orders = elements.iter().map(|element| self.of(*element).order);
-            let block = orders.fold(mix(wire as u64), |block, order| mix(block ^ order));
+            let symbols = elements.iter().map(|element| self.of(*element));
+            let block = symbols.fold(mix(wire as u64), |block, symbol| {
+                mix(block ^ mix(symbol.order ^ symbol.sum))
+            });
             if scale != 0 {
                 let line = self.list(Symbol { block, ..NOTHING });
                 encoding.extend(bytes_of(line, scale));
