@@ -84,8 +84,8 @@
 #include <stdint.h>
 
 /* What structs start from. Fields that a later header adds are unset in programs that know this one. */
-#define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0}
-#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, 0, NULL, NULL}
+#define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0, KIRSH_WIRE_DEFAULT, 0}
+#define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, KIRSH_WIRE_DEFAULT, NULL, NULL}
 #define KIRSH_STORE_INIT {sizeof(kirsh_store_t), NULL, NULL, NULL, NULL, NULL, NULL}
 #define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0, 0, 0}
 #define KIRSH_ERROR_INFO_INIT \
@@ -295,6 +295,31 @@ typedef int32_t kirsh_algorithm_t;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// How float elements travel. Numbers are never reused or changed. docs/WIRE.md has the errors.
+enum kirsh_wire_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // As they lie in memory, whatever the communicator was configured with.
+    KIRSH_WIRE_NONE = -1,
+    // As the communicator was configured.
+    KIRSH_WIRE_DEFAULT = 0,
+    // Half as many bytes: the upper half of each, rounded.
+    KIRSH_WIRE_BF16 = 1,
+    // Half as many bytes: IEEE 754 binary16; what is beyond 65,504 becomes an infinity.
+    KIRSH_WIRE_F16 = 2,
+    // A quarter of the bytes: whole multiples of a scale that each block of 256 has for itself.
+    KIRSH_WIRE_INT8 = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum kirsh_wire_t kirsh_wire_t;
+#else
+typedef int32_t kirsh_wire_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // What a failure leaves unusable.
 enum kirsh_scope_t
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -443,6 +468,11 @@ typedef struct kirsh_config_t {
     // How long each operation may take unless its options say otherwise. 0: from the environment
     // (KIRSH_TIMEOUT), else 600 s.
     int64_t timeout_ns;
+    // How float elements travel in every call that can be encoded and whose options say nothing else;
+    // rank 0's word counts. KIRSH_WIRE_DEFAULT: from the environment (KIRSH_WIRE).
+    kirsh_wire_t wire;
+    // 0.
+    int32_t reserved;
 } kirsh_config_t;
 
 // What a communicator has moved so far. Start from KIRSH_STATS_INIT.
@@ -465,7 +495,7 @@ typedef struct kirsh_stats_t {
     uint64_t frames_received;
 } kirsh_stats_t;
 
-// What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire_format must be the
+// What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire must be the
 // same on every rank; timeout_ns, scale, name and weight are each rank's own. Only read during the call.
 typedef struct kirsh_options_t {
     // sizeof(kirsh_options_t).
@@ -478,8 +508,10 @@ typedef struct kirsh_options_t {
     double scale;
     // KIRSH_ALGORITHM_AUTO lets the library choose.
     kirsh_algorithm_t algorithm;
-    // Reserved for the type in which elements travel; 0, the type that they have, is the only value.
-    int32_t wire_format;
+    // How float elements travel in allreduce, reduce_scatter(v) and allgather(v): in fewer bytes, and so
+    // rounded, yet with the same result to the bit on every rank that has it. A call that cannot be
+    // encoded is refused. KIRSH_WIRE_DEFAULT leaves it to the communicator.
+    kirsh_wire_t wire;
     // What to call the operation in this rank's log. NULL: nothing.
     const char *name;
     // This rank's weight in a mean, such as its number of samples: with KIRSH_AVG in allreduce, reduce,

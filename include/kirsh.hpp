@@ -96,6 +96,15 @@ enum class Algorithm : std::int32_t {
     linear = KIRSH_ALGORITHM_LINEAR,
 };
 
+/// How float elements travel.
+enum class Wire : std::int32_t {
+    none = KIRSH_WIRE_NONE,
+    by_default = KIRSH_WIRE_DEFAULT,
+    bf16 = KIRSH_WIRE_BF16,
+    f16 = KIRSH_WIRE_F16,
+    int8 = KIRSH_WIRE_INT8,
+};
+
 /// What a failure leaves unusable.
 enum class Scope : std::int32_t {
     call = KIRSH_SCOPE_CALL,
@@ -394,6 +403,8 @@ struct Config {
     std::chrono::nanoseconds join_timeout{0};
     /// How long each operation may take unless its options say otherwise.
     std::chrono::nanoseconds timeout{0};
+    /// How float elements travel in calls that can be encoded and say nothing else; rank 0's counts.
+    Wire wire = Wire::by_default;
 };
 
 /// What can be said with one call: `comm.barrier({.timeout = 5s})`.
@@ -407,6 +418,8 @@ struct Options {
     const char *name = nullptr;
     /// This rank's weight in a mean, for ReduceOp::avg; see kirsh_options_t.
     std::optional<double> weight = std::nullopt;
+    /// How float elements travel in allreduce, reduce_scatter(v) and allgather(v); see kirsh_options_t.
+    Wire wire = Wire::by_default;
 };
 
 namespace detail {
@@ -419,6 +432,7 @@ inline kirsh_options_t to_c(const Options &options) {
     c.algorithm = static_cast<kirsh_algorithm_t>(options.algorithm);
     c.name = options.name;
     c.weight = options.weight ? &*options.weight : nullptr;
+    c.wire = static_cast<kirsh_wire_t>(options.wire);
     return c;
 }
 
@@ -739,6 +753,7 @@ public:
         c.job_id = config.job_id.empty() ? nullptr : config.job_id.c_str();
         c.join_timeout_ns = config.join_timeout.count();
         c.timeout_ns = config.timeout.count();
+        c.wire = static_cast<kirsh_wire_t>(config.wire);
         kirsh_store_t store = KIRSH_STORE_INIT;
         if (config.store) {
             store = detail::StoreCallbacks::over(config.store);

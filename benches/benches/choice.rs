@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kirsh_core::model::choice::Selection;
 use kirsh_core::model::{Class, Costs, Effort, Layout, Network, predict};
 use kirsh_core::plan::{Params, algorithms};
-use kirsh_core::{Algorithm, Call, Collective, DataType, ReduceOp};
+use kirsh_core::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// Those that have anything to choose and are chosen for by a size of their own.
 const COLLECTIVES: [Collective; 10] = [
@@ -61,7 +61,15 @@ fn call(collective: Collective, world: u32, dtype: DataType, bytes: u64) -> Call
         _ => (bytes / parts / dtype.size() as u64).max(1),
     };
     let op = if collective.reduces() { ReduceOp::Max } else { ReduceOp::Sum };
-    Call { collective, algorithm: algorithms(collective)[0], dtype, op, root: 0, count }
+    Call {
+        collective,
+        algorithm: algorithms(collective)[0],
+        dtype,
+        op,
+        root: 0,
+        count,
+        wire: Wire::Plain,
+    }
 }
 
 fn times(collectives: &[Collective]) {

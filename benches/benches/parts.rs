@@ -7,10 +7,10 @@ use kirsh_core::memory::Pool;
 use kirsh_core::model::choice::Selection;
 use kirsh_core::model::{Class, Layout};
 use kirsh_core::plan::{Finish, Params, build};
-use kirsh_core::reduce::Kernel;
+use kirsh_core::reduce::{Codec, Kernel};
 use kirsh_core::wire::header::{FrameKind, Header};
 use kirsh_core::wire::plan_key;
-use kirsh_core::{Algorithm, Call, Collective, DataType, ReduceOp};
+use kirsh_core::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 const CALL: Call = Call {
     collective: Collective::Allreduce,
@@ -19,6 +19,7 @@ const CALL: Call = Call {
     op: ReduceOp::Sum,
     root: 0,
     count: 1 << 20,
+    wire: Wire::Plain,
 };
 
 fn headers(criterion: &mut Criterion) {
@@ -67,6 +68,39 @@ fn folds(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Encoding, decoding and folding of what came encoded, by bytes of float32.
+fn codecs(criterion: &mut Criterion) {
+    const LEN: usize = 1 << 18;
+    let mut group = criterion.benchmark_group("wire/256KiB");
+    group.throughput(Throughput::Bytes(LEN as u64));
+    let source: Vec<f32> = (0..LEN / 4).map(|at| (at % 1009) as f32 / 99.0 - 5.0).collect();
+    let source = source.as_ptr().cast::<u8>();
+    let mut into = vec![0.0f32; LEN / 4];
+    let target = into.as_mut_ptr().cast::<u8>();
+    for wire in [Wire::Bf16, Wire::F16, Wire::Int8] {
+        let kernel = Kernel::choose(DataType::Float32, ReduceOp::Sum);
+        let (Ok(codec), Ok(kernel)) = (Codec::choose(wire), kernel) else { continue };
+        let mut encoding = vec![0u8; wire.encoded(LEN as u64) as usize];
+        let encoded = encoding.as_mut_ptr();
+        group.bench_function(BenchmarkId::new("encode", wire), |bench| {
+            // SAFETY: arrays of LEN bytes of float32 and of as many as their encoding takes.
+            bench.iter(|| unsafe { codec.encode(black_box(source), encoded, LEN / 4) });
+        });
+        group.bench_function(BenchmarkId::new("decode", wire), |bench| {
+            // SAFETY: as above.
+            bench.iter(|| unsafe { codec.decode(black_box(encoded), target, 0, LEN / 4) });
+        });
+        group.bench_function(BenchmarkId::new("fold", wire), |bench| {
+            let all = (0, LEN / 4);
+            // SAFETY: as above; `with` is `into`.
+            bench.iter(|| unsafe {
+                codec.fold(&kernel, target, black_box(encoded), target, all, Finish::Keep, 2);
+            });
+        });
+    }
+    group.finish();
+}
+
 fn plans(criterion: &mut Criterion) {
     let layout = Layout { world: 256, ranks_per_host_max: 1 };
     let selection = Selection::built_in(Class::Gbit10, 8);
@@ -91,5 +125,5 @@ fn slabs(criterion: &mut Criterion) {
     criterion.bench_function("pool/lease and return", |bench| bench.iter(|| pool.lease()));
 }
 
-criterion_group!(parts, headers, folds, plans, slabs);
+criterion_group!(parts, headers, folds, codecs, plans, slabs);
 criterion_main!(parts);

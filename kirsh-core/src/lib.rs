@@ -37,4 +37,4 @@ pub use comm::{
     Tag, Timeout, Work, set_interrupt_check,
 };
 pub use error::{Error, ErrorKind, Result, Scope};
-pub use types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Sequence};
+pub use types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Sequence, Wire};

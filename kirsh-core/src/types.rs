@@ -219,6 +219,45 @@ numbered_enum! {
     }
 }
 
+numbered_enum! {
+    /// How float32 elements travel where a call asks for fewer bytes on the links.
+    Wire {
+        /// As they lie in memory.
+        Plain = 0 => "none",
+        /// Rounded to the upper half of a binary32.
+        Bf16 = 1 => "bf16",
+        /// Rounded to an IEEE 754 binary16.
+        F16 = 2 => "f16",
+        /// A byte each, in blocks of [`Wire::BLOCK`] elements with a scale.
+        Int8 = 3 => "int8",
+    }
+}
+
+impl Wire {
+    /// Elements that share a scale. The scale costs 4 bytes, so 1.6 % at this length; in longer blocks
+    /// one large element takes the digits of more others.
+    pub const BLOCK: u64 = 256;
+
+    /// Elements that are encoded together: where a run is cut between such blocks, its parts' encodings
+    /// one behind the other are the encoding of the run.
+    pub const fn block(self) -> u64 {
+        match self {
+            Wire::Plain | Wire::Bf16 | Wire::F16 => 1,
+            Wire::Int8 => Wire::BLOCK,
+        }
+    }
+
+    /// Bytes of the encoding of a run of elements that are `bytes` long in memory. P-47
+    pub const fn encoded(self, bytes: u64) -> u64 {
+        let elements = bytes / size_of::<f32>() as u64;
+        match self {
+            Wire::Plain => bytes,
+            Wire::Bf16 | Wire::F16 => 2 * elements,
+            Wire::Int8 => elements + 4 * elements.div_ceil(Wire::BLOCK),
+        }
+    }
+}
+
 /// Which address space a span lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Space {
@@ -228,6 +267,8 @@ pub enum Space {
     Output,
     /// Memory of the library that lives as long as the operation.
     Scratch,
+    /// More of that, for what travels encoded. Its spans have any length.
+    Encoded,
 }
 
 /// A run of bytes in one address space.
@@ -255,6 +296,10 @@ impl Span {
 
     pub const fn scratch(offset: u64, len: u64) -> Self {
         Span::new(Space::Scratch, offset, len)
+    }
+
+    pub const fn encoded(offset: u64, len: u64) -> Self {
+        Span::new(Space::Encoded, offset, len)
     }
 
     /// The first byte behind the span.
@@ -288,6 +333,10 @@ pub enum Map {
     Copy,
     /// Multiplies by the call's own factor, which is local to the rank.
     Scale,
+    /// Writes the encoding of the source.
+    Encode(Wire),
+    /// Writes the elements that the source is the encoding of.
+    Decode(Wire),
 }
 
 /// A description of one collective call: what every rank must agree on.
@@ -306,6 +355,8 @@ pub struct Call {
     pub root: Rank,
     /// Elements, as the collective counts them.
     pub count: u64,
+    /// How the elements travel.
+    pub wire: Wire,
 }
 
 impl Call {
@@ -343,7 +394,7 @@ impl Call {
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Collective::*;
-        let Call { collective, count, dtype, op, root, .. } = self;
+        let Call { collective, count, dtype, op, root, wire, .. } = self;
         write!(f, "{}(", self.name())?;
         match collective {
             Barrier => {}
@@ -356,6 +407,9 @@ impl fmt::Display for Call {
         }
         if collective.has_root() {
             write!(f, ", root={root}")?;
+        }
+        if *wire != Wire::Plain {
+            write!(f, ", wire={wire}")?;
         }
         f.write_str(")")
     }

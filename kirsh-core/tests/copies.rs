@@ -5,7 +5,9 @@ mod common;
 
 use common::{Group, comm, for_each_driver, said};
 use kirsh_core::plan::{Params, Step, build};
-use kirsh_core::{Algorithm, Call, Collective, Communicator, DataType, Options, ReduceOp, Stats};
+use kirsh_core::{
+    Algorithm, Call, Collective, Communicator, DataType, Options, ReduceOp, Stats, Wire,
+};
 
 const MIB: usize = 1 << 20;
 /// What memory may grow by while a gibibyte goes through.
@@ -72,6 +74,7 @@ fn stats() {
         op: ReduceOp::Sum,
         root: 0,
         count: count as u64,
+        wire: Wire::Plain,
     };
     // Each rank gathers all parts but its own, and folds as much before.
     let gathered = planned_direct(&comm, call);

@@ -23,7 +23,9 @@ mod fault;
 
 use std::ops::Range;
 
-use catalogue::{calls, counted_calls, large_calls, large_counts_calls, rooted_calls, some_calls};
+use catalogue::{
+    calls, counted_calls, encoded_calls, large_calls, large_counts_calls, rooted_calls, some_calls,
+};
 use kirsh_core::sim::{Calling, Report, Scenario, run, walk};
 
 fn setting(name: &str) -> Option<u64> {
@@ -166,6 +168,25 @@ fn every_algorithm_is_right_by_the_rules_on_4096_ranks() {
 }
 
 #[test]
+fn what_travels_encoded_is_right_in_worlds_of_up_to_40_and_the_same_on_all_ranks() {
+    let test = "what_travels_encoded_is_right_in_worlds_of_up_to_40_and_the_same_on_all_ranks";
+    for world in worlds(1..41) {
+        for seed in seeds(if world <= 8 { 2 } else { 1 }) {
+            let calls = encoded_calls(world, world as usize + seed as usize);
+            let report = simulate_well(test, &scenario(world, calls.clone(), seed));
+            let by_rules: Vec<_> =
+                calls.iter().map(|calling| walk(calling).expect("a right plan")).collect();
+            assert_eq!(report.orders, by_rules, "world {world}");
+        }
+    }
+}
+
+#[test]
+fn what_travels_encoded_is_right_by_the_rules_in_worlds_of_up_to_130() {
+    worlds(41..131).for_each(|world| walk_well(encoded_calls(world, world as usize)));
+}
+
+#[test]
 fn every_rank_can_be_the_root() {
     for world in worlds(1..65) {
         let calls = rooted_calls(world);
@@ -186,9 +207,11 @@ fn a_short_look_ahead_stops_nothing() {
     for world in worlds(2..20) {
         for look_ahead in [4, 5, 16] {
             let calls = calls(world, (world + look_ahead) % 2 == 0);
-            let mut scenario = Scenario::new(world, calls, look_ahead.into());
-            scenario.look_ahead = look_ahead as usize;
-            simulate_well("a_short_look_ahead_stops_nothing", &scenario);
+            for calls in [calls, encoded_calls(world, look_ahead as usize)] {
+                let mut scenario = Scenario::new(world, calls, look_ahead.into());
+                scenario.look_ahead = look_ahead as usize;
+                simulate_well("a_short_look_ahead_stops_nothing", &scenario);
+            }
         }
     }
 }

@@ -119,6 +119,7 @@ impl Caller<'_> {
         let options = Options {
             algorithm: Some(call.algorithm),
             scale: (call.op == ReduceOp::PremulSum).then_some(factor),
+            wire: Some(call.wire),
             ..Options::default()
         };
         let counts = Given::new(drawn.params(rank), rank);

@@ -7,11 +7,12 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use kirsh_core::reduce::Codec;
 use kirsh_core::wire::auth::Token;
 use kirsh_core::wire::checksum::Checksum;
 use kirsh_core::wire::handshake::{Acceptor, Dialer, Hello, Lane, Local, State};
 use kirsh_core::wire::{ControlReader, DirectFrame, FrameKind, Header, Message, plan_key};
-use kirsh_core::{Algorithm, Call, Collective, DataType, Error, ErrorKind, ReduceOp};
+use kirsh_core::{Algorithm, Call, Collective, DataType, Error, ErrorKind, ReduceOp, Wire};
 
 const ALLREDUCE: Call = Call {
     collective: Collective::Allreduce,
@@ -20,6 +21,7 @@ const ALLREDUCE: Call = Call {
     op: ReduceOp::Avg,
     root: 0,
     count: 0x0000_1234_5678_9abc,
+    wire: Wire::Plain,
 };
 const BROADCAST: Call = Call {
     collective: Collective::Broadcast,
@@ -28,6 +30,7 @@ const BROADCAST: Call = Call {
     op: ReduceOp::Sum,
     root: 0x0102_0304,
     count: 262_144,
+    wire: Wire::Plain,
 };
 const BARRIER: Call = Call {
     collective: Collective::Barrier,
@@ -36,6 +39,7 @@ const BARRIER: Call = Call {
     op: ReduceOp::Sum,
     root: 0,
     count: 0,
+    wire: Wire::Plain,
 };
 
 /// The vectors as JSON, one per line, bytes in hex beside what they mean.
@@ -75,10 +79,18 @@ fn hex(bytes: &[u8]) -> String {
 fn call_json(call: &Call) -> String {
     format!(
         "{{\"collective\": \"{}\", \"algorithm\": \"{}\", \"dtype\": \"{}\", \"op\": \"{}\", \
-         \"root\": {}, \"count\": {}}}",
-        call.collective, call.algorithm, call.dtype, call.op, call.root, call.count
+         \"root\": {}, \"count\": {}, \"wire\": \"{}\"}}",
+        call.collective, call.algorithm, call.dtype, call.op, call.root, call.count, call.wire
     )
 }
+
+/// An allreduce whose elements travel as int8.
+const ENCODED: Call = Call {
+    algorithm: Algorithm::HalvingDoubling,
+    dtype: DataType::Float32,
+    wire: Wire::Int8,
+    ..ALLREDUCE
+};
 
 fn push_header(vectors: &mut Vectors, name: &str, header: &Header, payload: &[u8]) {
     let mut bytes = header.encode().to_vec();
@@ -146,6 +158,13 @@ fn headers(vectors: &mut Vectors) {
         ..first
     };
     push_header(vectors, "a slice with its checksum", &framed, &payload);
+    let encoded = Header {
+        key: plan_key(&ENCODED, 4, 1 << 18, 1, 1, &[]),
+        length: 260,
+        call: Some(ENCODED),
+        ..first
+    };
+    push_header(vectors, "a block that travels as int8", &encoded, &[]);
     let control = Header {
         kind: FrameKind::Control,
         communicator: 0,
@@ -229,6 +248,7 @@ fn keys(vectors: &mut Vectors) {
         ("broadcast", BROADCAST, 65_536, 1 << 18, 2, 3, &[]),
         ("barrier", BARRIER, 2, 1 << 20, 1, 1, &[]),
         ("allgatherv with counts", gathering, 3, 1 << 20, 1, 1, counts),
+        ("allreduce that travels as int8", ENCODED, 4, 1 << 18, 1, 1, &[]),
     ] {
         vectors.push(
             "key",
@@ -243,6 +263,29 @@ fn keys(vectors: &mut Vectors) {
                 ("counts", format!("{counts:?}")),
             ],
         );
+    }
+}
+
+/// Encoded elements, and the bits of what they decode to.
+fn encodings(vectors: &mut Vectors) {
+    // A whole block, and the beginning of another.
+    let mut values: Vec<f32> = (0..258).map(|at| (at as f32 - 100.0) / 7.0).collect();
+    values.extend([0.0, -0.0, 1e-40, f32::MAX, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -3.5]);
+    let source: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    for wire in [Wire::Bf16, Wire::F16, Wire::Int8] {
+        let codec = Codec::portable(wire).expect("a wire format");
+        let mut encoding = vec![0; wire.encoded(source.len() as u64) as usize];
+        let mut decoded = vec![0; source.len()];
+        // SAFETY: the encoding is as long as that of the source, and what is decoded as long as that.
+        unsafe {
+            codec.encode(source.as_ptr(), encoding.as_mut_ptr(), values.len());
+        }
+        // SAFETY: as above.
+        unsafe { codec.decode(encoding.as_ptr(), decoded.as_mut_ptr(), 0, values.len()) };
+        let bits: Vec<u32> =
+            decoded.as_chunks().0.iter().map(|raw| u32::from_le_bytes(*raw)).collect();
+        let fields = [("wire", text(wire.name())), ("bits", format!("{bits:?}"))];
+        vectors.push("encoding", wire.name(), &encoding, &fields);
     }
 }
 
@@ -318,6 +361,19 @@ fn messages(vectors: &mut Vectors) {
                 key: 0x5152_5354_5556_5758,
                 call: ALLREDUCE,
                 blame: 0x6162,
+            },
+        ),
+        (
+            "stalled in a call that travels as int8",
+            Message::Stalled {
+                communicator: 1,
+                epoch: 0,
+                origin: 2,
+                to: 3,
+                sequence: 4,
+                key: plan_key(&ENCODED, 4, 1 << 18, 1, 1, &[]),
+                call: ENCODED,
+                blame: 3,
             },
         ),
         (
@@ -475,6 +531,7 @@ fn the_wire_format_is_that_of_the_golden_file() {
     keys(&mut vectors);
     messages(&mut vectors);
     handshake(&mut vectors);
+    encodings(&mut vectors);
 
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wire.json");
     if std::env::var_os("KIRSH_BLESS").is_some() {

@@ -9,6 +9,7 @@ use kirsh_core::rendezvous::Store;
 use kirsh_core::{Rank, Result};
 
 use crate::boundary::invalid;
+use crate::numbers::{self, WireNumber};
 use crate::sized::{self, SizedStruct};
 use crate::store::{CallbackStore, kirsh_store_t};
 use crate::text;
@@ -40,9 +41,14 @@ pub struct kirsh_config_t {
     /// How long each operation may take unless its options say otherwise. 0: from the environment
     /// (KIRSH_TIMEOUT), else 600 s.
     pub timeout_ns: i64,
+    /// How float elements travel in every call that can be encoded and whose options say nothing else;
+    /// rank 0's word counts. KIRSH_WIRE_DEFAULT: from the environment (KIRSH_WIRE).
+    pub wire: WireNumber,
+    /// 0.
+    pub reserved: i32,
 }
 
-// SAFETY: repr(C); integers and pointers of 8 bytes and one pair of 4-byte integers, no padding.
+// SAFETY: repr(C); integers and pointers of 8 bytes and two pairs of 4-byte integers, no padding.
 unsafe impl SizedStruct for kirsh_config_t {
     const INIT: Self = kirsh_config_t {
         size: size_of::<kirsh_config_t>(),
@@ -53,6 +59,8 @@ unsafe impl SizedStruct for kirsh_config_t {
         job_id: std::ptr::null(),
         join_timeout_ns: 0,
         timeout_ns: 0,
+        wire: 0,
+        reserved: 0,
     };
 }
 
@@ -73,6 +81,9 @@ pub(crate) unsafe fn read(config: *const kirsh_config_t) -> Result<Config> {
         // SAFETY: by the contract above.
         Some(Arc::new(unsafe { CallbackStore::adopt(given.store) }?))
     };
+    if given.reserved != 0 {
+        return Err(invalid(format!("config->reserved is {}; it is 0", given.reserved)));
+    }
     // SAFETY: by the contract above, here and for the job id.
     let rendezvous = unsafe { text::optional(given.rendezvous, "config->rendezvous") }?;
     // SAFETY: see above.
@@ -85,6 +96,7 @@ pub(crate) unsafe fn read(config: *const kirsh_config_t) -> Result<Config> {
         job_id: job_id.map(str::to_owned),
         join_timeout: timeout(given.join_timeout_ns, "config->join_timeout_ns")?,
         timeout: timeout(given.timeout_ns, "config->timeout_ns")?,
+        wire: numbers::wire(given.wire, "config->wire")?,
     })
 }
 
@@ -118,6 +130,7 @@ fn world_size(number: i32) -> Result<Option<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kirsh_core::Wire;
 
     fn read_whole(config: &kirsh_config_t) -> Result<Config> {
         // SAFETY: a whole struct with terminated strings and no store.
@@ -137,6 +150,7 @@ mod tests {
             assert!(config.rendezvous.is_none() && config.job_id.is_none());
             assert!(config.store.is_none());
             assert_eq!((config.join_timeout, config.timeout), Default::default());
+            assert_eq!(config.wire, None);
         }
     }
 
@@ -149,6 +163,7 @@ mod tests {
             job_id: c"job".as_ptr(),
             join_timeout_ns: 5,
             timeout_ns: KIRSH_FOREVER,
+            wire: 1,
             ..kirsh_config_t::INIT
         })
         .unwrap();
@@ -157,6 +172,7 @@ mod tests {
         assert_eq!(config.job_id.as_deref(), Some("job"));
         assert_eq!(config.join_timeout, Timeout::After(Duration::from_nanos(5)));
         assert_eq!(config.timeout, Timeout::Forever);
+        assert_eq!(config.wire, Some(Wire::Bf16));
     }
 
     #[test]
@@ -168,6 +184,8 @@ mod tests {
             (kirsh_config_t { world_size: -9, ..init }, "config->world_size is -9"),
             (kirsh_config_t { timeout_ns: -1, ..init }, "config->timeout_ns is -1"),
             (kirsh_config_t { join_timeout_ns: i64::MIN, ..init }, "config->join_timeout_ns is -9"),
+            (kirsh_config_t { wire: -2, ..init }, "config->wire is -2"),
+            (kirsh_config_t { reserved: 1, ..init }, "config->reserved is 1"),
             (kirsh_config_t { job_id: c"\xff".as_ptr(), ..init }, "config->job_id is not UTF-8"),
         ] {
             assert!(refused(config).starts_with(name), "{name}");

@@ -1,10 +1,10 @@
-//! The enums that C hands in: element types, operators, algorithms.
+//! The enums that C hands in: element types, operators, algorithms, wire formats.
 //!
 //! C may pass any number where it declares an enum, so functions take the plain integers (which the
 //! header spells with the enum's name) and the numbers are looked up here. The numbers are those of
 //! `kirsh_core::types`.
 
-use kirsh_core::{Algorithm, DataType, Error, ReduceOp, Result};
+use kirsh_core::{Algorithm, DataType, Error, ReduceOp, Result, Wire};
 
 use crate::boundary::invalid;
 
@@ -14,6 +14,8 @@ pub type DtypeNumber = i32;
 pub type OpNumber = i32;
 /// A `kirsh_algorithm_t` that has not been looked at yet.
 pub type AlgorithmNumber = i32;
+/// A `kirsh_wire_t` that has not been looked at yet.
+pub type WireNumber = i32;
 
 /// The type of one element of a buffer. Numbers are never reused or changed.
 #[repr(i32)]
@@ -110,6 +112,22 @@ pub enum kirsh_algorithm_t {
     KIRSH_ALGORITHM_LINEAR = 14,
 }
 
+/// How float elements travel. Numbers are never reused or changed. docs/WIRE.md has the errors.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kirsh_wire_t {
+    /// As they lie in memory, whatever the communicator was configured with.
+    KIRSH_WIRE_NONE = -1,
+    /// As the communicator was configured.
+    KIRSH_WIRE_DEFAULT = 0,
+    /// Half as many bytes: the upper half of each, rounded.
+    KIRSH_WIRE_BF16 = 1,
+    /// Half as many bytes: IEEE 754 binary16; what is beyond 65,504 becomes an infinity.
+    KIRSH_WIRE_F16 = 2,
+    /// A quarter of the bytes: whole multiples of a scale that each block of 256 has for itself.
+    KIRSH_WIRE_INT8 = 3,
+}
+
 /// The element type with this number.
 pub(crate) fn dtype(number: DtypeNumber) -> Result<DataType> {
     u8::try_from(number)
@@ -136,6 +154,19 @@ pub(crate) fn algorithm(number: AlgorithmNumber) -> Result<Option<Algorithm>> {
         .and_then(Algorithm::from_u8)
         .map(Some)
         .ok_or_else(|| unknown("options->algorithm", "kirsh_algorithm_t", number))
+}
+
+/// The wire format with this number, under the name of the argument; `None` is the default.
+pub(crate) fn wire(number: WireNumber, argument: &str) -> Result<Option<Wire>> {
+    match number {
+        -1 => Ok(Some(Wire::Plain)),
+        0 => Ok(None),
+        _ => u8::try_from(number)
+            .ok()
+            .and_then(Wire::from_u8)
+            .map(Some)
+            .ok_or_else(|| unknown(argument, "kirsh_wire_t", number)),
+    }
 }
 
 fn unknown(argument: &str, kind: &str, number: i32) -> Error {
@@ -234,6 +265,27 @@ mod tests {
             .map(|(c, core)| (c, c as i32, core.name().to_owned(), *core as u8))
             .collect();
         same_numbers("KIRSH_ALGORITHM_", &pairs);
+    }
+
+    #[test]
+    fn every_wire_format_of_the_core_has_its_name_and_number_in_c() {
+        use kirsh_wire_t::*;
+        let all = [KIRSH_WIRE_BF16, KIRSH_WIRE_F16, KIRSH_WIRE_INT8];
+        assert_eq!(all.len() + 1, Wire::ALL.len());
+        let pairs: Vec<_> = all
+            .into_iter()
+            .zip(&Wire::ALL[1..])
+            .map(|(c, core)| (c, c as i32, core.name().to_owned(), *core as u8))
+            .collect();
+        same_numbers("KIRSH_WIRE_", &pairs);
+        for (named, meant) in [
+            (KIRSH_WIRE_NONE, Some(Wire::Plain)),
+            (KIRSH_WIRE_DEFAULT, None),
+            (KIRSH_WIRE_INT8, Some(Wire::Int8)),
+        ] {
+            assert_eq!(wire(named as i32, "wire").unwrap(), meant);
+        }
+        assert!(wire(-2, "wire").is_err() && wire(4, "wire").is_err());
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use std::ffi::c_char;
 
+use kirsh_core::Result;
 use kirsh_core::comm::Options;
-use kirsh_core::{Error, ErrorKind, Result};
 
 use crate::config::timeout;
-use crate::numbers::{self, AlgorithmNumber};
+use crate::numbers::{self, AlgorithmNumber, WireNumber};
 use crate::sized::{self, SizedStruct};
 use crate::text;
 
-/// What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire_format must be the
+/// What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire must be the
 /// same on every rank; timeout_ns, scale, name and weight are each rank's own. Only read during the call.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -25,8 +25,10 @@ pub struct kirsh_options_t {
     pub scale: f64,
     /// KIRSH_ALGORITHM_AUTO lets the library choose.
     pub algorithm: AlgorithmNumber,
-    /// Reserved for the type in which elements travel; 0, the type that they have, is the only value.
-    pub wire_format: i32,
+    /// How float elements travel in allreduce, reduce_scatter(v) and allgather(v): in fewer bytes, and so
+    /// rounded, yet with the same result to the bit on every rank that has it. A call that cannot be
+    /// encoded is refused. KIRSH_WIRE_DEFAULT leaves it to the communicator.
+    pub wire: WireNumber,
     /// What to call the operation in this rank's log. NULL: nothing.
     pub name: *const c_char,
     /// This rank's weight in a mean, such as its number of samples: with KIRSH_AVG in allreduce, reduce,
@@ -46,7 +48,7 @@ unsafe impl SizedStruct for kirsh_options_t {
         timeout_ns: 0,
         scale: 0.0,
         algorithm: 0,
-        wire_format: 0,
+        wire: 0,
         name: std::ptr::null(),
         weight: std::ptr::null(),
     };
@@ -62,12 +64,6 @@ pub(crate) unsafe fn read<'a>(options: *const kirsh_options_t) -> Result<Options
     }
     // SAFETY: by the contract above.
     let given = unsafe { sized::read(options, "options", "KIRSH_OPTIONS_INIT") }?;
-    if given.wire_format != 0 {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("options->wire_format is {}, and only 0 is known", given.wire_format),
-        ));
-    }
     Ok(Options {
         timeout: timeout(given.timeout_ns, "options->timeout_ns")?,
         scale: (given.scale != 0.0).then_some(given.scale),
@@ -76,14 +72,15 @@ pub(crate) unsafe fn read<'a>(options: *const kirsh_options_t) -> Result<Options
         name: unsafe { text::optional(given.name, "options->name") }?,
         // SAFETY: null, or by the contract above a double to read.
         weight: unsafe { given.weight.as_ref() }.copied(),
+        wire: numbers::wire(given.wire, "options->wire")?,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kirsh_core::Algorithm;
     use kirsh_core::comm::Timeout;
+    use kirsh_core::{Algorithm, Wire};
     use std::time::Duration;
 
     fn read_whole(options: &kirsh_options_t) -> Result<Options<'_>> {
@@ -96,24 +93,29 @@ mod tests {
         let options = read_whole(&kirsh_options_t::INIT).unwrap();
         assert_eq!(options.timeout, Timeout::Default);
         assert!(options.scale.is_none() && options.algorithm.is_none() && options.name.is_none());
-        assert!(options.weight.is_none());
+        assert!(options.weight.is_none() && options.wire.is_none());
         let given = kirsh_options_t {
             timeout_ns: 1_500_000_000,
             scale: 0.5,
             algorithm: 1,
             name: c"gradients".as_ptr(),
             weight: &0.0,
+            wire: 3,
             ..kirsh_options_t::INIT
         };
         let options = read_whole(&given).unwrap();
         assert_eq!(options.timeout, Timeout::After(Duration::from_millis(1500)));
         assert_eq!((options.scale, options.algorithm), (Some(0.5), Some(Algorithm::Ring)));
         assert_eq!((options.name, options.weight), (Some("gradients"), Some(0.0)));
+        assert_eq!(options.wire, Some(Wire::Int8));
+        let plain = kirsh_options_t { wire: -1, ..kirsh_options_t::INIT };
+        assert_eq!(read_whole(&plain).unwrap().wire, Some(Wire::Plain));
     }
 
     #[test]
-    fn the_room_for_a_wire_format_is_empty_so_far() {
-        let options = kirsh_options_t { wire_format: 1, ..kirsh_options_t::INIT };
-        assert_eq!(read_whole(&options).unwrap_err().kind(), ErrorKind::Unsupported);
+    fn a_wire_format_that_nobody_knows_is_refused_by_name() {
+        let options = kirsh_options_t { wire: 4, ..kirsh_options_t::INIT };
+        let error = read_whole(&options).unwrap_err();
+        assert!(error.message().starts_with("options->wire is 4"), "{error}");
     }
 }

@@ -29,6 +29,7 @@ class Counted(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> NDArray[Any]: ...
     @overload
     def allgatherv(
@@ -40,6 +41,7 @@ class Counted(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> _Out: ...
     @overload
     def allgatherv(
@@ -51,6 +53,7 @@ class Counted(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[NDArray[Any]]: ...
     @overload
     def allgatherv(
@@ -62,6 +65,7 @@ class Counted(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[_Out]: ...
     @overload
     def allgatherv(
@@ -73,6 +77,7 @@ class Counted(_kirsh.Communicator):
         async_op: bool,
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Any: ...
     def allgatherv(
         self,
@@ -83,6 +88,7 @@ class Counted(_kirsh.Communicator):
         async_op: bool = False,
         timeout: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Any:
         """Return the arrays of all ranks, of any lengths, in a new one along the first axis.
 
@@ -100,6 +106,7 @@ class Counted(_kirsh.Communicator):
             async_op=async_op,
             timeout=timeout,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload

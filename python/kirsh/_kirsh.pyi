@@ -122,6 +122,7 @@ class Communicator:
         timeout: float | None = None,
         join_timeout: float | None = None,
         job_id: str | None = None,
+        wire: str | None = None,
         _made: Made | None = None,
     ) -> Self: ...
     def _call(
@@ -140,6 +141,7 @@ class Communicator:
         algorithm: str | None = None,
         scale: float | None = None,
         weight: float | None = None,
+        wire: str | None = None,
     ) -> Any: ...
     def _plan(
         self,
@@ -154,6 +156,7 @@ class Communicator:
         algorithm: str | None = None,
         scale: float | None = None,
         weight: float | None = None,
+        wire: str | None = None,
     ) -> Plan[Any]: ...
     def _group(
         self,
@@ -232,6 +235,7 @@ def simulate(
     algorithm: str | None = None,
     op: ReduceOp | str,
     dtype: str,
+    wire: str | None = None,
     table: str | PathLike[str] | None = None,
 ) -> list[tuple[str, int, int, float, float, float, int, int, bool]]: ...
 def wait_all(works: Sequence[Work[_T]], timeout: float | None = None) -> list[_T]: ...

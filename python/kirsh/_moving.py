@@ -82,6 +82,7 @@ class Moving(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> NDArray[Any]: ...
     @overload
     def allgather(
@@ -92,6 +93,7 @@ class Moving(_kirsh.Communicator):
         async_op: Literal[False] = ...,
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> _Out: ...
     @overload
     def allgather(
@@ -102,6 +104,7 @@ class Moving(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[NDArray[Any]]: ...
     @overload
     def allgather(
@@ -112,6 +115,7 @@ class Moving(_kirsh.Communicator):
         async_op: Literal[True],
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[_Out]: ...
     @overload
     def allgather(
@@ -122,6 +126,7 @@ class Moving(_kirsh.Communicator):
         async_op: bool,
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Any: ...
     def allgather(
         self,
@@ -131,6 +136,7 @@ class Moving(_kirsh.Communicator):
         async_op: bool = False,
         timeout: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Any:
         """Return the arrays of all ranks in a new one, one behind the other along the first axis.
 
@@ -152,6 +158,7 @@ class Moving(_kirsh.Communicator):
             async_op=async_op,
             timeout=timeout,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload

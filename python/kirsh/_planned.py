@@ -37,6 +37,7 @@ class Planned(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Plan[_T]: ...
     @overload
     def plan_allreduce(
@@ -49,6 +50,7 @@ class Planned(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Plan[_Out]: ...
     def plan_allreduce(
         self,
@@ -60,6 +62,7 @@ class Planned(_kirsh.Communicator):
         scale: float | None = None,
         weight: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Plan[Any]:
         """Prepare :meth:`allreduce`, in place unless ``out`` is given."""
         return self._plan(
@@ -71,6 +74,7 @@ class Planned(_kirsh.Communicator):
             scale=scale,
             weight=weight,
             algorithm=algorithm,
+            wire=wire,
         )
 
     def plan_allreduce_many(
@@ -82,6 +86,7 @@ class Planned(_kirsh.Communicator):
         scale: float | None = None,
         weight: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Plan[list[_T]]:
         """Prepare :meth:`allreduce_many`, in place."""
         return self._plan(
@@ -93,6 +98,7 @@ class Planned(_kirsh.Communicator):
             scale=scale,
             weight=weight,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload
@@ -257,6 +263,7 @@ class Planned(_kirsh.Communicator):
         out: None = ...,
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Plan[NDArray[Any]]: ...
     @overload
     def plan_allgather(
@@ -266,6 +273,7 @@ class Planned(_kirsh.Communicator):
         out: _Out,
         timeout: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Plan[_Out]: ...
     def plan_allgather(
         self,
@@ -274,6 +282,7 @@ class Planned(_kirsh.Communicator):
         out: Any = None,
         timeout: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Plan[Any]:
         """Prepare :meth:`allgather` on these arrays."""
         return self._plan(
@@ -282,6 +291,7 @@ class Planned(_kirsh.Communicator):
             out=out,
             timeout=timeout,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload
@@ -295,6 +305,7 @@ class Planned(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Plan[NDArray[Any]]: ...
     @overload
     def plan_reduce_scatter(
@@ -307,6 +318,7 @@ class Planned(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Plan[_Out]: ...
     def plan_reduce_scatter(
         self,
@@ -318,6 +330,7 @@ class Planned(_kirsh.Communicator):
         scale: float | None = None,
         weight: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Plan[Any]:
         """Prepare :meth:`reduce_scatter` on these arrays."""
         return self._plan(
@@ -329,6 +342,7 @@ class Planned(_kirsh.Communicator):
             scale=scale,
             weight=weight,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload

@@ -33,6 +33,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> _T: ...
     @overload
     def allreduce(
@@ -46,6 +47,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> _Out: ...
     @overload
     def allreduce(
@@ -59,6 +61,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[_T]: ...
     @overload
     def allreduce(
@@ -72,6 +75,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[_Out]: ...
     @overload
     def allreduce(
@@ -85,6 +89,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Any: ...
     def allreduce(
         self,
@@ -97,6 +102,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = None,
         weight: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Any:
         """Combine ``x`` over all ranks, in place unless ``out`` is given, and return the result.
 
@@ -123,6 +129,12 @@ class Reducing(_kirsh.Communicator):
             small operation, and blocks also where the call itself is only started.
         :param algorithm: the name of an algorithm for this collective, such as "ring", where the
             library is not to choose. An unknown one is refused with the names that there are.
+        :param wire: how float32 elements travel: "bf16" or "f16" (half the bytes), "int8" (a
+            quarter, with a scale for each 256 elements) or "none". The result is rounded, by as
+            much as ``docs/WIRE.md`` says, and still the same bits on every rank. Where it is left
+            out, what :func:`kirsh.init` was told holds for the calls that can be encoded. Named
+            here, it is an error in those that cannot: other dtypes, ``kirsh.PROD``, an
+            ``algorithm`` without that form.
         :raises KirshError: see its subclasses. After most of them the contents of the array are
             undefined. A call that is refused here for its arguments fails on the other ranks too.
         """
@@ -136,6 +148,7 @@ class Reducing(_kirsh.Communicator):
             scale=scale,
             weight=weight,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload
@@ -149,6 +162,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> list[_T]: ...
     @overload
     def allreduce_many(
@@ -161,6 +175,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[list[_T]]: ...
     @overload
     def allreduce_many(
@@ -173,6 +188,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Any: ...
     def allreduce_many(
         self,
@@ -184,6 +200,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = None,
         weight: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Any:
         """Combine several arrays over all ranks, in place, in one operation, and return the list.
 
@@ -201,6 +218,7 @@ class Reducing(_kirsh.Communicator):
             scale=scale,
             weight=weight,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload
@@ -316,6 +334,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> NDArray[Any]: ...
     @overload
     def reduce_scatter(
@@ -329,6 +348,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> _Out: ...
     @overload
     def reduce_scatter(
@@ -342,6 +362,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[NDArray[Any]]: ...
     @overload
     def reduce_scatter(
@@ -355,6 +376,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[_Out]: ...
     @overload
     def reduce_scatter(
@@ -368,6 +390,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Any: ...
     def reduce_scatter(
         self,
@@ -380,6 +403,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = None,
         weight: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Any:
         """Combine ``x`` over all ranks, and return this rank's part of the result in a new array.
 
@@ -398,6 +422,7 @@ class Reducing(_kirsh.Communicator):
             scale=scale,
             weight=weight,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload
@@ -413,6 +438,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> NDArray[Any]: ...
     @overload
     def reduce_scatterv(
@@ -427,6 +453,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> _Out: ...
     @overload
     def reduce_scatterv(
@@ -441,6 +468,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[NDArray[Any]]: ...
     @overload
     def reduce_scatterv(
@@ -455,6 +483,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Work[_Out]: ...
     @overload
     def reduce_scatterv(
@@ -469,6 +498,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = ...,
         weight: float | None = ...,
         algorithm: str | None = ...,
+        wire: str | None = ...,
     ) -> Any: ...
     def reduce_scatterv(
         self,
@@ -482,6 +512,7 @@ class Reducing(_kirsh.Communicator):
         scale: float | None = None,
         weight: float | None = None,
         algorithm: str | None = None,
+        wire: str | None = None,
     ) -> Any:
         """Combine ``x`` over all ranks; return this rank's ``counts[rank]`` rows in a new array.
 
@@ -499,6 +530,7 @@ class Reducing(_kirsh.Communicator):
             scale=scale,
             weight=weight,
             algorithm=algorithm,
+            wire=wire,
         )
 
     @overload

@@ -49,6 +49,7 @@ def simulate(
     algorithm: str | None = None,
     op: ReduceOp | str = ReduceOp.SUM,
     dtype: str = "float32",
+    wire: str | None = None,
     table: str | os.PathLike[str] | None = None,
 ) -> list[Simulated]:
     """Predict what each algorithm for a collective would take on a network, fastest first.
@@ -72,6 +73,7 @@ def simulate(
     :param algorithm: only this one; all that there are with None or "all".
     :param op: how two elements become one, where the collective reduces.
     :param dtype: the name of the element type.
+    :param wire: how the elements travel, as for :func:`kirsh.allreduce`; as they are by default.
     :param table: the path of a table that ``kirsh tune`` wrote.
     :raises InvalidArgumentError: a network or a world that there cannot be; says what can.
     :raises UnsupportedError: an algorithm that does not carry the collective out, or a collective
@@ -92,6 +94,7 @@ def simulate(
         algorithm=algorithm,
         op=op,
         dtype=dtype,
+        wire=wire,
         table=table,
     )
     return [Simulated(*row) for row in rows]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kirsh_core::{Algorithm, Error, ErrorKind, ReduceOp, Timeout};
+use kirsh_core::{Algorithm, Error, ErrorKind, ReduceOp, Timeout, Wire};
 use pyo3::prelude::*;
 
 /// Why this rank does not take part in a call: the reason for everybody, and the exception that
@@ -69,6 +69,12 @@ pub(crate) fn reduce_op(value: Option<&Bound<'_, PyAny>>) -> Result<ReduceOp, Re
 pub(crate) fn algorithm(value: Option<&Bound<'_, PyAny>>) -> Result<Option<Algorithm>, Refusal> {
     let Some(value) = value else { return Ok(None) };
     named(value, "algorithm", Algorithm::from_name, Algorithm::ALL).map(Some)
+}
+
+/// The name of a wire format, or None for the communicator's.
+pub(crate) fn wire(value: Option<&Bound<'_, PyAny>>) -> Result<Option<Wire>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    named(value, "wire", Wire::from_name, Wire::ALL).map(Some)
 }
 
 /// The value that this argument names.

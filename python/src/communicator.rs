@@ -121,7 +121,7 @@ impl Communicator {
 impl Communicator {
     #[new]
     #[pyo3(signature = (*, rank=None, world_size=None, rendezvous=None, store=None, timeout=None,
-                        join_timeout=None, job_id=None, _made=None))]
+                        join_timeout=None, job_id=None, wire=None, _made=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
@@ -132,6 +132,7 @@ impl Communicator {
         timeout: Option<&Bound<'_, PyAny>>,
         join_timeout: Option<&Bound<'_, PyAny>>,
         job_id: Option<String>,
+        wire: Option<&Bound<'_, PyAny>>,
         _made: Option<&Bound<'_, Made>>,
     ) -> PyResult<Self> {
         if let Some(made) = _made {
@@ -152,6 +153,7 @@ impl Communicator {
             job_id,
             timeout: arguments::timeout(timeout).map_err(refused)?,
             join_timeout: arguments::timeout(join_timeout).map_err(refused)?,
+            wire: arguments::wire(wire).map_err(refused)?,
         };
         graveyard::sweep(py);
         interrupt::remember_main_thread(py)?;
@@ -185,7 +187,7 @@ impl Communicator {
     /// `kirsh.Communicator` has a method for each, which says what goes in and what comes out.
     #[pyo3(signature = (collective, x=None, *, out=None, op=None, root=None, counts=None,
                         recv_counts=None, many=false, async_op=None, timeout=None,
-                        algorithm=None, scale=None, weight=None))]
+                        algorithm=None, scale=None, weight=None, wire=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn _call(
         &self,
@@ -203,6 +205,7 @@ impl Communicator {
         algorithm: Option<&Bound<'_, PyAny>>,
         scale: Option<&Bound<'_, PyAny>>,
         weight: Option<&Bound<'_, PyAny>>,
+        wire: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let collective = request::collective(collective).map_err(|error| raise(py, &error))?;
         let given = Given {
@@ -217,13 +220,14 @@ impl Communicator {
             algorithm,
             scale,
             weight,
+            wire,
         };
         self.carry_out(py, collective, &given, async_op)
     }
 
     /// Prepare the collective call of this name, to be made many times.
     #[pyo3(signature = (collective, x=None, *, out=None, op=None, root=None, many=false,
-                        timeout=None, algorithm=None, scale=None, weight=None))]
+                        timeout=None, algorithm=None, scale=None, weight=None, wire=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn _plan(
         slf: &Bound<'_, Self>,
@@ -237,6 +241,7 @@ impl Communicator {
         algorithm: Option<&Bound<'_, PyAny>>,
         scale: Option<&Bound<'_, PyAny>>,
         weight: Option<&Bound<'_, PyAny>>,
+        wire: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Plan> {
         let (py, this) = (slf.py(), slf.get());
         graveyard::sweep(py);
@@ -254,6 +259,7 @@ impl Communicator {
             algorithm,
             scale,
             weight,
+            wire,
         };
         let request = this.read(py, collective, &given)?;
         if !request.lent.is_arrays() {

@@ -27,6 +27,7 @@ pub(crate) struct Given<'a, 'py> {
     pub(crate) algorithm: Option<&'a Bound<'py, PyAny>>,
     pub(crate) scale: Option<&'a Bound<'py, PyAny>>,
     pub(crate) weight: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) wire: Option<&'a Bound<'py, PyAny>>,
 }
 
 /// What every call has, read.
@@ -37,6 +38,7 @@ pub(crate) struct Common {
     algorithm: Option<kirsh_core::Algorithm>,
     scale: Option<f64>,
     weight: Option<f64>,
+    wire: Option<kirsh_core::Wire>,
 }
 
 impl Common {
@@ -48,6 +50,7 @@ impl Common {
             algorithm: arguments::algorithm(given.algorithm)?,
             scale: arguments::number(given.scale, "scale")?,
             weight: arguments::number(given.weight, "weight")?,
+            wire: arguments::wire(given.wire)?,
         })
     }
 
@@ -57,6 +60,7 @@ impl Common {
             algorithm: self.algorithm,
             scale: self.scale,
             weight: self.weight,
+            wire: self.wire,
             ..Options::default()
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kirsh_core::comm::{Simulated, Simulation, units};
-use kirsh_core::{Algorithm, Collective, DataType, ReduceOp};
+use kirsh_core::{Algorithm, Collective, DataType, ReduceOp, Wire};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -19,7 +19,8 @@ type Row = (&'static str, u64, u32, f64, f64, f64, u64, u64, bool);
 #[pyfunction]
 #[pyo3(signature = (collective, *, ranks, size, bandwidth=None, latency=None, ranks_per_host,
                     cores=None, hosts_per_switch=None, oversubscription=None, straggler=None,
-                    straggler_rank=None, algorithm=None, op, dtype, table=None))]
+                    straggler_rank=None, algorithm=None, op, dtype, wire=None,
+                    table=None))]
 #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
 pub(crate) fn simulate(
     py: Python<'_>,
@@ -37,6 +38,7 @@ pub(crate) fn simulate(
     algorithm: Option<&Bound<'_, PyAny>>,
     op: &Bound<'_, PyAny>,
     dtype: &Bound<'_, PyAny>,
+    wire: Option<&Bound<'_, PyAny>>,
     table: Option<PathBuf>,
 ) -> PyResult<Vec<Row>> {
     let whole = |value: Option<&Bound<'_, PyAny>>, argument: &str| {
@@ -48,6 +50,7 @@ pub(crate) fn simulate(
         Ok(Simulation {
             dtype: arguments::named(dtype, "dtype", DataType::from_name, DataType::ALL)?,
             op: arguments::named(op, "op", ReduceOp::from_name, ReduceOp::ALL)?,
+            wire: arguments::wire(wire)?.unwrap_or(Wire::Plain),
             algorithm: one_algorithm(algorithm)?,
             bandwidth: quantity(
                 bandwidth,

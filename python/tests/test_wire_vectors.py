@@ -50,6 +50,11 @@ def test_plan_keys_follow_from_the_documented_encoding(data, fields):
     assert key.to_bytes(8, "little") == data
 
 
+@pytest.mark.parametrize("data, fields", of("encoding"))
+def test_encoded_elements_are_what_the_document_says(data, fields):
+    assert wire.decode_elements(fields["wire"], data) == fields["bits"]
+
+
 @pytest.mark.parametrize("data, fields", of("message"))
 def test_control_messages_mean_what_their_fields_say(data, fields):
     assert wire.decode_message(data) == fields

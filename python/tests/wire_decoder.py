@@ -6,6 +6,7 @@ not against the code that wrote them. Whatever breaks a rule raises ValueError w
 
 import hashlib
 import hmac
+import math
 import struct
 
 HEADER_BYTES = 64
@@ -70,6 +71,8 @@ DTYPES = {
 OPS = dict(
     enumerate("sum prod min max avg premul_sum band bor bxor land lor lxor".split())
 )
+WIRES = {0: "none", 1: "bf16", 2: "f16", 3: "int8"}
+BLOCK = 256
 ERRORS = {
     2: "invalid argument",
     3: "unsupported",
@@ -166,7 +169,7 @@ class _Fields:
         _must(not self.left, "P-21")
 
 
-def _call(collective, algorithm, dtype, op, root, count, bounded=True):
+def _call(collective, algorithm, dtype, op, root, count, wire, bounded=True):
     name, size = _name(DTYPES, dtype)
     _must(not bounded or count * size <= CALL_BYTES_MAX, "P-7")
     return {
@@ -176,7 +179,14 @@ def _call(collective, algorithm, dtype, op, root, count, bounded=True):
         "op": _name(OPS, op),
         "root": root,
         "count": count,
+        "wire": _name(WIRES, wire),
     }
+
+
+def _call_in_body(fields, bounded=True):
+    """P-23, with the wire format of P-46 above the dtype."""
+    collective, algorithm, dtype, op, root, count = fields.take("4BIQ")
+    return _call(collective, algorithm, dtype & 0x3F, op, root, count, dtype >> 6, bounded)
 
 
 def decode_header(data):
@@ -190,11 +200,12 @@ def decode_header(data):
     _must(version == 1, "P-3")
     _must(crc32c(data[:4] + bytes(4) + data[8:]) == checksum, "P-4")
     kind = _name(FRAME_KINDS, kind)
-    _must(flags & ~1 == 0 and wire_format == 0 and reserved == 0, "P-5")
+    _must(flags & ~1 == 0 and reserved == 0, "P-5")
+    _must(wire_format in WIRES and (wire_format == 0 or kind == "collective"), "P-46")
     _must(length <= (SLICE_BYTES_MAX if kind == "collective" else CONTROL_BODY_MAX), "P-7")
     call = None
     if kind == "collective":
-        call = _call(collective, algorithm, dtype, op, root, count)
+        call = _call(collective, algorithm, dtype, op, root, count, wire_format)
     else:
         _must(flags & 1 and not any(data[44:60]), "P-8")
     return {
@@ -268,12 +279,33 @@ def plan_key(call, world, slice_bytes, channels, stripes, counts):
             ("algorithm", ALGORITHMS),
             ("dtype", {number: name for number, (name, _) in DTYPES.items()}),
             ("op", OPS),
+            ("wire", WIRES),
         )
     ]
     encoding = struct.pack(
-        "<BBBBBBHIIQIHH", 1, *numbers, 0, 0, world, call["root"], call["count"], slice_bytes, channels, stripes
+        "<BBBBBBHIIQIHH", 1, *numbers, 0, world, call["root"], call["count"], slice_bytes, channels, stripes
     )
     return crc64_nvme(encoding + struct.pack(f"<{len(counts)}Q", *counts))
+
+
+def decode_elements(wire, data):
+    """P-47: the bits of the float32 that an encoding stands for."""
+    if wire == "bf16":
+        return [bits << 16 for (bits,) in struct.iter_unpack("<H", data)]
+    if wire == "f16":
+        return [_bits(value) for (value,) in struct.iter_unpack("<e", data)]
+    elements = []
+    for at in range(0, len(data), 4 + BLOCK):
+        block = data[at : at + 4 + BLOCK]
+        (scale,) = struct.unpack_from("<f", block)
+        codes = struct.unpack(f"<{len(block) - 4}b", block[4:])
+        odd = {127: math.inf, -127: -math.inf, -128: math.nan} if scale < 0 else {}
+        elements += [_bits(odd.get(code, code * abs(scale))) for code in codes]
+    return elements
+
+
+def _bits(value):
+    return 0x7FC00000 if math.isnan(value) else struct.unpack("<I", struct.pack("<f", value))[0]
 
 
 def decode_message(data):
@@ -290,14 +322,14 @@ def decode_message(data):
         message["communicator"], message["epoch"] = fields.take("QI")
         message["origin"], message["to"] = fields.rank(), fields.rank()
         message["sequence"], message["key"] = fields.take("QQ")
-        message["call"] = _call(*fields.take("4BIQ"))
+        message["call"] = _call_in_body(fields)
         message["blame"] = fields.rank()
     elif number == 3:
         message = {"type": "refused"}
         message["communicator"], message["epoch"] = fields.take("QI")
         message["origin"] = fields.rank()
         message["sequence"] = fields.take("Q")
-        message["call"] = _call(*fields.take("4BIQ"), bounded=False)
+        message["call"] = _call_in_body(fields, bounded=False)
         message["error"] = _name(ERRORS, fields.take("B"))
         message["reason"] = fields.text(REASON_BYTES_MAX)
     elif number == 4:

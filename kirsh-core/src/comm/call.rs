@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Counts, Params, algorithms};
 use crate::reduce::Kernel;
 use crate::session::Operation;
-use crate::types::{Call, Collective, DataType, Rank, ReduceOp};
+use crate::types::{Call, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// A call that has been validated and planned, and can be run as often as its arrays live.
 #[derive(Clone)]
@@ -62,6 +62,7 @@ fn describe(raw: &RawCall<'_>) -> Call {
         op: if collective.reduces() { op } else { ReduceOp::Sum },
         root: if collective.has_root() { root } else { 0 },
         count,
+        wire: Wire::Plain,
     }
 }
 
@@ -69,7 +70,8 @@ impl Communicator {
     /// Validates a call and makes it ready to run. A call that cannot be run is refused: it takes
     /// its place in the order of calls, and the peers are told.
     pub(super) fn prepare(&self, raw: &RawCall<'_>, options: &Options<'_>) -> Result<Prepared> {
-        self.prepare_as(describe(raw), raw, options)
+        let wire = options.wire.unwrap_or(Wire::Plain);
+        self.prepare_as(Call { wire, ..describe(raw) }, raw, options)
     }
 
     /// The same, for a call that is to be known by another description than its own.
@@ -80,7 +82,7 @@ impl Communicator {
         if let Some(weight) = options.weight {
             let scale = Some(self.share(call, weight, options)?);
             let (raw, options) = (raw.op(ReduceOp::PremulSum), Options { scale, ..*options });
-            let call = describe(&raw);
+            let call = Call { wire: call.wire, ..describe(&raw) };
             return build(inner, call, &raw, &options)
                 .map_err(|error| self.refuse_call(call, error));
         }
@@ -118,6 +120,8 @@ fn build(inner: &Inner, call: Call, raw: &RawCall<'_>, options: &Options<'_>) ->
     if options.scale.is_some() && call.op != ReduceOp::PremulSum {
         return invalid(format!("scale is for premul_sum, not for {}", call.op));
     }
+    let wire = options.wire.unwrap_or_else(|| inner.plans.wire_of(&call, options.algorithm));
+    let call = Call { wire, ..call };
     // The slice does not matter to what is asked of these.
     let size = call.dtype.size();
     let mut params = Params::new(call, inner.size, size as u32);
@@ -144,6 +148,7 @@ fn build(inner: &Inner, call: Call, raw: &RawCall<'_>, options: &Options<'_>) ->
         sequence: 0,
         buffers,
         scratch_len: ready.plan.scratch_len(),
+        encoded_len: ready.plan.encoded_len(),
         seated: false,
         kernel,
         dtype: call.dtype,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rendezvous::Store;
-use crate::types::{Algorithm, Rank};
+use crate::types::{Algorithm, Rank, Wire};
 
 /// How long something may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -45,6 +45,9 @@ pub struct Config {
     pub join_timeout: Timeout,
     /// How long each operation may take; 600 s by default (`KIRSH_TIMEOUT`).
     pub timeout: Timeout,
+    /// How the elements of every call travel that can be encoded, unless the call says otherwise
+    /// (`KIRSH_WIRE`). Rank 0's word counts.
+    pub wire: Option<Wire>,
 }
 
 /// What can be said with one call. The same on every rank, but for `timeout`, `scale`, `name` and the
@@ -68,4 +71,9 @@ pub struct Options<'a> {
     /// sequence number of its own. That blocks, also where the call is only started; where a call is
     /// prepared the exchange is part of that, which is collective then.
     pub weight: Option<f64>,
+    /// How the elements travel: in fewer bytes, and so rounded, in allreduce, reduce_scatter(v) and
+    /// allgather(v) of float32; a call that cannot be encoded is refused. The results of an allreduce
+    /// and an allgather are still the same bits on every rank. Where nothing is said,
+    /// [`Config::wire`] holds for the calls that can be encoded. See `docs/WIRE.md` for the errors.
+    pub wire: Option<Wire>,
 }

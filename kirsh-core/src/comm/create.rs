@@ -187,6 +187,10 @@ impl<'a> Creation<'a> {
         let handout = Handout {
             checksum: settings::checksum(self.env)?,
             slice: settings::slice(self.env)?.map(|bytes| bytes as u32),
+            wire: match self.config.wire {
+                Some(wire) => wire,
+                None => settings::wire(self.env)?,
+            },
             liveness_ns: nanoseconds(settings::liveness_timeout(self.env)?),
             selection,
         };
@@ -270,7 +274,7 @@ impl<'a> Creation<'a> {
             local,
             launched: self.identity.source != Source::Alone,
             timeout: self.config.timeout.or(settings::timeout(self.env)?),
-            plans: Plans::new(layout, handout.selection, handout.slice),
+            plans: Plans::new(layout, handout.selection, handout.slice, handout.wire),
         })
     }
 

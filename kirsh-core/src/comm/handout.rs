@@ -4,15 +4,21 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::choice::Selection;
 use crate::rendezvous::settings::Switch;
+use crate::types::Wire;
 
 /// What rank 0's settings decide for everybody.
 pub(super) struct Handout {
     pub(super) checksum: Switch,
     pub(super) slice: Option<u32>,
+    /// For calls that say nothing of it.
+    pub(super) wire: Wire,
     /// Heartbeats must come more often than anybody's patience ends, so it is one for all.
     pub(super) liveness_ns: u64,
     pub(super) selection: Selection,
 }
+
+/// The first byte's bits from here on are the wire format.
+const WIRE_SHIFT: u32 = 4;
 
 impl Handout {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -21,7 +27,7 @@ impl Handout {
             Switch::On => 1,
             Switch::Off => 2,
         };
-        let mut bytes = vec![checksum];
+        let mut bytes = vec![checksum | (self.wire as u8) << WIRE_SHIFT];
         bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
         bytes.extend(self.liveness_ns.to_le_bytes());
         bytes.extend(self.selection.to_bytes());
@@ -31,8 +37,9 @@ impl Handout {
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let malformed =
             || Error::new(ErrorKind::Protocol, "rank 0 handed out settings that cannot be read");
-        let (&[checksum, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
-        let checksum = match checksum {
+        let (&[first, a, b, c, d], rest) = bytes.split_first_chunk().ok_or_else(malformed)?;
+        let wire = Wire::from_u8(first >> WIRE_SHIFT).ok_or_else(malformed)?;
+        let checksum = match first & ((1 << WIRE_SHIFT) - 1) {
             0 => Switch::Auto,
             1 => Switch::On,
             2 => Switch::Off,
@@ -41,6 +48,30 @@ impl Handout {
         let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);
         let (liveness, selection) = rest.split_first_chunk().ok_or_else(malformed)?;
         let liveness_ns = u64::from_le_bytes(*liveness);
-        Ok(Handout { checksum, slice, liveness_ns, selection: Selection::from_bytes(selection)? })
+        let selection = Selection::from_bytes(selection)?;
+        Ok(Handout { checksum, slice, wire, liveness_ns, selection })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Class;
+
+    #[test]
+    fn what_rank_0_decides_arrives_and_what_nobody_can_mean_does_not() {
+        for wire in Wire::ALL {
+            let selection = Selection::built_in(Class::Gbit10, 4);
+            let (checksum, slice, liveness_ns) = (Switch::Off, Some(4096), 77);
+            let given = Handout { checksum, slice, wire: *wire, liveness_ns, selection };
+            let mut bytes = given.to_bytes();
+            let read = Handout::from_bytes(&bytes).expect("what was written");
+            assert_eq!((read.wire, read.checksum, read.slice), (*wire, checksum, slice));
+            assert_eq!((read.liveness_ns, &read.selection), (77, &given.selection));
+            bytes[0] = 4 << WIRE_SHIFT;
+            assert!(Handout::from_bytes(&bytes).is_err(), "a wire format that there is not");
+            bytes[0] = 3;
+            assert!(Handout::from_bytes(&bytes).is_err(), "a checksum that there is not");
+        }
     }
 }

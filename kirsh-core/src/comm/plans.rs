@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PLAN_CACHE_MAX;
 use crate::model::Layout;
 use crate::model::choice::{Chooser, Selection};
-use crate::plan::{Counts, Params, Plan, build};
-use crate::types::{Algorithm, Call, Rank};
+use crate::plan::{Counts, Params, Plan, algorithms, build, not_encoded};
+use crate::types::{Algorithm, Call, Rank, Wire};
 use crate::wire::plan_key;
 
 /// A plan and its key.
@@ -25,21 +25,37 @@ pub(super) struct Plans {
     chooser: Chooser,
     /// Overrides the slice of whatever is chosen.
     slice: Option<u32>,
+    /// For calls that say nothing of it.
+    wire: Wire,
     cache: Mutex<HashMap<Params, Ready>>,
 }
 
 impl Plans {
-    pub(super) fn new(layout: Layout, selection: Selection, slice: Option<u32>) -> Self {
+    pub(super) fn new(
+        layout: Layout,
+        selection: Selection,
+        slice: Option<u32>,
+        wire: Wire,
+    ) -> Self {
         Plans {
             chooser: Chooser::new(layout, selection),
             slice,
+            wire,
             cache: Mutex::new(HashMap::with_capacity(PLAN_CACHE_MAX)),
         }
     }
 
     /// What chooses in the same way for a communicator of another layout.
     pub(super) fn for_layout(&self, layout: Layout) -> Self {
-        Plans::new(layout, self.chooser.selection().clone(), self.slice)
+        Plans::new(layout, self.chooser.selection().clone(), self.slice, self.wire)
+    }
+
+    /// The wire format of a call that says nothing of it: the communicator's, if it can be encoded.
+    pub(super) fn wire_of(&self, call: &Call, wanted: Option<Algorithm>) -> Wire {
+        let required = self.chooser.selection().required(call, wanted);
+        let algorithm = required.unwrap_or(algorithms(call.collective)[0]);
+        let wired = Call { algorithm, wire: self.wire, ..*call };
+        if not_encoded(&wired).is_none() { self.wire } else { Wire::Plain }
     }
 
     /// Chooses how to carry the call of these parameters out, and gives the plan.

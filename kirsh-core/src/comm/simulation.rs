@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CALL_BYTES_MAX, WORLD_SIZE_MAX};
 use crate::model::scenario::{Scenario, Simulated, simulate};
 use crate::model::{Class, Costs, Effort, Network, Straggler, Switch, wire_fs};
-use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
+use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// Cores that a host may have.
 const CORES_MAX: u32 = 65_536;
@@ -26,6 +26,8 @@ pub struct Simulation {
     pub dtype: DataType,
     /// Counts for nothing where the collective does not reduce.
     pub op: ReduceOp,
+    /// How the elements travel.
+    pub wire: Wire,
     /// Only this one; all that there are if `None`.
     pub algorithm: Option<Algorithm>,
     /// The rate of a host's link, in bits per second.
@@ -59,6 +61,7 @@ impl Simulation {
             bytes,
             dtype: DataType::Float32,
             op: ReduceOp::Sum,
+            wire: Wire::Plain,
             algorithm: None,
             bandwidth: None,
             latency_ps: None,
@@ -87,7 +90,7 @@ impl Simulation {
     /// As [`Simulation::run`].
     pub fn scenario(&self) -> Result<Scenario> {
         self.check()?;
-        let Simulation { collective, ranks, bytes, dtype, op, algorithm, .. } = *self;
+        let Simulation { collective, ranks, bytes, dtype, op, wire, algorithm, .. } = *self;
         let straggler = self
             .straggler_milli
             .map(|factor_milli| Straggler { rank: self.straggler_rank.unwrap_or(0), factor_milli });
@@ -102,6 +105,7 @@ impl Simulation {
             bytes,
             dtype,
             op,
+            wire,
             algorithm,
             network: Network { costs: self.costs()?, switch, straggler },
         })

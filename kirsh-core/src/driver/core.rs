@@ -179,9 +179,9 @@ impl Core {
                 Action::Receive { slot, peer, expected, target } => {
                     self.receive(io, lane, slot, peer, expected, target);
                 }
-                Action::Fold { slot, slab, with, into, finish } => {
+                Action::Fold { slot, slab, with, into, finish, wire } => {
                     if let (Some(job), Some(received)) = (self.jobs.front(), self.slab(slab)) {
-                        job.fold(received, with, into, finish);
+                        job.fold(received, with, into, finish, wire);
                     }
                     self.session.handle_folded(slot);
                 }
@@ -456,7 +456,7 @@ impl Core {
             }
             return;
         };
-        let needed = job.scratch_len as usize;
+        let needed = job.memory_len();
         if needed > self.scratch.as_ref().map_or(0, Region::len) {
             match Region::new(needed) {
                 Ok(region) => self.scratch = Some(region),

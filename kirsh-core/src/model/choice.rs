@@ -15,8 +15,8 @@ use super::smaller::parts;
 use super::table::TABLE_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::CHOICE_CACHE_MAX;
-use crate::plan::{Params, algorithms};
-use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
+use crate::plan::{Params, algorithms, algorithms_with};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// What was chosen for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +111,18 @@ impl Selection {
         self.choose_rounded(layout, &rounded(call, layout.world), self.required(call, wanted))
     }
 
-    fn required(&self, call: &Call, wanted: Option<Algorithm>) -> Option<Algorithm> {
+    /// The algorithm that a call must be carried out with, where it names one or one is forced.
+    pub fn required(&self, call: &Call, wanted: Option<Algorithm>) -> Option<Algorithm> {
         let forced = self.forced.iter().find(|(other, _)| *other == call.collective);
         wanted.or(forced.map(|(_, algorithm)| *algorithm))
     }
 
     fn choose_rounded(&self, layout: Layout, call: &Call, required: Option<Algorithm>) -> Choice {
-        let all = algorithms(call.collective);
+        let mut all = algorithms_with(call.collective, call.wire);
+        if all.is_empty() {
+            // Whoever builds the plan refuses it, and says why.
+            all = algorithms(call.collective);
+        }
         let candidates = required.as_ref().map_or(all, std::slice::from_ref);
         let fallback = Choice { algorithm: candidates[0], slice: SLICE_DEFAULT };
         // Nothing to send: nothing to weigh.
@@ -271,6 +276,8 @@ fn rounded(call: &Call, world: u32) -> Call {
         collective,
         algorithm: algorithms(collective)[0],
         dtype: match call.dtype {
+            // What an encoding has to be of.
+            dtype if call.wire != Wire::Plain => dtype,
             // Types of one size cost the same, but for the folds of 16-bit floats.
             DataType::Float16 | DataType::Bfloat16 if collective.reduces() => DataType::Float16,
             dtype => match dtype.size() {
@@ -283,6 +290,7 @@ fn rounded(call: &Call, world: u32) -> Call {
         op: if collective.reduces() { ReduceOp::Max } else { ReduceOp::Sum },
         root: 0,
         count: count >> below << below,
+        wire: call.wire,
     }
 }
 

@@ -7,8 +7,8 @@ use super::evaluate::Outcome;
 use super::network::{Costs, FRAME_BYTES, Layout, Network, Time};
 use super::smaller::{continued, counts_per_rank};
 use crate::error::Result;
-use crate::plan::{Params, Step, build};
-use crate::types::{Collective, DataType, Rank};
+use crate::plan::{Map, Params, Step, build};
+use crate::types::{Collective, DataType, Rank, Wire};
 
 /// What there is to do for the busiest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,12 +142,19 @@ impl Sum {
                 let (computed, wire) = moved(peer, target.len);
                 (computed, 0, wire)
             }
-            Step::RecvReduce { peer, into, .. } => {
-                let (computed, wire) = moved(peer, into.len);
-                (computed + into.len * fold / 1000, 0, wire)
+            Step::RecvReduce { peer, into, wire, .. } => {
+                let (computed, on_wire) = moved(peer, step.frame_len());
+                let decode = if wire == Wire::Plain { 0 } else { costs.encode_fs() };
+                (computed + into.len * (fold + decode) / 1000, 0, on_wire)
             }
             Step::Reduce { into, .. } => (into.len * fold / 1000, 0, 0),
-            Step::Map { target, .. } => (target.len * costs.move_fs / 1000, 0, 0),
+            Step::Map { source, target, map } => {
+                let per_byte = match map {
+                    Map::Copy | Map::Scale => costs.move_fs,
+                    Map::Encode(_) | Map::Decode(_) => costs.encode_fs(),
+                };
+                (source.len.max(target.len) * per_byte / 1000, 0, 0)
+            }
         };
         self.computed = self.computed.saturating_add(computed);
         self.sent = self.sent.saturating_add(sent);

@@ -4,8 +4,8 @@ use super::choice::{Choice, Selection};
 use super::network::{Layout, Network};
 use super::predict::{Effort, predict};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Params, algorithms};
-use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
+use crate::plan::{Params, algorithms, algorithms_with};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// What to simulate.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Scenario {
     pub dtype: DataType,
     /// Counts for nothing where the collective does not reduce.
     pub op: ReduceOp,
+    /// How the elements travel.
+    pub wire: Wire,
     /// Only this one; all that there are if `None`.
     pub algorithm: Option<Algorithm>,
     pub network: Network,
@@ -66,8 +68,8 @@ impl Scenario {
 
     fn call(&self, algorithm: Algorithm) -> Call {
         let op = if self.collective.reduces() { self.op } else { ReduceOp::Sum };
-        let Scenario { collective, dtype, .. } = *self;
-        Call { collective, algorithm, dtype, op, root: 0, count: self.count() }
+        let Scenario { collective, dtype, wire, .. } = *self;
+        Call { collective, algorithm, dtype, op, root: 0, count: self.count(), wire }
     }
 
     fn layout(&self) -> Layout {
@@ -92,6 +94,11 @@ pub fn simulate(scenario: &Scenario, effort: Effort) -> Result<Vec<Simulated>> {
         let text = format!("{collective} has counts of each rank's own: simulate the even form");
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
+    let able = match algorithms_with(collective, scenario.wire) {
+        // Refused below, where it is said why.
+        [] => able,
+        encoded => encoded,
+    };
     // What no rank could call, no algorithm carries out.
     let any = Params::new(scenario.call(algorithm.unwrap_or(able[0])), ranks, SLICE_ANY);
     any.check()?;

@@ -26,9 +26,9 @@ use super::scatter_allgather::ScatterAllgather;
 use super::scatter_binomial::ScatterBinomial;
 use super::staged::{ScaledInput, Staged};
 use super::tree::Tree;
-use super::{Counts, Finish, Map, Params, Plan};
+use super::{Counts, Finish, Map, Params, Plan, encoded};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{Algorithm, Call, Collective, Rank, ReduceOp};
+use crate::types::{Algorithm, Call, Collective, Rank, ReduceOp, Wire};
 
 /// The plan of one rank. Pure and cheap: beside counts for each rank, nothing in it grows with the
 /// count or the world.
@@ -62,6 +62,10 @@ pub fn build(params: &Params, rank: Rank) -> Result<Arc<dyn Plan>> {
         finish: if call.op == ReduceOp::Avg { Finish::Average } else { Finish::Keep },
     };
     let shape = shape.with_slices_below(params.elements().unwrap_or(0));
+    // In a world of one nothing travels.
+    if call.wire != Wire::Plain && world > 1 {
+        return encoded::build(params, shape).ok_or_else(|| missing(call));
+    }
     use {Algorithm as A, Collective as C};
     Ok(match (call.collective, call.algorithm) {
         (C::Barrier, _) => Arc::new(Dissemination::new(rank, world)),

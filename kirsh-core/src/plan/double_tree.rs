@@ -19,7 +19,7 @@
 
 use super::cut::{Piece, SCRATCH_SLICES, Shape};
 use super::{Plan, Step};
-use crate::types::{Rank, Span};
+use crate::types::{Rank, Span, Wire};
 
 pub(super) struct DoubleTree {
     shape: Shape,
@@ -167,7 +167,13 @@ impl Plan for DoubleTree {
         Some(match column.act {
             Act::Fold { first, last } => {
                 let with = if first { piece.input() } else { partial };
-                Step::RecvReduce { peer, with, into: partial, finish: self.shape.finish(last) }
+                Step::RecvReduce {
+                    peer,
+                    with,
+                    into: partial,
+                    finish: self.shape.finish(last),
+                    wire: Wire::Plain,
+                }
             }
             Act::Rise { untouched: true } => Step::Send { peer, source: piece.input() },
             Act::Rise { untouched: false } => Step::Send { peer, source: partial },

@@ -24,7 +24,7 @@
 
 use super::cut::{Blocks, Piece, Shape};
 use super::{Plan, Step};
-use crate::types::{Rank, Span};
+use crate::types::{Rank, Span, Wire};
 
 /// What is sent in a round, or in a part of one.
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +181,13 @@ impl Plan for Halving {
         } else {
             partial
         };
-        Some(Step::RecvReduce { peer, with, into, finish: self.shape.finish(leg.last) })
+        Some(Step::RecvReduce {
+            peer,
+            with,
+            into,
+            finish: self.shape.finish(leg.last),
+            wire: Wire::Plain,
+        })
     }
 
     fn scratch_len(&self) -> u64 {

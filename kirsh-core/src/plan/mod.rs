@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 
 pub use crate::types::{Finish, Map};
-use crate::types::{Rank, Span};
+use crate::types::{Rank, Span, Wire};
 
 mod allgather_bruck;
 mod allgather_doubling;
@@ -30,6 +30,7 @@ mod chain;
 mod cut;
 mod dissemination;
 mod double_tree;
+mod encoded;
 mod gather_binomial;
 mod halving;
 mod linear;
@@ -50,7 +51,7 @@ mod tests;
 mod tree;
 
 pub use build::build;
-pub use params::{Counts, Params, algorithms};
+pub use params::{Counts, Params, algorithms, algorithms_with, not_encoded};
 
 /// One step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +61,9 @@ pub enum Step {
     /// Receives from a peer straight into the target.
     Recv { peer: Rank, target: Span },
     /// Receives from a peer and folds: `into = finish(with op received)`.
-    /// `with` and `into` are of one length, and either the same span or without a common byte.
-    RecvReduce { peer: Rank, with: Span, into: Span, finish: Finish },
+    /// `with` and `into` are of one length, and either the same span or without a common byte. What
+    /// comes may be encoded.
+    RecvReduce { peer: Rank, with: Span, into: Span, finish: Finish, wire: Wire },
     /// Folds locally: `into = finish(with op into)`.
     Reduce { with: Span, into: Span, finish: Finish },
     /// Moves locally: `target = map(source)`.
@@ -72,6 +74,16 @@ impl Step {
     /// Whether a frame comes from a peer in this step.
     pub const fn receives(&self) -> bool {
         matches!(self, Step::Recv { .. } | Step::RecvReduce { .. })
+    }
+
+    /// Bytes of the frame that is sent or comes in this step; 0 where there is none.
+    pub const fn frame_len(&self) -> u64 {
+        match self {
+            Step::Send { source, .. } => source.len,
+            Step::Recv { target, .. } => target.len,
+            Step::RecvReduce { into, wire, .. } => wire.encoded(into.len),
+            Step::Reduce { .. } | Step::Map { .. } => 0,
+        }
     }
 }
 
@@ -89,6 +101,11 @@ pub trait Plan: Send + Sync {
 
     /// Bytes of scratch the steps speak of.
     fn scratch_len(&self) -> u64 {
+        0
+    }
+
+    /// Bytes of [`Space::Encoded`](crate::types::Space::Encoded) the steps speak of.
+    fn encoded_len(&self) -> u64 {
         0
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CALL_BYTES_MAX, SLICE_BYTES_MAX, WORLD_SIZE_MAX};
-use crate::types::{Algorithm, Call, Collective, Rank, ReduceOp};
+use crate::types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// How many elements belong to which rank, where [`Call::count`] does not say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -164,6 +164,9 @@ impl Params {
                 names.join(", ")
             ));
         }
+        if let Some(message) = not_encoded(call) {
+            return unsupported(message);
+        }
         if call.collective.reduces() && !call.op.supports(call.dtype) {
             return unsupported(format!("{} is not defined on {}", call.op, call.dtype));
         }
@@ -208,6 +211,36 @@ impl Params {
     }
 }
 
+/// Why a call's elements cannot travel in the wire format that it asks for, if they cannot.
+pub fn not_encoded(call: &Call) -> Option<String> {
+    let Call { collective, algorithm, dtype, op, wire, .. } = *call;
+    if wire == Wire::Plain {
+        return None;
+    }
+    let able = algorithms_with(collective, wire);
+    if able.is_empty() {
+        return Some(format!(
+            "wire={wire} in {collective}: elements travel encoded in allreduce, reduce_scatter(v) and allgather(v) alone"
+        ));
+    }
+    if dtype != DataType::Float32 {
+        return Some(format!("wire={wire} of {dtype}: float32 alone travels encoded"));
+    }
+    if collective.reduces() && op == ReduceOp::Prod {
+        return Some(format!(
+            "wire={wire} with prod, in which every factor enlarges the errors of all others; it goes with sum, avg, premul_sum, min and max"
+        ));
+    }
+    if !able.contains(&algorithm) {
+        let names: Vec<_> = able.iter().map(|algorithm| algorithm.name()).collect();
+        return Some(format!(
+            "wire={wire} with {algorithm}, of which there is no encoded form; choose from {}",
+            names.join(", ")
+        ));
+    }
+    None
+}
+
 fn sum(counts: &[u64]) -> Option<u64> {
     counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count))
 }
@@ -230,5 +263,22 @@ pub const fn algorithms(collective: Collective) -> &'static [Algorithm] {
         Collective::Alltoall => &[Pairwise, Bruck],
         Collective::Alltoallv => &[Pairwise],
         Collective::Scan | Collective::Exscan => &[RecursiveDoubling, Chain],
+    }
+}
+
+/// Those of them whose elements can travel in a wire format.
+pub const fn algorithms_with(collective: Collective, wire: Wire) -> &'static [Algorithm] {
+    use Algorithm::*;
+    match (wire, collective) {
+        (Wire::Plain, _) => algorithms(collective),
+        (_, Collective::Allreduce) => &[Ring, HalvingDoubling],
+        (
+            _,
+            Collective::Allgather
+            | Collective::Allgatherv
+            | Collective::ReduceScatter
+            | Collective::ReduceScatterv,
+        ) => algorithms(collective),
+        _ => &[],
     }
 }

@@ -15,7 +15,7 @@
 
 use super::cut::{Piece, Shape};
 use super::{Finish, Plan, Step};
-use crate::types::Rank;
+use crate::types::{Rank, Wire};
 
 pub(super) struct RecursiveDoubling {
     shape: Shape,
@@ -71,7 +71,13 @@ impl RecursiveDoubling {
         let current = piece.current(untouched && round == 0);
         Some(if receives {
             let finish = self.shape.finish(round + 1 == self.rounds);
-            Step::RecvReduce { peer, with: current, into: piece.output(), finish }
+            Step::RecvReduce {
+                peer,
+                with: current,
+                into: piece.output(),
+                finish,
+                wire: Wire::Plain,
+            }
         } else {
             Step::Send { peer, source: current }
         })
@@ -103,7 +109,13 @@ impl Plan for RecursiveDoubling {
                 let piece = self.piece(index)?;
                 let Some(index) = index.checked_sub(self.slices) else {
                     let (with, into) = (piece.input(), piece.output());
-                    return Some(Step::RecvReduce { peer, with, into, finish: Finish::Keep });
+                    return Some(Step::RecvReduce {
+                        peer,
+                        with,
+                        into,
+                        finish: Finish::Keep,
+                        wire: Wire::Plain,
+                    });
                 };
                 if index < 2 * self.slices * u64::from(self.rounds) {
                     return self.exchange(index, false);

@@ -11,7 +11,7 @@
 
 use super::cut::{Blocks, Shape};
 use super::{Plan, Step};
-use crate::types::Rank;
+use crate::types::{Rank, Wire};
 
 pub(super) struct ReducePairwise {
     shape: Shape,
@@ -49,6 +49,6 @@ impl Plan for ReducePairwise {
         let into = piece.behind(elements.0 * size).output();
         let with = if turn == 1 { piece.input() } else { into };
         let finish = self.shape.finish(turn + 1 == world);
-        Some(Step::RecvReduce { peer: from, with, into, finish })
+        Some(Step::RecvReduce { peer: from, with, into, finish, wire: Wire::Plain })
     }
 }

@@ -18,7 +18,7 @@
 
 use super::cut::{Batches, Blocks, Piece, Shape};
 use super::{Plan, Step};
-use crate::types::{Rank, Span};
+use crate::types::{Rank, Span, Wire};
 
 pub(super) struct ReduceRing {
     shape: Shape,
@@ -110,6 +110,7 @@ impl Plan for ReduceRing {
                 with: piece.input(),
                 into,
                 finish: self.shape.finish(last),
+                wire: Wire::Plain,
             });
         };
         let root = self.root?;

@@ -13,7 +13,7 @@
 
 use super::cut::{Shape, cut};
 use super::{Plan, Step};
-use crate::types::Rank;
+use crate::types::{Rank, Wire};
 
 pub(super) struct Ring {
     shape: Shape,
@@ -55,7 +55,13 @@ impl Plan for Ring {
         let peer = left(rank, world);
         Some(if turn < folding {
             let finish = self.shape.finish(turn + 1 == folding);
-            Step::RecvReduce { peer, with: piece.input(), into: piece.output(), finish }
+            Step::RecvReduce {
+                peer,
+                with: piece.input(),
+                into: piece.output(),
+                finish,
+                wire: Wire::Plain,
+            }
         } else {
             Step::Recv { peer, target: piece.output() }
         })

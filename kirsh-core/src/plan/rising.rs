@@ -19,7 +19,7 @@
 use super::binomial::Family;
 use super::cut::{SCRATCH_SLICES, Shape};
 use super::{Plan, Step};
-use crate::types::Rank;
+use crate::types::{Rank, Wire};
 
 pub(super) struct Rising {
     shape: Shape,
@@ -73,6 +73,7 @@ impl Plan for Rising {
             with: current,
             into: partial,
             finish: self.shape.finish(self.parent.is_none() && column + 1 == self.children),
+            wire: Wire::Plain,
         })
     }
 

@@ -21,7 +21,7 @@
 
 use super::cut::{Batches, Piece, SCRATCH_SLICES, Shape, doublings};
 use super::{Finish, Map, Plan, Step};
-use crate::types::{Rank, Span};
+use crate::types::{Rank, Span, Wire};
 
 /// Whether a rank's own array is in its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Plan for ScanDoubling {
         Some(if self.scanned == Scanned::WithoutOwn && round == 0 {
             Step::Recv { peer, target: into }
         } else {
-            Step::RecvReduce { peer, with: before, into, finish: Finish::Keep }
+            Step::RecvReduce { peer, with: before, into, finish: Finish::Keep, wire: Wire::Plain }
         })
     }
 
@@ -163,9 +163,13 @@ impl Plan for ScanChain {
         };
         let finish = Finish::Keep;
         match (self.scanned, column) {
-            (Scanned::WithOwn, 0) => {
-                Some(Step::RecvReduce { peer: below, with: input, into: output, finish })
-            }
+            (Scanned::WithOwn, 0) => Some(Step::RecvReduce {
+                peer: below,
+                with: input,
+                into: output,
+                finish,
+                wire: Wire::Plain,
+            }),
             (Scanned::WithOwn, 1) => above.map(|peer| Step::Send { peer, source: output }),
             (Scanned::WithOwn, _) => None,
             (Scanned::WithoutOwn, 1) => Some(Step::Recv { peer: below, target: output }),

@@ -37,6 +37,10 @@ impl<P: Plan> Plan for Staged<P> {
     fn scratch_len(&self) -> u64 {
         self.inner.scratch_len()
     }
+
+    fn encoded_len(&self) -> u64 {
+        self.inner.encoded_len()
+    }
 }
 
 /// Slices of scaled input that are held at a time: each from being scaled until it was sent or

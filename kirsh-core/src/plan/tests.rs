@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::*;
 use crate::error::ErrorKind;
 use crate::limits::SLICE_BYTES_MAX;
-use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space, Wire};
 
 mod association;
+mod encoded;
 mod prints;
 mod reducing;
 
@@ -20,7 +21,15 @@ fn params(algorithm: Algorithm, op: ReduceOp, root: Rank, world: u32, count: u64
         .iter()
         .find(|collective| algorithms(**collective).contains(&algorithm))
         .expect("an algorithm of no collective");
-    let call = Call { collective, algorithm, dtype: DataType::Float32, op, root, count };
+    let call = Call {
+        collective,
+        algorithm,
+        dtype: DataType::Float32,
+        op,
+        root,
+        count,
+        wire: Wire::Plain,
+    };
     Params::new(call, world, SLICE)
 }
 
@@ -166,7 +175,7 @@ impl Memory {
         match span.space {
             Space::Input => &mut self.input[range],
             Space::Output => &mut self.output[range],
-            Space::Scratch => panic!("no plan here asks for scratch"),
+            Space::Scratch | Space::Encoded => panic!("no plan here asks for scratch"),
         }
     }
 
@@ -212,7 +221,7 @@ fn execute(params: &Params) -> Vec<Vec<Symbol>> {
                         };
                         memory.slot(target).copy_from_slice(&frame);
                     }
-                    Some(Step::RecvReduce { peer, with, into, finish }) => {
+                    Some(Step::RecvReduce { peer, with, into, finish, .. }) => {
                         let Some(frame) =
                             links.get_mut(&(peer, rank)).and_then(VecDeque::pop_front)
                         else {

@@ -12,6 +12,7 @@
 use super::binomial::Family;
 use super::cut::Shape;
 use super::{Plan, Step};
+use crate::types::Wire;
 
 pub(super) struct Tree {
     shape: Shape,
@@ -62,6 +63,7 @@ impl Plan for Tree {
                 with: piece.current(child == 0),
                 into: piece.output(),
                 finish: self.shape.finish(family.parent.is_none() && child + 1 == family.children),
+                wire: Wire::Plain,
             });
         }
         let column = (column - half) as u32;

@@ -8,6 +8,7 @@
 
 use std::arch::x86_64::*;
 
+use super::codec;
 use super::element::{Arithmetic, F16, Float};
 use super::loops::{self, Body, Each, InstructionSet, Loop};
 use super::operator::{FloatOperator, OfFloat};
@@ -135,4 +136,94 @@ pub(super) unsafe fn multiply_half(source: *const u8, target: *mut u8, len: usiz
     }
     // SAFETY: what is left is the end of the same arrays.
     unsafe { loops::multiply::<F16>(source.add(whole), target.add(whole), len - whole, factor) }
+}
+
+/// `codec::each_encoded` for every format but float16.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn encode_each<T: Float<Wide = f32>>(
+    source: *const u8,
+    target: *mut u8,
+    count: usize,
+) {
+    // SAFETY: the same contract.
+    unsafe { codec::each_encoded::<T>(source, target, count) }
+}
+
+/// `codec::each_decoded` for every format but float16.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn decode_each<T: Float<Wide = f32>>(
+    encoding: *const u8,
+    target: *mut u8,
+    first: usize,
+    count: usize,
+) {
+    // SAFETY: the same contract.
+    unsafe { codec::each_decoded::<T>(encoding, target, first, count) }
+}
+
+/// Bytes of a vector of float32.
+const WIDE_STEP: usize = LANES * size_of::<f32>();
+
+/// `codec::each_encoded` for float16.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) unsafe fn encode_half(source: *const u8, target: *mut u8, count: usize) {
+    let steps = count / LANES;
+    for step in 0..steps {
+        // SAFETY: the step lies within `count` elements of the source; this load needs no alignment.
+        let wide = unsafe { _mm256_loadu_ps(source.add(step * WIDE_STEP).cast()) };
+        let ordered = _mm256_cmp_ps::<_CMP_ORD_Q>(wide, wide);
+        let wide = _mm256_blendv_ps(_mm256_set1_ps(f32::nan()), wide, ordered);
+        let packed = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide);
+        // SAFETY: the step lies within `count` elements of the target, of two bytes each.
+        unsafe { _mm_storeu_si128(target.add(step * STEP).cast(), packed) };
+    }
+    let (source_end, target_end) = (steps * WIDE_STEP, steps * STEP);
+    // SAFETY: what is left is the end of the same arrays.
+    unsafe {
+        codec::each_encoded::<F16>(
+            source.add(source_end),
+            target.add(target_end),
+            count - steps * LANES,
+        )
+    }
+}
+
+/// `codec::each_decoded` for float16.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) unsafe fn decode_half(encoding: *const u8, target: *mut u8, first: usize, count: usize) {
+    let steps = count / LANES;
+    for step in 0..steps {
+        let at = first + step * LANES;
+        // SAFETY: the step's elements are among those wanted, to which the encoding goes on.
+        let packed = unsafe { _mm_loadu_si128(encoding.add(at * size_of::<u16>()).cast()) };
+        let wide = _mm256_cvtph_ps(packed);
+        let ordered = _mm256_cmp_ps::<_CMP_ORD_Q>(wide, wide);
+        let wide = _mm256_blendv_ps(_mm256_set1_ps(f32::nan()), wide, ordered);
+        // SAFETY: the step lies within `count` elements of the target; no alignment is needed.
+        unsafe { _mm256_storeu_ps(target.add(step * WIDE_STEP).cast(), wide) };
+    }
+    let done = steps * LANES;
+    // SAFETY: what is left is the end of the same arrays.
+    unsafe {
+        codec::each_decoded::<F16>(
+            encoding,
+            target.add(steps * WIDE_STEP),
+            first + done,
+            count - done,
+        )
+    }
+}
+
+/// `codec::int8_encoded`.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn encode_int8(source: *const u8, target: *mut u8, count: usize) {
+    // SAFETY: the same contract.
+    unsafe { codec::int8_encoded(source, target, count) }
+}
+
+/// `codec::int8_decoded`.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn decode_int8(encoding: *const u8, target: *mut u8, first: usize, count: usize) {
+    // SAFETY: the same contract.
+    unsafe { codec::int8_decoded(encoding, target, first, count) }
 }

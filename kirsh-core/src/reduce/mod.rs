@@ -34,6 +34,7 @@
 //! itself, and `premul_sum` is [`scale`] alone.
 
 mod avx2;
+mod codec;
 mod element;
 mod environment;
 mod loops;
@@ -44,6 +45,7 @@ mod tests;
 
 use std::fmt;
 
+pub use self::codec::Codec;
 pub use self::scale::scale;
 
 use self::element::{Bf16, F16, Float, Whole};

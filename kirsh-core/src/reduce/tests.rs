@@ -1,5 +1,6 @@
 //! The kernels against an oracle, against each other, and against values written by hand.
 
+mod codec;
 mod oracle;
 
 use proptest::prelude::*;

@@ -16,7 +16,7 @@ use super::values::{
     parse_switch, parse_world_size,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{Algorithm, Collective};
+use crate::types::{Algorithm, Collective, Wire};
 
 /// One environment variable.
 #[derive(Debug)]
@@ -178,6 +178,10 @@ settings! {
     SLICE = "KIRSH_SLICE", default "auto", parser parse_slice,
         allowed "bytes from 4K to 1M, with K or M, or auto",
         "the size of the slices that large arrays are cut into; rank 0 decides for all";
+    WIRE = "KIRSH_WIRE", default "none", parser Wire::from_name,
+        allowed "none, bf16, f16 or int8",
+        "how float32 travels in calls that can be encoded and say nothing else; rank 0 decides for \
+         all";
     ALGORITHM = "KIRSH_ALGORITHM", default "", parser parse_algorithms,
         allowed "collective:algorithm pairs, comma separated, as in allreduce:ring,broadcast:chain",
         "forces algorithms; rank 0 decides for all";
@@ -277,6 +281,11 @@ pub fn spin(env: Env<'_>) -> Result<Option<Duration>> {
 /// The size of a slice in bytes; `None` leaves it to the library.
 pub fn slice(env: Env<'_>) -> Result<Option<usize>> {
     SLICE.read(env, parse_slice)
+}
+
+/// How float32 travels where a call says nothing else.
+pub fn wire(env: Env<'_>) -> Result<Wire> {
+    WIRE.read(env, Wire::from_name)
 }
 
 /// The file that holds a measured table of costs, where one is named.

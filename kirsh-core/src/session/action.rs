@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::{Finish, Map};
-use crate::types::{Rank, Sequence, Span};
+use crate::types::{Rank, Sequence, Span, Wire};
 use crate::wire::control::Message;
 use crate::wire::header::Header;
 
@@ -48,8 +48,9 @@ pub enum Action {
     /// Send one frame. Report `handle_accepted`, then `handle_released`. After a `tail` the operation
     /// has little left to do but to wait for the latter.
     Send { slot: Slot, peer: Rank, header: Header, source: Span, tail: bool },
-    /// `into = finish(with op slab)`. Report `handle_folded`.
-    Fold { slot: Slot, slab: SlabId, with: Span, into: Span, finish: Finish },
+    /// `into = finish(with op slab)`, where the slab holds elements in this wire format. Report
+    /// `handle_folded`.
+    Fold { slot: Slot, slab: SlabId, with: Span, into: Span, finish: Finish, wire: Wire },
     /// `into = finish(with op into)`. Report `handle_folded`.
     Reduce { slot: Slot, with: Span, into: Span, finish: Finish },
     /// `target = map(source)`. Report `handle_folded`.

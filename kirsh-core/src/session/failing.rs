@@ -3,7 +3,7 @@
 use super::action::{Action, Audience};
 use super::{Session, State};
 use crate::error::{Error, ErrorKind, Scope};
-use crate::types::{Call, Rank};
+use crate::types::{Call, Rank, Wire};
 use crate::wire::control::Message;
 use crate::wire::header::Header;
 
@@ -123,6 +123,16 @@ impl Session {
             return format!(
                 "ranks called {own} with different algorithms: rank {peer} by {}, rank {rank} by {}",
                 theirs.algorithm, own.algorithm
+            );
+        }
+        if let (Some(theirs), Some(own)) = (theirs, own)
+            && (Call { wire: own.wire, algorithm: own.algorithm, ..theirs }) == own
+            && theirs.wire != own.wire
+        {
+            let own_call = Call { wire: Wire::Plain, ..own };
+            return format!(
+                "ranks called {own_call} with different wire formats: rank {peer} with {}, rank {rank} with {}",
+                theirs.wire, own.wire
             );
         }
         if theirs != own {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::plan::Step;
-use crate::types::{Algorithm, Collective, DataType, ReduceOp, Span};
+use crate::types::{Algorithm, Collective, DataType, ReduceOp, Span, Wire};
 use crate::wire::control::Message;
 use crate::wire::header::FrameKind;
 
@@ -46,6 +46,7 @@ fn call() -> Call {
         op: ReduceOp::Sum,
         root: 1,
         count: 8,
+        wire: Wire::Plain,
     }
 }
 
@@ -193,6 +194,19 @@ fn a_frame_that_differs_in_any_field_ends_the_communicator() {
     assert_eq!(session.failure().unwrap().kind(), ErrorKind::Mismatch);
 }
 
+// P-10, P-46
+#[test]
+fn ranks_whose_elements_travel_differently_hear_which_way_each_has() {
+    let mut session = session();
+    let (slot, header) = receiving(&mut session);
+    let theirs = Some(Call { wire: Wire::Bf16, ..call() });
+    assert!(!session.handle_header(slot, &Header { call: theirs, key: 1, ..header }));
+    let error = session.failure().expect("a mismatch");
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    let text = "with different wire formats: rank 1 with bf16, rank 0 with none";
+    assert!(error.message().contains(text), "{error}");
+}
+
 // P-10
 #[test]
 fn a_frame_of_a_later_call_gives_the_reason_for_it_time_to_come() {
@@ -220,7 +234,7 @@ fn a_corrupt_payload_ends_the_communicator_unfolded() {
     let mut session = session();
     let span = Span::output(0, 8);
     let finish = crate::plan::Finish::Keep;
-    let step = Step::RecvReduce { peer: 1, with: span, into: span, finish };
+    let step = Step::RecvReduce { peer: 1, with: span, into: span, finish, wire: Wire::Plain };
     session.enqueue(operation(vec![step])).unwrap();
     let Some(Action::Receive { slot, expected, .. }) = session.poll() else { panic!() };
     assert!(session.handle_header(slot, &expected));

@@ -90,7 +90,7 @@ impl Session {
                 let expected = self.frame_header(slot, target.len);
                 Some(Action::Receive { slot, peer, expected, target: Target::Span(target) })
             }
-            (Step::RecvReduce { peer, into, .. }, Phase::Waiting) => {
+            (Step::RecvReduce { peer, .. }, Phase::Waiting) => {
                 if !self.window.has_turn(slot) {
                     return None;
                 }
@@ -101,16 +101,16 @@ impl Session {
                 let slab = self.links.take_slab(link)?;
                 self.window[slot].slab = Some(slab);
                 self.window[slot].phase = Phase::Receiving;
-                let expected = self.frame_header(slot, into.len);
+                let expected = self.frame_header(slot, step.frame_len());
                 Some(Action::Receive { slot, peer, expected, target: Target::Slab(slab) })
             }
-            (Step::RecvReduce { with, into, finish, .. }, Phase::Verified) => {
+            (Step::RecvReduce { with, into, finish, wire, .. }, Phase::Verified) => {
                 if !self.window.free_of_conflicts(slot) {
                     return None;
                 }
                 let slab = self.window[slot].slab?;
                 self.window[slot].phase = Phase::Folding;
-                Some(Action::Fold { slot, slab, with, into, finish })
+                Some(Action::Fold { slot, slab, with, into, finish, wire })
             }
             (Step::Reduce { with, into, finish }, Phase::Waiting) => {
                 if !self.window.free_of_conflicts(slot) {
@@ -169,12 +169,7 @@ impl Session {
     }
 
     pub(super) fn expected_header(&self, slot: Slot) -> Header {
-        let length = match self.window[slot].step {
-            Step::Recv { target, .. } => target.len,
-            Step::RecvReduce { into, .. } => into.len,
-            _ => 0,
-        };
-        self.frame_header(slot, length)
+        self.frame_header(slot, self.window[slot].step.frame_len())
     }
 
     pub(super) fn finish_current(&mut self) -> bool {

@@ -49,9 +49,9 @@ impl World<'_> {
                     return Err(self.members[rank as usize].broken(Violation::Frame, text));
                 }
             }
-            Action::Fold { slot, slab, with, into, finish } => {
+            Action::Fold { slot, slab, with, into, finish, wire } => {
                 let (with, into) = (self.place(rank, with)?, self.place(rank, into)?);
-                self.work(rank, slot, Work::Fold { slab, with, into, finish })?;
+                self.work(rank, slot, Work::Fold { slab, with, into, finish, wire })?;
             }
             Action::Reduce { slot, with, into, finish } => {
                 let (with, into) = (self.place(rank, with)?, self.place(rank, into)?);
@@ -87,9 +87,9 @@ impl World<'_> {
         let sequence = member.session.finished();
         if member.memory.as_ref().is_none_or(|(of, _)| *of != sequence) {
             let calling = &scenario.calls[sequence as usize];
-            let scratch_len = member.scratch_lens[sequence as usize];
+            let own_lens = member.own_lens[sequence as usize];
             let params = calling.params_of(rank);
-            let memory = check::memory(&params, calling.in_place, rank, scratch_len);
+            let memory = check::memory(&params, calling.in_place, rank, own_lens);
             member.memory = Some((sequence, memory));
         }
         let place = member.memory.as_ref().and_then(|(_, memory)| memory.place(span));
@@ -143,7 +143,7 @@ impl World<'_> {
                 }
                 let memory = member.memory.take().filter(|(of, _)| *of == sequence);
                 let memory = memory.map_or_else(
-                    || check::memory(&params, calling.in_place, rank, 0),
+                    || check::memory(&params, calling.in_place, rank, [0; 2]),
                     |(_, held)| held,
                 );
                 let order = check::result(calling, &params, rank, &memory, &self.symbols).map_err(
@@ -154,7 +154,7 @@ impl World<'_> {
                     },
                 )?;
                 let known = &mut self.orders[sequence as usize];
-                if collective == Collective::Allreduce {
+                if check::is_one_for_all(collective) {
                     // The same elements on every rank, so in the same order too.
                     if *known.get_or_insert(order) != order && calling.mistake.is_none() {
                         let text = "its result was folded in another order than another rank's";

@@ -69,14 +69,22 @@ pub(super) fn alias(params: &Params, in_place: bool, rank: Rank) -> Alias {
     }
 }
 
-/// What a rank's memory holds when it makes the call.
-pub(super) fn memory(params: &Params, in_place: bool, rank: Rank, scratch_len: u64) -> Memory {
+/// Whether every rank gets the same array, to the bit: then its elements were folded, and encoded, in
+/// the same order everywhere.
+pub(super) const fn is_one_for_all(collective: Collective) -> bool {
+    use Collective::*;
+    matches!(collective, Allreduce | Allgather | Allgatherv)
+}
+
+/// What a rank's memory holds when it makes the call, with so many bytes of scratch and of what is
+/// encoded.
+pub(super) fn memory(params: &Params, in_place: bool, rank: Rank, own: [u64; 2]) -> Memory {
     let Arrays { input, output, .. } = arrays(params, rank);
     let given = |len| (0..len).map(|index| Element::own(rank, index)).collect::<Vec<_>>();
     let gives_output = params.call.collective == Collective::Broadcast && rank == params.call.root;
     let output = if gives_output { given(output) } else { vec![Element::NOTHING; output as usize] };
     let size = params.call.dtype.size() as u64;
-    Memory::new(size, output, given(input), alias(params, in_place, rank), scratch_len)
+    Memory::new(size, output, given(input), alias(params, in_place, rank), own)
 }
 
 /// A run of elements of a result.

@@ -3,7 +3,7 @@
 use super::queue::mix;
 use crate::plan::{Finish, Map};
 use crate::session::Alias;
-use crate::types::{Rank, Space, Span};
+use crate::types::{Rank, Space, Span, Wire};
 
 /// Ranks whose contributions are told apart one by one; beyond, their numbers' sum tells them.
 const EXACT: usize = 192;
@@ -18,6 +18,9 @@ pub(super) struct Element(u64);
 const LISTED: u64 = 1 << 63;
 /// Bits of an own element's index within its rank's array.
 const INDEX_BITS: u32 = 40;
+/// Bits of a line's number. Those between it and [`LISTED`] say which byte of what is encoded it is,
+/// from 1 on.
+const LINE_BITS: u32 = 56;
 
 impl Element {
     /// What lies in memory that nobody has written.
@@ -26,6 +29,12 @@ impl Element {
     /// An element of the array that a rank gives.
     pub(super) const fn own(rank: Rank, index: u64) -> Self {
         Element((rank as u64) << INDEX_BITS | index)
+    }
+
+    /// The line of an element that is listed, and which of its bytes this is; 0 where it is whole.
+    fn line(self) -> Option<(u64, u64)> {
+        let listed = self != Element::NOTHING && self.0 & LISTED != 0;
+        listed.then_some((self.0 & ((1 << LINE_BITS) - 1), (self.0 & !LISTED) >> LINE_BITS))
     }
 }
 
@@ -60,8 +69,11 @@ pub(super) struct Symbol {
     pub(super) scaled: u32,
     /// How often it was divided; far more than once if it was folded afterwards.
     pub(super) averaged: u32,
-    /// Stands for the tree of folds, the order of a fold's two operands aside.
+    /// Stands for the tree of folds, the order of a fold's two operands aside, and for how often it
+    /// was encoded on the way, in which company.
     pub(super) order: u64,
+    /// Stands for the block that it is encoded in, where it is.
+    block: u64,
 }
 
 /// What [`Element::NOTHING`] stands for.
@@ -72,6 +84,7 @@ const NOTHING: Symbol = Symbol {
     scaled: 0,
     averaged: 0,
     order: 0x6e6f_7468_696e_6721,
+    block: 0,
 };
 
 /// Added to `averaged` when an average is folded on.
@@ -86,8 +99,9 @@ impl Symbols {
         if element == Element::NOTHING {
             return NOTHING;
         }
-        if element.0 & LISTED != 0 {
-            return self.0[(element.0 & !LISTED) as usize];
+        if let Some((line, byte)) = element.line() {
+            // A byte of something encoded is no element.
+            return if byte == 0 { self.0[line as usize] } else { NOTHING };
         }
         let (rank, index) =
             ((element.0 >> INDEX_BITS) as Rank, element.0 & ((1 << INDEX_BITS) - 1));
@@ -100,6 +114,7 @@ impl Symbols {
             scaled: 0,
             averaged: 0,
             order: mix(u64::from(rank) + 1),
+            block: 0,
         }
     }
 
@@ -125,17 +140,81 @@ impl Symbols {
             scaled: a.scaled + b.scaled,
             averaged,
             order: mix(mix(low).wrapping_add(high)),
+            block: 0,
         })
     }
 
-    pub(super) fn map(&mut self, element: Element, map: Map) -> Element {
+    /// What a run becomes.
+    pub(super) fn map(&mut self, run: &[Element], map: Map) -> Vec<Element> {
+        let mut scaled = |element: &Element| {
+            let symbol = self.of(*element);
+            self.list(Symbol { scaled: symbol.scaled + symbol.count, ..symbol })
+        };
         match map {
-            Map::Copy => element,
-            Map::Scale => {
-                let symbol = self.of(element);
-                self.list(Symbol { scaled: symbol.scaled + symbol.count, ..symbol })
+            Map::Copy => run.to_vec(),
+            Map::Scale => run.iter().map(&mut scaled).collect(),
+            Map::Encode(wire) => self.encode(run, wire),
+            Map::Decode(wire) => self.decode(run, wire),
+        }
+    }
+
+    /// The bytes of a run's encoding. What an element becomes depends on the block that it is in, and
+    /// is never again what it was.
+    fn encode(&mut self, run: &[Element], wire: Wire) -> Vec<Element> {
+        let mut encoding = Vec::new();
+        let bytes_of = |line: Element, bytes: u64| {
+            (1..=bytes).map(move |byte| Element(line.0 | byte << LINE_BITS))
+        };
+        let (each, scale) = widths(wire);
+        for elements in run.chunks(wire.block() as usize) {
+            let symbols = elements.iter().map(|element| self.of(*element));
+            let block = symbols.fold(mix(wire as u64), |block, symbol| {
+                mix(block ^ mix(symbol.order ^ symbol.sum))
+            });
+            if scale != 0 {
+                let line = self.list(Symbol { block, ..NOTHING });
+                encoding.extend(bytes_of(line, scale));
+            }
+            for element in elements {
+                let symbol = self.of(*element);
+                let line = self.list(Symbol { order: mix(symbol.order ^ block), block, ..symbol });
+                encoding.extend(bytes_of(line, each));
             }
         }
+        encoding
+    }
+
+    /// The elements of an encoding; nothing in the place of one whose bytes do not belong together,
+    /// or to the scale before them.
+    pub(super) fn decode(&self, encoding: &[Element], wire: Wire) -> Vec<Element> {
+        let (each, scale) = widths(wire);
+        let whole = |bytes: &[Element]| {
+            let line = bytes.first()?.line()?.0;
+            let fits = |(byte, at): (&Element, u64)| byte.line() == Some((line, at));
+            bytes.iter().zip(1..).all(fits).then_some(Element(LISTED | line))
+        };
+        let block = (each * wire.block() + scale) as usize;
+        let mut elements = Vec::new();
+        for bytes in encoding.chunks(block) {
+            let (head, bytes) = bytes.split_at(bytes.len().min(scale as usize));
+            let scaled_by = whole(head).map(|scale| self.of(scale).block);
+            elements.extend(bytes.chunks(each as usize).map(|bytes| {
+                let of_block =
+                    |element: &Element| scale == 0 || scaled_by == Some(self.of(*element).block);
+                let element = whole(bytes).filter(|_| bytes.len() == each as usize);
+                element.filter(of_block).unwrap_or(Element::NOTHING)
+            }));
+        }
+        elements
+    }
+}
+
+/// Bytes of an element's encoding, and of a block's scale.
+const fn widths(wire: Wire) -> (u64, u64) {
+    match wire {
+        Wire::Plain => (4, 0),
+        Wire::Bf16 | Wire::F16 => (2, 0),
+        Wire::Int8 => (1, 4),
     }
 }
 
@@ -166,6 +245,7 @@ impl Place {
 const OUTPUT: usize = 0;
 const INPUT: usize = 1;
 const SCRATCH: usize = 2;
+const ENCODED: usize = 3;
 
 /// Where a space lies: a part of a segment, in bytes.
 #[derive(Clone, Copy)]
@@ -178,31 +258,37 @@ struct Room {
 /// One rank's memory in one call.
 pub(super) struct Memory {
     /// Bytes of one element.
-    pub(super) size: u64,
-    segments: [Vec<Element>; 3],
-    /// Output, input and scratch.
-    rooms: [Room; 3],
+    size: u64,
+    segments: [Vec<Element>; 4],
+    /// Output, input, scratch, and what is encoded, of which every byte stands by itself.
+    rooms: [Room; 4],
 }
 
 impl Memory {
     /// Both arrays as they are before the call, or the larger one where the other is a part of it,
-    /// and bytes of scratch.
+    /// and bytes of scratch and of what is encoded.
     pub(super) fn new(
         size: u64,
         output: Vec<Element>,
         input: Vec<Element>,
         alias: Alias,
-        scratch_len: u64,
+        [scratch_len, encoded_len]: [u64; 2],
     ) -> Self {
         let room = |segment, offset, array: &[Element]| Room {
             segment,
             offset,
             len: array.len() as u64 * size,
         };
-        let mut rooms = [room(OUTPUT, 0, &output), room(INPUT, 0, &input), room(SCRATCH, 0, &[])];
-        rooms[SCRATCH].len = scratch_len;
+        let own = |segment, len| Room { segment, offset: 0, len };
+        let mut rooms = [
+            room(OUTPUT, 0, &output),
+            room(INPUT, 0, &input),
+            own(SCRATCH, scratch_len),
+            own(ENCODED, encoded_len),
+        ];
         let scratch = vec![Element::NOTHING; scratch_len.div_ceil(size) as usize];
-        let mut segments = [output, input, scratch];
+        let encoded = vec![Element::NOTHING; encoded_len as usize];
+        let mut segments = [output, input, scratch, encoded];
         match alias {
             Alias::None => {}
             Alias::InputInOutput(offset) => {
@@ -225,18 +311,30 @@ impl Memory {
             Space::Output => OUTPUT,
             Space::Input => INPUT,
             Space::Scratch => SCRATCH,
+            Space::Encoded => ENCODED,
         }];
-        let whole = span.offset.is_multiple_of(self.size) && span.len.is_multiple_of(self.size);
+        let size = self.unit(segment);
+        let whole = span.offset.is_multiple_of(size) && span.len.is_multiple_of(size);
         let place = Place { segment, begin: offset + span.offset, end: offset + span.end() };
         (whole && span.end() <= len).then_some(place)
     }
 
+    /// Bytes that stand for one element in a segment.
+    fn unit(&self, segment: usize) -> u64 {
+        if segment == ENCODED { 1 } else { self.size }
+    }
+
+    /// Bytes of what lies there.
+    pub(super) fn bytes(&self, place: Place) -> u64 {
+        self.at(place).len() as u64 * self.unit(place.segment)
+    }
+
     pub(super) fn at(&self, place: Place) -> &[Element] {
-        &self.segments[place.segment][self.elements(place.begin, place.end)]
+        &self.segments[place.segment][self.elements(place.segment, place.begin, place.end)]
     }
 
     pub(super) fn at_mut(&mut self, place: Place) -> &mut [Element] {
-        let elements = self.elements(place.begin, place.end);
+        let elements = self.elements(place.segment, place.begin, place.end);
         &mut self.segments[place.segment][elements]
     }
 
@@ -250,10 +348,11 @@ impl Memory {
 
     fn room(&self, space: usize) -> &[Element] {
         let Room { segment, offset, len } = self.rooms[space];
-        &self.segments[segment][self.elements(offset, offset + len)]
+        &self.segments[segment][self.elements(segment, offset, offset + len)]
     }
 
-    fn elements(&self, begin: u64, end: u64) -> std::ops::Range<usize> {
-        (begin / self.size) as usize..(end / self.size) as usize
+    fn elements(&self, segment: usize, begin: u64, end: u64) -> std::ops::Range<usize> {
+        let size = self.unit(segment);
+        (begin / size) as usize..(end / size) as usize
     }
 }

@@ -152,7 +152,7 @@ pub enum Violation {
     Misplaced,
     /// The input of a call that is not in place was written to.
     Input,
-    /// The ranks' results of an allreduce were folded in different orders.
+    /// The ranks' results of an allreduce or allgather were folded, or encoded, in different orders.
     Order,
     /// An average was divided other than once and last, or an input was not scaled once.
     Finish,

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::limits::LOOK_AHEAD_MAX;
 use crate::plan::{Finish, Map};
 use crate::session::{Session, SlabId, Slot};
-use crate::types::{Rank, Sequence};
+use crate::types::{Rank, Sequence, Wire};
 use crate::wire::header::Header;
 
 /// Where a frame goes.
@@ -24,7 +24,7 @@ pub(super) enum Landing {
 pub(super) enum Work {
     Send { header: Header, source: Place },
     Receive { peer: Rank, expected: Header, landing: Landing, verified: bool },
-    Fold { slab: SlabId, with: Place, into: Place, finish: Finish },
+    Fold { slab: SlabId, with: Place, into: Place, finish: Finish, wire: Wire },
     Reduce { with: Place, into: Place, finish: Finish },
     Map { source: Place, target: Place, map: Map },
 }
@@ -51,8 +51,8 @@ impl Work {
 
 pub(super) struct Member {
     pub(super) session: Session,
-    /// Bytes of scratch that the plan of each call made so far speaks of.
-    pub(super) scratch_lens: Vec<u64>,
+    /// Bytes of scratch, and of what is encoded, that the plan of each call made so far speaks of.
+    pub(super) own_lens: Vec<[u64; 2]>,
     /// What came of each call of the scenario, once it is over.
     pub(super) outcomes: Vec<Option<Result<(), Error>>>,
     works: [Option<Work>; LOOK_AHEAD_MAX],
@@ -76,7 +76,7 @@ impl Member {
     pub(super) fn new(session: Session, calls: usize) -> Self {
         Member {
             session,
-            scratch_lens: Vec::new(),
+            own_lens: Vec::new(),
             outcomes: vec![None; calls],
             works: [None; LOOK_AHEAD_MAX],
             used: 0,
@@ -96,7 +96,7 @@ impl Member {
 
     /// Calls made so far.
     pub(super) fn called(&self) -> u64 {
-        self.scratch_lens.len() as u64
+        self.own_lens.len() as u64
     }
 
     /// Whether it has made this call and is through with all before it.
@@ -204,8 +204,11 @@ impl Member {
             return Err(self.broken(Violation::Frame, "work without memory"));
         };
         let (operand, into, finish) = match work {
-            Some(Work::Fold { slab, with, into, finish }) => {
-                let received = self.slabs.remove(&slab).unwrap_or_default();
+            Some(Work::Fold { slab, with, into, finish, wire }) => {
+                let mut received = self.slabs.remove(&slab).unwrap_or_default();
+                if wire != Wire::Plain {
+                    received = symbols.decode(&received, wire);
+                }
                 let with = memory.at(with);
                 if received.len() != with.len() {
                     return Err(self.broken(Violation::Frame, "a fold of unequal lengths"));
@@ -218,13 +221,11 @@ impl Member {
                 (a.copied().zip(b.copied()).collect(), into, finish)
             }
             Some(Work::Map { source, target, map }) => {
-                let moved = memory.at(source).to_vec();
+                let moved = symbols.map(memory.at(source), map);
                 if moved.len() != memory.at(target).len() {
                     return Err(self.broken(Violation::Frame, "a move of unequal lengths"));
                 }
-                for (into, from) in memory.at_mut(target).iter_mut().zip(moved) {
-                    *into = symbols.map(from, map);
-                }
+                memory.at_mut(target).copy_from_slice(&moved);
                 return Ok(());
             }
             other => {

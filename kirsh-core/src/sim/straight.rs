@@ -19,7 +19,7 @@ use super::memory::{Element, Memory, Place, Symbols};
 use super::queue::mix;
 use super::{Calling, Failure, Violation};
 use crate::plan::{Params, Plan, Step, build};
-use crate::types::{Collective, Rank, Span};
+use crate::types::{Rank, Span, Wire};
 
 /// Steps that a rank has in view: the fewest that a session is tried with.
 const VIEW: usize = 4;
@@ -60,7 +60,8 @@ impl Walker {
         let params = calling.params_of(rank);
         let plan = build(&params, rank).expect("the call's parameters make a plan");
         let plan = calling.replace.map_or(plan.clone(), |replace| replace(rank, plan));
-        let memory = check::memory(&params, calling.in_place, rank, plan.scratch_len());
+        let own_lens = [plan.scratch_len(), plan.encoded_len()];
+        let memory = check::memory(&params, calling.in_place, rank, own_lens);
         Walker { rank, params, plan, memory, next: 0, live: Vec::with_capacity(VIEW) }
     }
 
@@ -135,26 +136,27 @@ impl Walker {
         let Some(at) = ready else { return Ok(false) };
         let Live { step, reads, writes, slab } = self.live.remove(at);
         let mut operand = slab.unwrap_or_default();
+        let with = self.memory.at(reads[0]);
         match step {
             // What is folded with what came, or with what lies there.
             Step::Reduce { .. } => operand.extend_from_slice(self.memory.at(writes)),
-            Step::Map { .. } => operand.extend_from_slice(self.memory.at(reads[0])),
+            Step::Map { map, .. } => operand = symbols.map(with, map),
+            Step::RecvReduce { wire, .. } if wire != Wire::Plain => {
+                operand = symbols.decode(&operand, wire);
+            }
             _ => {}
         }
-        let with = self.memory.at(reads[0]);
-        if operand.len() != with.len() || operand.len() != self.memory.at(writes).len() {
+        let folds = !matches!(step, Step::Map { .. });
+        if operand.len() != self.memory.at(writes).len() || folds && operand.len() != with.len() {
             return Err(self.broken(Violation::Frame, format!("unequal lengths in {step:?}")));
         }
         match step {
-            Step::Map { map, .. } => {
-                operand.iter_mut().for_each(|element| *element = symbols.map(*element, map));
-            }
             Step::Reduce { finish, .. } | Step::RecvReduce { finish, .. } => {
                 for (element, with) in operand.iter_mut().zip(with) {
                     *element = symbols.fold(*with, *element, finish);
                 }
             }
-            Step::Send { .. } | Step::Recv { .. } => {}
+            Step::Send { .. } | Step::Recv { .. } | Step::Map { .. } => {}
         }
         self.memory.at_mut(writes).copy_from_slice(&operand);
         Ok(true)
@@ -198,11 +200,11 @@ pub fn walk(calling: &Calling) -> Result<Option<u64>, Failure> {
         let order = check::result(calling, params, *rank, memory, &symbols).map_err(
             |(violation, text)| walker.broken(violation, format!("{calling:?}: {text}")),
         )?;
-        all = Some(match (params.call.collective, all) {
-            (Collective::Allreduce, Some(other)) if other != order => {
+        all = Some(match (check::is_one_for_all(params.call.collective), all) {
+            (true, Some(other)) if other != order => {
                 return Err(walker.broken(Violation::Order, "folded in an order of its own"));
             }
-            (Collective::Allreduce, _) => order,
+            (true, _) => order,
             (_, sum) => sum.unwrap_or(0u64).wrapping_add(mix(order ^ u64::from(*rank))),
         });
     }
@@ -237,11 +239,15 @@ fn transfer(walkers: &mut [Walker], from: Rank, to: Rank) -> Result<(), Failure>
     let sender = &mut walkers[from as usize];
     let Some(at) = sender.send_to(to) else { return Ok(()) };
     let source = sender.live.remove(at).reads[0];
-    let payload = sender.memory.at(source).to_vec();
+    let (payload, bytes) = (sender.memory.at(source).to_vec(), sender.memory.bytes(source));
     let receiver = &mut walkers[to as usize];
     let Some(at) = receiver.receive_from(from) else { return Ok(()) };
     let (step, target) = (receiver.live[at].step, receiver.live[at].writes);
-    if payload.len() != receiver.memory.at(target).len() {
+    let due = match step {
+        Step::RecvReduce { wire, .. } => wire.encoded(receiver.memory.bytes(target)),
+        _ => receiver.memory.bytes(target),
+    };
+    if bytes != due {
         let text = format!("{} elements from rank {from} for {step:?}", payload.len());
         return Err(receiver.broken(Violation::Frame, text));
     }

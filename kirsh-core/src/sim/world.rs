@@ -254,7 +254,7 @@ impl<'a> World<'a> {
         let plan = build(&params, rank).expect("the scenario's parameters make a plan");
         let plan: Arc<dyn Plan> =
             calling.replace.map_or(plan.clone(), |replace| replace(rank, plan));
-        self.member(rank).scratch_lens.push(plan.scratch_len());
+        self.member(rank).own_lens.push([plan.scratch_len(), plan.encoded_len()]);
         let (now_ns, timeout_ns) = (self.now_ns, self.scenario.timeout_ns);
         let in_place = calling.in_place && !calling.alias_hidden;
         let alias = check::alias(&params, in_place, rank);
@@ -286,7 +286,7 @@ impl<'a> World<'a> {
     fn refuse(&mut self, rank: Rank, index: u64, params: &Params) -> Result<(), Failure> {
         let reason = Error::new(ErrorKind::InvalidArgument, "a buffer too short");
         let member = self.member(rank);
-        member.scratch_lens.push(0);
+        member.own_lens.push([0; 2]);
         // It fails either way: for this reason, or for what had failed before.
         let error = member.session.refuse(params.call, &reason).err().unwrap_or(reason);
         member.outcomes[index as usize] = Some(Err(error));
@@ -303,7 +303,7 @@ impl<'a> World<'a> {
             return Err(sender.broken(Violation::Frame, "a send that nobody asked for"));
         };
         let payload = sender.payload(source);
-        let size = sender.memory.as_ref().map_or(1, |(_, memory)| memory.size);
+        let bytes = sender.memory.as_ref().map_or(0, |(_, memory)| memory.bytes(source));
         let receiver = &mut self.members[to as usize];
         let Some(Work::Receive { expected, landing, .. }) = receiver.work(receive).copied() else {
             return Err(receiver.broken(Violation::Frame, "a receive that nobody asked for"));
@@ -315,7 +315,7 @@ impl<'a> World<'a> {
             if !receiver.session.handle_header(receive, &header) {
                 return self.pump(to);
             }
-            if header != expected || payload.len() as u64 * size != u64::from(header.length) {
+            if header != expected || bytes != u64::from(header.length) {
                 let text = format!("{header:?} passed for {expected:?}");
                 return Err(self.members[to as usize].broken(Violation::Frame, text));
             }

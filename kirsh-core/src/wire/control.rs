@@ -269,12 +269,15 @@ fn put_goodbye(out: &mut Vec<u8>, origin: Rank, finished: &[(u64, u32, u64)]) {
     });
 }
 
+/// Bits of a body's dtype byte that are the dtype; those above are the wire format. P-46
+const DTYPE_BITS: u32 = 6;
+
 /// A call in a body: its four numbers, root, count. P-23
 fn put_call(out: &mut Vec<u8>, call: &Call) {
     out.extend_from_slice(&[
         call.collective as u8,
         call.algorithm as u8,
-        call.dtype as u8,
+        call.dtype as u8 | (call.wire as u8) << DTYPE_BITS,
         call.op as u8,
     ]);
     out.extend_from_slice(&call.root.to_le_bytes());
@@ -282,10 +285,12 @@ fn put_call(out: &mut Vec<u8>, call: &Call) {
 }
 
 fn take_call(body: &mut Reader<'_>) -> Result<Call, WireError> {
-    let numbers = body.array("call")?;
+    let mut numbers: [u8; 4] = body.array("call")?;
+    let wire = numbers[2] >> DTYPE_BITS;
+    numbers[2] &= (1 << DTYPE_BITS) - 1;
     let root = body.u32("root")?;
     let count = body.u64("count")?;
-    parse_call(numbers, root, count)
+    parse_call(numbers, root, count, wire)
 }
 
 fn take_kind(body: &mut Reader<'_>) -> Result<ErrorKind, WireError> {

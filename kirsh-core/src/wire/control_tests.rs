@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::{TRAILER_BYTES, strategies};
 use super::*;
 use crate::limits::{CALL_BYTES_MAX, WORLD_SIZE_MAX};
-use crate::types::{Algorithm, Collective, DataType, ReduceOp};
+use crate::types::{Algorithm, Collective, DataType, ReduceOp, Wire};
 
 const CALL: Call = Call {
     collective: Collective::Broadcast,
@@ -14,6 +14,7 @@ const CALL: Call = Call {
     op: ReduceOp::Sum,
     root: 3,
     count: 9,
+    wire: Wire::Plain,
 };
 
 fn abort(reason: &str) -> Message {

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::WireError;
 use super::checksum::crc32c;
 use crate::limits::{CALL_BYTES_MAX, CONTROL_BODY_MAX, EAGER_BYTES_MAX, SLICE_BYTES_MAX};
-use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// Bytes of the header, fixed. One cache line.
 pub const HEADER_BYTES: usize = 64;
@@ -19,8 +19,6 @@ pub const TRAILER_BYTES: usize = 4;
 pub const MAGIC: u16 = u16::from_le_bytes(*b"KR");
 /// The version of everything in `docs/PROTOCOL.md`. P-3
 pub const VERSION: u8 = 1;
-/// Payload as is: the only wire format of this version. P-5
-pub const WIRE_FORMAT_PLAIN: u8 = 0;
 
 /// Bit 0 of the flags: a checksum of the payload follows it.
 const FLAG_CHECKSUMMED: u8 = 1;
@@ -143,6 +141,7 @@ impl Header {
             raw.algorithm = call.algorithm as u8;
             raw.dtype = call.dtype as u8;
             raw.op = call.op as u8;
+            raw.wire_format = call.wire as u8;
         }
         raw.seal(target);
     }
@@ -231,7 +230,7 @@ impl Raw {
             dtype: 0,
             op: 0,
             flags: if checksummed { FLAG_CHECKSUMMED } else { 0 },
-            wire_format: WIRE_FORMAT_PLAIN,
+            wire_format: Wire::Plain as u8,
             reserved: U16::ZERO,
         }
     }
@@ -270,7 +269,9 @@ impl Raw {
         let kind = FrameKind::from_u8(self.kind).ok_or(unknown("a frame kind", self.kind))?;
         reserved("the reserved header bytes", self.reserved.get().into())?;
         reserved("unknown header flags", (self.flags & !FLAG_CHECKSUMMED).into())?;
-        if self.wire_format != WIRE_FORMAT_PLAIN {
+        // P-46
+        let wire = wire_format(self.wire_format)?;
+        if wire != Wire::Plain && kind != FrameKind::Collective {
             return Err(unknown("a wire format", self.wire_format));
         }
         let length = self.length.get();
@@ -323,6 +324,7 @@ impl Raw {
             [self.collective, self.algorithm, self.dtype, self.op],
             self.root.get(),
             self.count.get(),
+            self.wire_format,
         )?;
         check_call_bytes(&call)?;
         Ok(call)
@@ -342,7 +344,12 @@ impl Raw {
 /// A call from its numbers: collective, algorithm, dtype, op. P-5
 ///
 /// The count may be anything; see [`check_call_bytes`].
-pub(super) fn parse_call(numbers: [u8; 4], root: u32, count: u64) -> Result<Call, WireError> {
+pub(super) fn parse_call(
+    numbers: [u8; 4],
+    root: u32,
+    count: u64,
+    wire: u8,
+) -> Result<Call, WireError> {
     let [collective, algorithm, dtype, op] = numbers;
     Ok(Call {
         collective: Collective::from_u8(collective).ok_or(unknown("a collective", collective))?,
@@ -351,7 +358,12 @@ pub(super) fn parse_call(numbers: [u8; 4], root: u32, count: u64) -> Result<Call
         op: ReduceOp::from_u8(op).ok_or(unknown("an op", op))?,
         root,
         count,
+        wire: wire_format(wire)?,
     })
+}
+
+fn wire_format(number: u8) -> Result<Wire, WireError> {
+    Wire::from_u8(number).ok_or(unknown("a wire format", number))
 }
 
 /// P-7: a call in progress has a size that can be computed with.

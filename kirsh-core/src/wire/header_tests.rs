@@ -22,6 +22,7 @@ fn sample() -> Header {
             op: ReduceOp::Sum,
             root: 0,
             count: 7,
+            wire: Wire::Plain,
         }),
         checksummed: false,
     }
@@ -58,6 +59,7 @@ fn every_field_lies_where_the_table_says() {
             op: ReduceOp::Max,
             root: 0x2827_2625,
             count: 0x0000_2e2d_2c2b_2a29,
+            wire: Wire::Plain,
         }),
         checksummed: true,
     };
@@ -115,7 +117,7 @@ fn numbers_are_known_up_to_the_last_and_refused_from_the_next() {
         (57, "an algorithm", Algorithm::ALL.last().map_or(0, |value| *value as u8)),
         (58, "a dtype", DataType::ALL.last().map_or(0, |value| *value as u8)),
         (59, "an op", ReduceOp::ALL.last().map_or(0, |value| *value as u8)),
-        (61, "a wire format", WIRE_FORMAT_PLAIN),
+        (61, "a wire format", Wire::ALL.last().map_or(0, |value| *value as u8)),
     ] {
         assert!(with(sample(), at, &[last]).is_ok(), "{field}");
         let next = if at == 3 { 9 } else { last + 1 };

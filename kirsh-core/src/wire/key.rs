@@ -41,7 +41,7 @@ fn encode(call: &Call, world: u32, slice: u32, channels: u16, stripes: u16) -> [
     bytes[2] = call.algorithm as u8;
     bytes[3] = call.dtype as u8;
     bytes[4] = call.in_common().op as u8;
-    bytes[5] = super::header::WIRE_FORMAT_PLAIN;
+    bytes[5] = call.wire as u8;
     // Bytes 6 and 7 stay zero.
     bytes[8..12].copy_from_slice(&world.to_le_bytes());
     bytes[12..16].copy_from_slice(&call.root.to_le_bytes());
@@ -58,7 +58,7 @@ mod tests {
 
     use super::super::strategies;
     use super::*;
-    use crate::types::{Algorithm, Collective, DataType, ReduceOp};
+    use crate::types::{Algorithm, Collective, DataType, ReduceOp, Wire};
 
     const CALL: Call = Call {
         collective: Collective::Allreduce,
@@ -67,15 +67,17 @@ mod tests {
         op: ReduceOp::Sum,
         root: 0,
         count: 1000,
+        wire: Wire::Plain,
     };
 
     // P-15
     #[test]
     fn every_field_lies_where_the_table_says() {
-        let call = Call { root: 0x0403_0201, count: 0x0807_0605_0403_0201, ..CALL };
+        let wire = Wire::Int8;
+        let call = Call { root: 0x0403_0201, count: 0x0807_0605_0403_0201, wire, ..CALL };
         let bytes = encode(&call, 0x1413_1211, 0x2423_2221, 0x3231, 0x4241);
         let expected: [u8; 32] = [
-            1, 3, 1, 12, 0, 0, 0, 0, //
+            1, 3, 1, 12, 0, 3, 0, 0, //
             0x11, 0x12, 0x13, 0x14, 1, 2, 3, 4, //
             1, 2, 3, 4, 5, 6, 7, 8, //
             0x21, 0x22, 0x23, 0x24, 0x31, 0x32, 0x41, 0x42,
@@ -94,6 +96,7 @@ mod tests {
             plan_key(&Call { op: ReduceOp::Max, ..CALL }, 4, 1 << 20, 1, 1, &[]),
             plan_key(&Call { root: 1, ..CALL }, 4, 1 << 20, 1, 1, &[]),
             plan_key(&Call { count: 1001, ..CALL }, 4, 1 << 20, 1, 1, &[]),
+            plan_key(&Call { wire: Wire::Bf16, ..CALL }, 4, 1 << 20, 1, 1, &[]),
             plan_key(&CALL, 5, 1 << 20, 1, 1, &[]),
             plan_key(&CALL, 4, 1 << 19, 1, 1, &[]),
             plan_key(&CALL, 4, 1 << 20, 2, 1, &[]),

@@ -7,7 +7,7 @@ use super::control::{GOODBYE_ENTRIES_MAX, Message};
 use super::header::{FrameKind, Header};
 use crate::error::ErrorKind;
 use crate::limits::{CALL_BYTES_MAX, REASON_BYTES_MAX, WORLD_SIZE_MAX};
-use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// Any call that can be in progress.
 pub(super) fn call() -> impl Strategy<Value = Call> {
@@ -18,14 +18,16 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
         select(ReduceOp::ALL),
         any::<u32>(),
         any::<u64>(),
+        select(Wire::ALL),
     )
-        .prop_map(|(collective, algorithm, dtype, op, root, count)| Call {
+        .prop_map(|(collective, algorithm, dtype, op, root, count, wire)| Call {
             collective,
             algorithm,
             dtype,
             op,
             root,
             count: count % (CALL_BYTES_MAX / dtype.size() as u64 + 1),
+            wire,
         })
 }
 

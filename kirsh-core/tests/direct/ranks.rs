@@ -6,8 +6,14 @@ use kirsh_core::{ErrorKind, Options, ReduceOp, Scope, Source, Tag, Timeout};
 
 use super::common::{comm, failed, said};
 
-const NONE: &Options<'static> =
-    &Options { timeout: Timeout::Default, scale: None, algorithm: None, name: None, weight: None };
+const NONE: &Options<'static> = &Options {
+    timeout: Timeout::Default,
+    scale: None,
+    algorithm: None,
+    name: None,
+    weight: None,
+    wire: None,
+};
 
 fn brief() -> Options<'static> {
     Options { timeout: Timeout::After(Duration::from_millis(30)), ..Options::default() }

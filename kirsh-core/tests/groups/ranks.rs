@@ -30,6 +30,7 @@ const PLAIN: Options<'static> = Options {
     algorithm: None,
     name: None,
     weight: None,
+    wire: None,
 };
 
 /// Sums the members' world ranks, and looks whether that came out.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use kirsh_core::plan::{Finish, Params, Plan, Step, build};
+use kirsh_core::plan::{Finish, Map, Params, Plan, Step, build};
 use kirsh_core::sim::{Calling, Scenario, Violation, run, walk};
-use kirsh_core::types::Span;
+use kirsh_core::types::{Span, Wire};
 use kirsh_core::{Algorithm, Collective, Rank, ReduceOp};
 
 use super::catalogue::{Pair, params};
@@ -61,12 +61,17 @@ impl Plan for Changed {
     fn scratch_len(&self) -> u64 {
         self.inner.scratch_len()
     }
+
+    fn encoded_len(&self) -> u64 {
+        self.inner.encoded_len()
+    }
 }
 
 /// A list of steps.
 pub(crate) struct Listed {
     pub(crate) steps: Vec<Step>,
     pub(crate) scratch: u64,
+    pub(crate) encoded: u64,
 }
 
 impl Plan for Listed {
@@ -81,11 +86,15 @@ impl Plan for Listed {
     fn scratch_len(&self) -> u64 {
         self.scratch
     }
+
+    fn encoded_len(&self) -> u64 {
+        self.encoded
+    }
 }
 
 /// A plan of these steps, which need no scratch.
 fn listed(steps: Vec<Step>) -> Arc<dyn Plan> {
-    Arc::new(Listed { steps, scratch: 0 })
+    Arc::new(Listed { steps, scratch: 0, encoded: 0 })
 }
 
 pub(crate) fn steps(plan: &dyn Plan) -> Vec<Step> {
@@ -169,8 +178,8 @@ fn a_swapped_order_of_folds_is_found() {
         listed(vec![
             Step::Send { peer: right, source: input },
             Step::Send { peer: left, source: input },
-            Step::RecvReduce { peer: right, with: input, into: output, finish },
-            Step::RecvReduce { peer: left, with: output, into: output, finish },
+            Step::RecvReduce { peer: right, with: input, into: output, finish, wire: Wire::Plain },
+            Step::RecvReduce { peer: left, with: output, into: output, finish, wire: Wire::Plain },
         ])
     });
     assert_eq!(found(3, &right), None);
@@ -197,7 +206,7 @@ fn a_division_before_the_last_fold_is_found() {
     let replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> = |_, inner| {
         let change = |_, step| match step {
             Step::RecvReduce { peer, with, into, .. } => {
-                Step::RecvReduce { peer, with, into, finish: Finish::Average }
+                Step::RecvReduce { peer, with, into, finish: Finish::Average, wire: Wire::Plain }
             }
             other => other,
         };
@@ -252,4 +261,126 @@ fn two_receives_into_one_span_happen_in_the_order_of_the_plan() {
         ..Calling::new(Params { slice: 4 * 40, ..params(3, CHAIN, ReduceOp::Sum, 2, 40) }, false)
     };
     assert_eq!(found(3, &right), None);
+}
+
+/// A call whose elements travel encoded, and the same with something else in its plans' place.
+fn encoded_pair(
+    wire: Wire,
+    pair: Pair,
+    replace: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan>,
+) -> [Calling; 2] {
+    let mut params = params(4, pair, ReduceOp::Sum, 0, 700);
+    params.call.wire = wire;
+    let right = Calling::new(params, false);
+    [right.clone(), Calling { replace: Some(replace), ..right }]
+}
+
+const ENCODED: [Pair; 4] = [
+    RING,
+    (Collective::Allreduce, Algorithm::HalvingDoubling),
+    (Collective::Allgather, Algorithm::Ring),
+    (Collective::Allgather, Algorithm::Bruck),
+];
+
+#[test]
+fn an_owner_that_keeps_what_it_had_before_it_was_encoded_is_found() {
+    for (wire, by) in [Wire::Bf16, Wire::Int8].iter().flat_map(|wire| ENCODED.map(|by| (wire, by)))
+    {
+        let [right, wrong] = encoded_pair(*wire, by, |rank, inner| {
+            let mut steps = steps(&*inner);
+            // The first decode is that of the rank's own: a gather, which leaves the own place empty
+            // then, moves the input there as it is.
+            let decodes = |step: &Step| matches!(step, Step::Map { map: Map::Decode(_), .. });
+            let first = steps.iter().position(decodes).expect("a decode");
+            if rank == 2 {
+                let Step::Map { target, .. } = steps.remove(first) else { unreachable!() };
+                if !steps.iter().any(|step| matches!(step, Step::RecvReduce { .. })) {
+                    let own: Vec<_> = steps
+                        .iter()
+                        .filter_map(|step| match step {
+                            Step::Map { source, map: Map::Encode(_), .. } => Some(*source),
+                            _ => None,
+                        })
+                        .collect();
+                    let source = own.into_iter().find(|source| source.len == target.len);
+                    let source = source.expect("what was encoded");
+                    steps.push(Step::Map { source, target, map: Map::Copy });
+                }
+            }
+            Arc::new(Listed { steps, scratch: inner.scratch_len(), encoded: inner.encoded_len() })
+        });
+        assert_eq!(found(4, &right), None);
+        assert_eq!(found(4, &wrong), Some(Violation::Order), "{wire} {by:?}");
+    }
+}
+
+#[test]
+fn a_rank_that_encodes_anew_what_it_passes_on_is_found() {
+    for wire in [Wire::Bf16, Wire::Int8] {
+        let [right, wrong] = encoded_pair(wire, RING, |rank, inner| {
+            let mut changed = Vec::new();
+            let mut received = None;
+            for step in steps(&*inner) {
+                changed.push(step);
+                if let Step::Recv { target, .. } = step {
+                    received = Some(target);
+                }
+                if let Step::Map { source, target, map: Map::Decode(wire) } = step
+                    && rank == 1
+                    && received == Some(source)
+                {
+                    changed.push(Step::Map {
+                        source: target,
+                        target: source,
+                        map: Map::Encode(wire),
+                    });
+                }
+            }
+            let (scratch, encoded) = (inner.scratch_len(), inner.encoded_len());
+            Arc::new(Listed { steps: changed, scratch, encoded })
+        });
+        assert_eq!(found(4, &right), None);
+        assert_eq!(found(4, &wrong), Some(Violation::Order), "{wire}");
+    }
+}
+
+#[test]
+fn elements_decoded_by_another_blocks_scale_are_found() {
+    let by = (Collective::Allgather, Algorithm::Bruck);
+    let [right, wrong] = encoded_pair(Wire::Int8, by, |rank, inner| {
+        let mut steps = steps(&*inner);
+        // Rank 0's first block gets the scale of its second one, once both are there.
+        let decodes = |step: &Step| match step {
+            Step::Map { source, map: Map::Decode(_), .. } => source.offset == 0,
+            _ => false,
+        };
+        let first = steps.iter().position(decodes).expect("a decode");
+        if rank == 3 {
+            let (source, target) = (Span::encoded(260, 4), Span::encoded(0, 4));
+            steps.insert(first, Step::Map { source, target, map: Map::Copy });
+        }
+        Arc::new(Listed { steps, scratch: inner.scratch_len(), encoded: inner.encoded_len() })
+    });
+    assert_eq!(found(4, &right), None);
+    assert_eq!(found(4, &wrong), Some(Violation::Missing));
+}
+
+#[test]
+fn elements_decoded_from_within_a_block_are_found() {
+    let by = (Collective::Allgather, Algorithm::RecursiveDoubling);
+    let [right, wrong] = encoded_pair(Wire::Bf16, by, |rank, inner| {
+        if rank != 3 {
+            return inner;
+        }
+        let change = |_, step| match step {
+            Step::Map { mut source, target, map: Map::Decode(wire) } if source.offset == 0 => {
+                source.offset = 1;
+                Step::Map { source, target, map: Map::Decode(wire) }
+            }
+            other => other,
+        };
+        Arc::new(Changed { inner, change })
+    });
+    assert_eq!(found(4, &right), None);
+    assert_eq!(found(4, &wrong), Some(Violation::Missing));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kirsh_core::plan::{Finish, Plan, Step};
 use kirsh_core::sim::{Calling, Replace, Scenario, Violation, run};
-use kirsh_core::types::Span;
+use kirsh_core::types::{Span, Wire};
 use kirsh_core::{Algorithm, Collective, Rank, ReduceOp};
 
 use super::canary::{Changed, Listed, SEEDS, found, steps};
@@ -32,7 +32,7 @@ fn without(inner: &dyn Plan, what: fn(&Step) -> bool) -> Arc<dyn Plan> {
     let last = steps.iter().rposition(what).expect("a step of this kind");
     steps.remove(last);
     let scratch = inner.scratch_len();
-    Arc::new(Listed { steps, scratch })
+    Arc::new(Listed { steps, scratch, encoded: 0 })
 }
 
 fn moves(step: &Step) -> bool {
@@ -76,7 +76,7 @@ fn a_contribution_that_the_root_folds_twice_is_doubled() {
             let with = Span::input(into.offset, into.len);
             steps.push(Step::Reduce { with, into, finish: Finish::Keep });
         }
-        Arc::new(Listed { steps, scratch: inner.scratch_len() })
+        Arc::new(Listed { steps, scratch: inner.scratch_len(), encoded: 0 })
     });
     assert_eq!(found, Some(Violation::Doubled));
 }
@@ -96,7 +96,7 @@ fn blocks_that_land_in_one_anothers_place_are_found() {
                 let other = moved.find(|source| source.len == first.len).expect("another move");
                 std::mem::swap(first, other);
             }
-            Arc::new(Listed { steps, scratch: inner.scratch_len() })
+            Arc::new(Listed { steps, scratch: inner.scratch_len(), encoded: 0 })
         });
         assert_eq!(found, Some(Violation::Misplaced), "{pair:?}");
     }
@@ -127,7 +127,7 @@ fn a_plan_that_writes_to_its_input_is_found() {
                 let (source, target) = (Span::input(4, 4), Span::input(0, 4));
                 steps.push(Step::Map { source, target, map: kirsh_core::plan::Map::Copy });
             }
-            Arc::new(Listed { steps, scratch: inner.scratch_len() })
+            Arc::new(Listed { steps, scratch: inner.scratch_len(), encoded: 0 })
         });
         assert_eq!(found, Some(Violation::Input), "{pair:?}");
     }
@@ -145,6 +145,7 @@ fn a_frame_that_never_comes_is_a_deadlock() {
                 Step::Send { peer: right, source: whole },
             ],
             scratch: 0,
+            encoded: 0,
         })
     });
     assert_eq!(found, Some(Violation::Deadlock));
@@ -203,7 +204,7 @@ fn a_write_to_the_roots_lent_block_is_found_in_a_gather_and_a_scatter() {
             _ => Vec::new(),
         };
         steps.splice(0..0, first);
-        Arc::new(Listed { steps, scratch: scratch + block })
+        Arc::new(Listed { steps, scratch: scratch + block, encoded: 0 })
     };
     for algorithm in [Algorithm::Linear, Algorithm::Binomial] {
         for collective in [Collective::Gather, Collective::Scatter] {
@@ -235,12 +236,13 @@ fn folding_to_the_root_in_another_order_is_another_result() {
             with: if peer == 4 { input } else { output },
             into: output,
             finish,
+            wire: Wire::Plain,
         };
         let steps = match rank {
             0 => (1..WORLD).rev().map(fold).collect(),
             _ => vec![Step::Send { peer: 0, source: input }],
         };
-        Arc::new(Listed { steps, scratch: 0 })
+        Arc::new(Listed { steps, scratch: 0, encoded: 0 })
     };
     assert_eq!(order(None), order(Some(|_, inner| inner)));
     assert_ne!(order(None), order(Some(straight)));

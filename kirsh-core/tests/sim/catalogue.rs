@@ -1,9 +1,9 @@
 //! Which calls a world makes: every algorithm of every collective, with counts, roots and operators
 //! that bring out its corners.
 
-use kirsh_core::plan::{Counts, Params, algorithms};
+use kirsh_core::plan::{Counts, Params, algorithms, algorithms_with};
 use kirsh_core::sim::{Calling, Pairs};
-use kirsh_core::{Algorithm, Call, Collective, DataType, Rank, ReduceOp};
+use kirsh_core::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// A collective and one way to carry it out.
 pub(crate) type Pair = (Collective, Algorithm);
@@ -53,7 +53,15 @@ pub(crate) fn params(world: u32, pair: Pair, op: ReduceOp, root: Rank, count: u6
         Gatherv | Scatterv | Alltoallv | Barrier => (Counts::Even, 0),
         _ => (Counts::Even, count),
     };
-    let call = Call { collective, algorithm, dtype: DataType::Float32, op, root, count };
+    let call = Call {
+        collective,
+        algorithm,
+        dtype: DataType::Float32,
+        op,
+        root,
+        count,
+        wire: Wire::Plain,
+    };
     Params::new(call, world, slice).with_counts(counts)
 }
 
@@ -256,4 +264,38 @@ pub(crate) fn large_counts_calls(world: u32) -> Vec<Calling> {
 fn is_long(pair: Pair) -> bool {
     use Collective::*;
     matches!(pair, (Alltoall | ReduceScatter, _) | (Allgather, Algorithm::Ring))
+}
+
+/// Every call that can travel encoded, in a wire format with blocks and in one without: some counts of
+/// a few elements, and one of more than a block for each rank where the world is small.
+pub(crate) fn encoded_calls(world: u32, turn: usize) -> Vec<Calling> {
+    let size = u64::from(world);
+    let mut calls = Vec::new();
+    for (place, pair) in pairs().enumerate() {
+        for (number, wire) in [Wire::Bf16, Wire::Int8].into_iter().enumerate() {
+            if !algorithms_with(pair.0, wire).contains(&pair.1) {
+                continue;
+            }
+            let whole = counts_whole(pair.0);
+            let few = if whole { counts(world) } else { vec![0, 1, 2, 7, 11, 13] };
+            let blocks = 2 * Wire::BLOCK + 77;
+            let many = match (world, whole) {
+                (0..=8, true) => blocks * size,
+                (0..=8, false) => blocks,
+                _ => blocks + size,
+            };
+            // Of few elements every count, or the next one at every turn where the world is large.
+            let of_world = if world <= 8 { few.len() } else { 1 };
+            let turns = (0..of_world).map(|next| few[(turn + place + number + next) % few.len()]);
+            let many = (world <= 8 || whole).then_some(many);
+            for (next, count) in turns.chain(many).enumerate() {
+                let turn = turn + place + next;
+                let in_place = turn.is_multiple_of(2);
+                let mut made = calling(world, pair, operator(pair.0, turn), 0, count, in_place);
+                made.params.call.wire = wire;
+                calls.push(made);
+            }
+        }
+    }
+    calls
 }

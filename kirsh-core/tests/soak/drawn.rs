@@ -5,8 +5,8 @@ use std::sync::Arc;
 use kirsh_core::comm::RawCounts;
 use kirsh_core::model::choice::Selection;
 use kirsh_core::model::{Class, Layout};
-use kirsh_core::plan::{Counts, Params, algorithms, build, bytes_sent};
-use kirsh_core::{Call, Collective, DataType, ReduceOp};
+use kirsh_core::plan::{Counts, Params, algorithms_with, build, bytes_sent};
+use kirsh_core::{Call, Collective, DataType, ReduceOp, Wire};
 
 use super::common::Random;
 use super::{SLICE, WORLD, oracle};
@@ -51,8 +51,16 @@ impl Drawn {
         if !collective.reduces() {
             op = ReduceOp::Sum;
         }
+        // Of what can travel encoded half does.
+        let mut wire = Wire::Plain;
+        if !algorithms_with(collective, Wire::Int8).is_empty() && random.below(2) == 0 {
+            wire = Wire::ALL[1 + random.below(3) as usize];
+            dtype = DataType::Float32;
+            let able = [ReduceOp::Sum, ReduceOp::Avg, ReduceOp::PremulSum, ReduceOp::Min];
+            op = if collective.reduces() { able[random.below(4) as usize] } else { ReduceOp::Sum };
+        }
         // Every algorithm in turn.
-        let able = algorithms(collective);
+        let able = algorithms_with(collective, wire);
         let algorithm = able[index as usize % able.len()];
         let counts = counts(&mut random, collective, root, count);
         let count = match &counts[0] {
@@ -60,7 +68,7 @@ impl Drawn {
             Counts::Known(counts) => counts.iter().sum(),
             Counts::Own { .. } => 0,
         };
-        let call = Call { collective, algorithm, dtype, op, root, count };
+        let call = Call { collective, algorithm, dtype, op, root, count, wire };
         let layout = Layout { world: WORLD, ranks_per_host_max: WORLD };
         let choice = Selection::built_in(Class::Gbit1, 2).choose(layout, &call, Some(algorithm));
         assert_eq!(choice.algorithm, algorithm);

@@ -4,14 +4,15 @@
 use std::collections::{HashMap, VecDeque};
 
 use kirsh_core::plan::{Finish, Map, Params, Step, build};
-use kirsh_core::reduce::{Kernel, scale};
+use kirsh_core::reduce::{Codec, Kernel, scale};
 use kirsh_core::types::{Space, Span};
-use kirsh_core::{Collective, Rank};
+use kirsh_core::{Collective, Rank, Wire};
 
 struct Place {
     input: Vec<u8>,
     output: Vec<u8>,
     scratch: Vec<u8>,
+    encoded: Vec<u8>,
 }
 
 impl Place {
@@ -20,6 +21,7 @@ impl Place {
             Space::Input => &self.input,
             Space::Output => &self.output,
             Space::Scratch => &self.scratch,
+            Space::Encoded => &self.encoded,
         };
         &space[span.offset as usize..span.end() as usize]
     }
@@ -29,6 +31,7 @@ impl Place {
             Space::Input => panic!("a plan writes to its input"),
             Space::Output => &mut self.output,
             Space::Scratch => &mut self.scratch,
+            Space::Encoded => &mut self.encoded,
         };
         space[span.offset as usize..span.end() as usize].copy_from_slice(bytes);
     }
@@ -66,7 +69,9 @@ pub(crate) fn results(params: &[Params], inputs: Vec<Vec<u8>>, factors: &[f64]) 
                 Collective::Broadcast => input.clone(),
                 _ => vec![0xa5; elements * call.dtype.size()],
             };
-            Place { input, output, scratch: vec![0; plan.scratch_len() as usize] }
+            let own = |len: u64| vec![0; len as usize];
+            let (scratch, encoded) = (own(plan.scratch_len()), own(plan.encoded_len()));
+            Place { input, output, scratch, encoded }
         })
         .collect();
     let mut wires: HashMap<(Rank, Rank), VecDeque<Vec<u8>>> = HashMap::new();
@@ -89,8 +94,11 @@ pub(crate) fn results(params: &[Params], inputs: Vec<Vec<u8>>, factors: &[f64]) 
                         let Some(frame) = receive(peer) else { break };
                         place.put(target, &frame);
                     }
-                    Some(Step::RecvReduce { peer, with, into, finish }) => {
-                        let Some(frame) = receive(peer) else { break };
+                    Some(Step::RecvReduce { peer, with, into, finish, wire }) => {
+                        let Some(mut frame) = receive(peer) else { break };
+                        if wire != Wire::Plain {
+                            frame = decoded(wire, &frame, into.len);
+                        }
                         let folded = fold(place.at(with), &frame, finish);
                         place.put(into, &folded);
                     }
@@ -100,13 +108,16 @@ pub(crate) fn results(params: &[Params], inputs: Vec<Vec<u8>>, factors: &[f64]) 
                     }
                     Some(Step::Map { source, target, map }) => {
                         let mut bytes = place.at(source).to_vec();
-                        if map == Map::Scale {
-                            let start = bytes.as_mut_ptr();
-                            // SAFETY: whole elements, in place.
-                            unsafe {
-                                scale(call.dtype, start, start, bytes.len(), factors[rank as usize])
+                        match map {
+                            Map::Copy => {}
+                            Map::Scale => {
+                                let (start, factor) = (bytes.as_mut_ptr(), factors[rank as usize]);
+                                // SAFETY: whole elements, in place.
+                                unsafe { scale(call.dtype, start, start, bytes.len(), factor) }
+                                    .expect("a float");
                             }
-                            .expect("a float");
+                            Map::Encode(wire) => bytes = encoded(wire, &bytes),
+                            Map::Decode(wire) => bytes = decoded(wire, &bytes, target.len),
                         }
                         place.put(target, &bytes);
                     }
@@ -123,4 +134,21 @@ pub(crate) fn results(params: &[Params], inputs: Vec<Vec<u8>>, factors: &[f64]) 
     assert!(through, "the plans wait for one another: {params:?}");
     assert!(wires.values().all(VecDeque::is_empty), "frames that nobody receives: {params:?}");
     places.into_iter().map(|place| place.output).collect()
+}
+
+fn encoded(wire: Wire, elements: &[u8]) -> Vec<u8> {
+    let codec = Codec::portable(wire).expect("a wire format");
+    let mut encoding = vec![0; wire.encoded(elements.len() as u64) as usize];
+    // SAFETY: two arrays, the second as long as the first's encoding.
+    unsafe { codec.encode(elements.as_ptr(), encoding.as_mut_ptr(), elements.len() / 4) };
+    encoding
+}
+
+fn decoded(wire: Wire, encoding: &[u8], len: u64) -> Vec<u8> {
+    let codec = Codec::portable(wire).expect("a wire format");
+    assert_eq!(encoding.len() as u64, wire.encoded(len), "an encoding of another length");
+    let mut elements = vec![0; len as usize];
+    // SAFETY: two arrays, the first as long as the second's encoding.
+    unsafe { codec.decode(encoding.as_ptr(), elements.as_mut_ptr(), 0, elements.len() / 4) };
+    elements
 }

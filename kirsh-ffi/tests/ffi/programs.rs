@@ -49,6 +49,12 @@ fn means_count_each_rank_by_its_weight() {
 }
 
 #[test]
+fn elements_travel_encoded_and_end_the_same_on_every_rank() {
+    runs_in_worlds_of_three_sizes("wires.c");
+    runs("wires.cpp", Linkage::Shared, 3);
+}
+
+#[test]
 fn several_operations_are_waited_for_together_or_one_by_one() {
     runs("waits.c", Linkage::Shared, 2);
 }

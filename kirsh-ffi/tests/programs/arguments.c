@@ -100,9 +100,9 @@ int main(void)
     CHECK_FAILS(kirsh_barrier(comm, &options, NULL), KIRSH_INVALID_ARGUMENT,
                 "options->algorithm is 77");
     options.algorithm = KIRSH_ALGORITHM_AUTO;
-    options.wire_format = 1;
-    CHECK_FAILS(kirsh_barrier(comm, &options, NULL), KIRSH_UNSUPPORTED, "options->wire_format is 1");
-    options.wire_format = 0;
+    options.wire = 4;
+    CHECK_FAILS(kirsh_barrier(comm, &options, NULL), KIRSH_INVALID_ARGUMENT, "options->wire is 4");
+    options.wire = KIRSH_WIRE_DEFAULT;
     options.size = 12;
     CHECK_FAILS(kirsh_barrier(comm, &options, NULL), KIRSH_INVALID_ARGUMENT, "KIRSH_OPTIONS_INIT");
     CHECK_FAILS(kirsh_comm_refuse(comm, "allreduce", "no batch left"), KIRSH_INVALID_ARGUMENT,

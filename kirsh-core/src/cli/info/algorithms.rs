@@ -10,7 +10,7 @@ use crate::model::Layout;
 use crate::model::choice::Choice;
 use crate::plan::algorithms;
 use crate::rendezvous::identity::process_env;
-use crate::types::{Call, Collective, DataType, ReduceOp};
+use crate::types::{Call, Collective, DataType, ReduceOp, Wire};
 
 /// Sizes that are looked at: every power of two between these.
 const SIZES: std::ops::RangeInclusive<u32> = 3..=30;
@@ -90,7 +90,15 @@ fn call(collective: Collective, bytes: u64, ranks: u32) -> Call {
         _ => elements,
     };
     let algorithm = algorithms(collective)[0];
-    Call { collective, algorithm, dtype: DataType::Float32, op: ReduceOp::Sum, root: 0, count }
+    Call {
+        collective,
+        algorithm,
+        dtype: DataType::Float32,
+        op: ReduceOp::Sum,
+        root: 0,
+        count,
+        wire: Wire::Plain,
+    }
 }
 
 /// The same as text.

@@ -10,7 +10,7 @@ use super::pattern::{self, Number, Pattern};
 use super::shape::{Piece, Shape, has_one_array};
 use crate::comm::{Communicator, Options};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
+use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// How long one size is to take where nobody says how many calls are timed.
 const BUDGET: Duration = Duration::from_millis(200);
@@ -44,6 +44,7 @@ pub(super) struct Request {
     pub(super) op: ReduceOp,
     pub(super) root: Rank,
     pub(super) algorithm: Option<Algorithm>,
+    pub(super) wire: Wire,
     pub(super) mode: Mode,
     /// In elements of the whole array.
     pub(super) counts: Vec<usize>,
@@ -133,6 +134,8 @@ struct Bench<'a, T> {
     own: Vec<T>,
     /// What the result must be.
     expected: Vec<Piece<T>>,
+    /// How far from that it may be.
+    tolerance: f64,
 }
 
 impl<'a, T: Number> Bench<'a, T> {
@@ -146,13 +149,20 @@ impl<'a, T: Number> Bench<'a, T> {
             shape,
             op: request.op,
             mode: request.mode,
-            options: Options { scale, algorithm: request.algorithm, ..Options::default() },
+            options: Options {
+                scale,
+                algorithm: request.algorithm,
+                wire: Some(request.wire),
+                ..Options::default()
+            },
             counts: shape.counts(),
             input: array(shape.input_len())?,
             output: array(if apart { shape.output_len() } else { 0 })?,
         };
         let own = pattern.input(comm.rank());
-        let mut bench = Bench { caller, request, own, expected: shape.expected(&pattern) };
+        let tolerance = pattern.tolerance(request.wire);
+        let expected = shape.expected(&pattern);
+        let mut bench = Bench { caller, request, own, expected, tolerance };
         bench.refill();
         Ok(bench)
     }
@@ -240,7 +250,7 @@ impl<'a, T: Number> Bench<'a, T> {
         let apart =
             self.request.mode == Mode::OutOfPlace || !has_one_array(self.request.collective);
         let result = if apart { &self.caller.output } else { &self.caller.input };
-        let mut wrong = [differing(result, &self.expected)];
+        let mut wrong = [differing(result, &self.expected, self.tolerance)];
         self.caller.comm.allreduce(&mut wrong, ReduceOp::Sum, &Options::default())?;
         Ok(wrong[0])
     }
@@ -252,11 +262,11 @@ impl<'a, T: Number> Bench<'a, T> {
 }
 
 /// How many elements of a result differ from its pieces, one behind the other.
-fn differing<T: Number>(mut result: &[T], pieces: &[Piece<T>]) -> u64 {
+fn differing<T: Number>(mut result: &[T], pieces: &[Piece<T>], tolerance: f64) -> u64 {
     let mut wrong = 0;
     for piece in pieces {
         let (here, behind) = result.split_at(piece.len.min(result.len()));
-        wrong += pattern::differing(here, &piece.repeating, piece.start);
+        wrong += pattern::differing(here, &piece.repeating, piece.start, tolerance);
         result = behind;
     }
     wrong

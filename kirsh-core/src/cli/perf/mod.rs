@@ -24,7 +24,8 @@ use crate::comm::{Communicator, Config};
 use crate::error::{Error, Result};
 use crate::limits::WORLD_SIZE_MAX;
 use crate::model::units;
-use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
+use crate::plan::{algorithms, not_encoded};
+use crate::types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// What the options do not say.
 const AFTER_HELP: &str = "\
@@ -39,7 +40,8 @@ Columns, as in nccl-tests:
           of ranks: algbw x 2(n-1)/n for allreduce; x (n-1)/n for allgather,
           reduce_scatter, gather, scatter, alltoall and their forms with counts; x 1 for
           broadcast, reduce, scan and exscan
-  wrong   elements, over all ranks, that differ from the exact result
+  wrong   elements, over all ranks, that differ from the exact result; with --wire by more
+          than rounding them on the way explains
 
 Where counts differ by rank (allgatherv and its like) rank r has r+1 shares of the array,
 and an alltoallv sends (s+r) mod n + 1 shares from rank s to rank r.
@@ -101,6 +103,10 @@ pub(super) struct Args {
     /// Forces an algorithm; the library chooses if not given.
     #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
     algorithm: Option<Algorithm>,
+
+    /// How float32 travels: none, bf16, f16 or int8.
+    #[arg(long, value_name = "FORMAT", default_value = "none", value_parser = parse_wire)]
+    wire: Wire,
 
     /// The result takes the input's place (the default where input and result are equally long on
     /// every rank).
@@ -168,6 +174,7 @@ fn measure_as_a_rank(args: &Args) -> Result<i32> {
         driver: comm.driver(),
         mode: request.mode,
         algorithm: request.algorithm,
+        wire: request.wire,
     };
     let mut report = (comm.rank() == 0).then(|| Report::new(args.format(), heading));
     let mut wrong = 0;
@@ -203,7 +210,10 @@ impl Args {
         if self.op == ReduceOp::Avg && matches!(collective, Collective::Scan | Collective::Exscan) {
             return Err(format!("avg is not defined for {collective}"));
         }
-        Ok(())
+        let algorithm = self.algorithm.unwrap_or(algorithms(collective)[0]);
+        let Args { dtype, op, wire, .. } = *self;
+        let call = Call { collective, algorithm, dtype, op, root: 0, count: 0, wire };
+        not_encoded(&call).map_or(Ok(()), Err)
     }
 
     fn request(&self) -> Request {
@@ -225,6 +235,7 @@ impl Args {
             op: self.op,
             root: if collective.has_root() { self.root } else { 0 },
             algorithm: self.algorithm,
+            wire: self.wire,
             mode,
             counts,
             iterations: self.iters,
@@ -268,4 +279,8 @@ fn parse_op(text: &str) -> Result<ReduceOp, String> {
 
 fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
     named(text, Algorithm::ALL.iter().copied(), Algorithm::name)
+}
+
+fn parse_wire(text: &str) -> Result<Wire, String> {
+    named(text, Wire::ALL.iter().copied(), Wire::name)
 }

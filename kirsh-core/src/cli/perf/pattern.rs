@@ -7,7 +7,7 @@
 use half::{bf16, f16};
 
 use crate::comm::Element;
-use crate::types::{Rank, ReduceOp};
+use crate::types::{Rank, ReduceOp, Wire};
 
 /// After how many elements the values repeat. Prime, and so no divisor of any cut.
 const PERIOD: usize = 1021;
@@ -24,34 +24,41 @@ pub(super) trait Number: Element + PartialEq {
     const EXACT_MAX: i64;
 
     fn from_whole(value: i64) -> Self;
+
+    /// How far two are apart, where that is a number.
+    fn distance(self, other: Self) -> f64;
 }
 
 macro_rules! numbers {
-    ($($type:ty: $exact_max:expr, $convert:expr;)+) => {
+    ($($type:ty: $exact_max:expr, $convert:expr, $wide:expr;)+) => {
         $(impl Number for $type {
             const EXACT_MAX: i64 = $exact_max;
 
             fn from_whole(value: i64) -> Self {
                 $convert(value)
             }
+
+            fn distance(self, other: Self) -> f64 {
+                ($wide(self) - $wide(other)).abs()
+            }
         })+
     };
 }
 
 numbers! {
-    i8: i64::MAX, |value| value as i8;
-    u8: i64::MAX, |value| value as u8;
-    i16: i64::MAX, |value| value as i16;
-    u16: i64::MAX, |value| value as u16;
-    i32: i64::MAX, |value| value as i32;
-    u32: i64::MAX, |value| value as u32;
-    i64: i64::MAX, |value| value;
-    u64: i64::MAX, |value| value as u64;
+    i8: i64::MAX, |value| value as i8, f64::from;
+    u8: i64::MAX, |value| value as u8, f64::from;
+    i16: i64::MAX, |value| value as i16, f64::from;
+    u16: i64::MAX, |value| value as u16, f64::from;
+    i32: i64::MAX, |value| value as i32, f64::from;
+    u32: i64::MAX, |value| value as u32, f64::from;
+    i64: i64::MAX, |value| value, |wide| wide as f64;
+    u64: i64::MAX, |value| value as u64, |wide| wide as f64;
     // As many bits as the significand has, the hidden one included.
-    f16: 1 << 11, |value| f16::from_f64(value as f64);
-    bf16: 1 << 8, |value| bf16::from_f64(value as f64);
-    f32: 1 << 24, |value| value as f32;
-    f64: 1 << 53, |value| value as f64;
+    f16: 1 << 11, |value| f16::from_f64(value as f64), f16::to_f64;
+    bf16: 1 << 8, |value| bf16::from_f64(value as f64), bf16::to_f64;
+    f32: 1 << 24, |value| value as f32, f64::from;
+    f64: 1 << 53, |value| value as f64, f64::from;
 }
 
 /// The arrays of a world of this size.
@@ -91,6 +98,19 @@ impl Pattern {
     /// one of all ranks.
     pub(super) fn reduced<T: Number>(&self, ranks: u32) -> Vec<T> {
         (0..PERIOD).map(|index| T::from_whole(self.result(index, ranks))).collect()
+    }
+
+    /// How far a result may be from what it would be exactly, where elements travel in this format:
+    /// each of the world's hops rounds once, at most the largest value that there can be.
+    pub(super) fn tolerance(&self, wire: Wire) -> f64 {
+        let share = match wire {
+            Wire::Plain => return 0.0,
+            Wire::Bf16 => 1.0 / 256.0,
+            Wire::F16 => 1.0 / 2048.0,
+            Wire::Int8 => 1.0 / 253.0,
+        };
+        let world = f64::from(self.world);
+        world * share * world * 2.0 * self.value_max as f64
     }
 
     fn value(&self, rank: Rank, index: usize) -> i64 {
@@ -161,9 +181,18 @@ pub(super) fn fill<T: Number>(array: &mut [T], repeating: &[T]) {
     }
 }
 
-/// How many elements of an array differ from what repeats, of which it begins with that at `start`.
-pub(super) fn differing<T: Number>(array: &[T], repeating: &[T], start: usize) -> u64 {
-    let wrong_in = |is: &[T], be: &[T]| is.iter().zip(be).filter(|(is, be)| is != be).count();
+/// How many elements of an array are further than a tolerance from what repeats, of which it begins
+/// with that at `start`.
+pub(super) fn differing<T: Number>(
+    array: &[T],
+    repeating: &[T],
+    start: usize,
+    tolerance: f64,
+) -> u64 {
+    // Written so that what is no number is wrong.
+    let right = |is: T, be: T| is == be || is.distance(be) <= tolerance;
+    let wrong_in =
+        |is: &[T], be: &[T]| is.iter().zip(be).filter(|(is, be)| !right(**is, **be)).count();
     let start = start % repeating.len();
     let (first, rest) = array.split_at(array.len().min(repeating.len() - start));
     let in_first = wrong_in(first, &repeating[start..]);
@@ -225,7 +254,7 @@ mod tests {
         let pattern = Pattern::new::<i32>(3, ReduceOp::Sum);
         let mut doubled = pattern.reduced::<i32>(3);
         doubled.iter_mut().zip(pattern.input::<i32>(1)).for_each(|(sum, again)| *sum += again);
-        assert!(differing(&doubled, &pattern.reduced(3), 0) > PERIOD as u64 / 2);
+        assert!(differing(&doubled, &pattern.reduced(3), 0, 0.0) > PERIOD as u64 / 2);
     }
 
     #[test]
@@ -233,13 +262,22 @@ mod tests {
         let repeating = Pattern::new::<f32>(2, ReduceOp::Sum).reduced::<f32>(2);
         let mut array = vec![0.0; 3 * PERIOD + 5];
         fill(&mut array, &repeating);
-        assert_eq!(differing(&array, &repeating, 0), 0);
+        assert_eq!(differing(&array, &repeating, 0, 0.0), 0);
         for at in [0, PERIOD, 3 * PERIOD + 4] {
             array[at] = f32::NAN;
         }
-        assert_eq!(differing(&array, &repeating, 0), 3);
+        assert_eq!(differing(&array, &repeating, 0, 0.0), 3);
         array.rotate_left(1);
-        assert!(differing(&array, &repeating, 0) > 2 * PERIOD as u64, "a shift shows");
-        assert_eq!(differing(&array, &repeating, 1), 3, "unless it begins as late");
+        assert!(differing(&array, &repeating, 0, 0.0) > 2 * PERIOD as u64, "a shift shows");
+        assert_eq!(differing(&array, &repeating, 1, 0.0), 3, "unless it begins as late");
+    }
+    #[test]
+    fn what_was_rounded_may_be_off_by_so_much_and_no_more() {
+        let pattern = Pattern::new::<f32>(2, ReduceOp::Sum);
+        assert_eq!(pattern.tolerance(Wire::Plain), 0.0);
+        let tolerance = pattern.tolerance(Wire::F16);
+        assert!(tolerance > 0.1 && tolerance < pattern.tolerance(Wire::Int8));
+        let off = |by: f32| differing(&[100.0 + by], &[100.0f32], 0, tolerance);
+        assert_eq!((off(0.1), off(-0.1), off(1.0), off(f32::NAN)), (0, 0, 1, 1));
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::measure::{Mode, Row};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{Algorithm, Collective, ReduceOp};
+use crate::types::{Algorithm, Collective, ReduceOp, Wire};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -26,6 +26,7 @@ pub(super) struct Heading {
     pub(super) mode: Mode,
     /// `None` where the library chooses.
     pub(super) algorithm: Option<Algorithm>,
+    pub(super) wire: Wire,
 }
 
 /// Prints rows to standard output as they come.
@@ -70,11 +71,16 @@ impl Report {
     }
 
     fn table_head(&self) -> String {
-        let Heading { collective, ranks, ranks_here, driver, mode, algorithm } = &self.heading;
+        let Heading { collective, ranks, ranks_here, driver, mode, algorithm, wire } =
+            &self.heading;
         let algorithm = algorithm.map_or("chosen by size", Algorithm::name);
+        let wire = match wire {
+            Wire::Plain => String::new(),
+            wire => format!(", wire {wire}"),
+        };
         format!(
             "# kirsh {}: {collective}, {ranks} ranks, {ranks_here} on this host, driver {driver}, \
-             {}, algorithm {algorithm}\n\
+             {}, algorithm {algorithm}{wire}\n\
              #\n\
              # {:>10}  {:>12}  {:>8}  {:>11}  {:>6}  {:>9}  {:>7}  {:>7}  {:>6}\n\
              # {:>10}  {:>12}  {:>8}  {:>11}  {:>6}  {:>9}  {:>7}  {:>7}  {:>6}\n",
@@ -117,7 +123,8 @@ impl Report {
     }
 
     fn json(&self) -> Result<String> {
-        let Heading { collective, ranks, ranks_here, driver, mode, algorithm } = &self.heading;
+        let Heading { collective, ranks, ranks_here, driver, mode, algorithm, wire } =
+            &self.heading;
         let document = Document {
             kirsh: env!("CARGO_PKG_VERSION"),
             collective: collective.name(),
@@ -126,6 +133,7 @@ impl Report {
             driver,
             mode: mode_name(*mode),
             algorithm: algorithm.map(Algorithm::name),
+            wire: wire.name(),
             average_busbw_gbps: self.average(),
             results: self.rows.iter().map(Line::from).collect(),
         };
@@ -160,6 +168,7 @@ struct Document {
     driver: &'static str,
     mode: &'static str,
     algorithm: Option<&'static str>,
+    wire: &'static str,
     average_busbw_gbps: f64,
     results: Vec<Line>,
 }

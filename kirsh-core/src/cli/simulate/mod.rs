@@ -15,7 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::limits::WORLD_SIZE_MAX;
 use crate::model::scenario::{Scenario, simulate};
 use crate::model::{Effort, units};
-use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp};
+use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// What the options do not say.
 const AFTER_HELP: &str = "\
@@ -102,6 +102,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "TYPE", default_value = "float32", value_parser = parse_dtype)]
     dtype: DataType,
 
+    /// How float32 travels: none, bf16, f16 or int8.
+    #[arg(long, value_name = "FORMAT", default_value = "none", value_parser = parse_wire)]
+    wire: Wire,
+
     /// A table that `kirsh tune` wrote, for all costs that are not given here.
     #[arg(long, value_name = "PATH")]
     table: Option<PathBuf>,
@@ -152,6 +156,7 @@ impl Args {
         let simulation = Simulation {
             dtype: self.dtype,
             op: self.op,
+            wire: self.wire,
             algorithm: match self.algorithm {
                 Which::All => None,
                 Which::One(algorithm) => Some(algorithm),
@@ -190,4 +195,8 @@ fn parse_op(text: &str) -> Result<ReduceOp, String> {
 
 fn parse_dtype(text: &str) -> Result<DataType, String> {
     named(text, DataType::ALL.iter().copied(), DataType::name)
+}
+
+fn parse_wire(text: &str) -> Result<Wire, String> {
+    named(text, Wire::ALL.iter().copied(), Wire::name)
 }

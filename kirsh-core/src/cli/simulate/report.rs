@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::scenario::{Scenario, Simulated};
+use crate::types::Wire;
 
 /// Everything that is shown.
 pub(super) struct Report<'a> {
@@ -22,6 +23,7 @@ struct Document<'a> {
     size: u64,
     r#type: &'static str,
     redop: Option<&'static str>,
+    wire: &'static str,
     latency_us: f64,
     wire_ns_per_byte: f64,
     hosts_per_switch: Option<u32>,
@@ -57,7 +59,8 @@ impl Report<'_> {
     }
 
     fn json(&self) -> Result<String> {
-        let Scenario { collective, ranks, ranks_per_host, dtype, op, network, .. } = self.scenario;
+        let Scenario { collective, ranks, ranks_per_host, dtype, op, wire, network, .. } =
+            self.scenario;
         let line = |row: &Simulated| Line {
             algorithm: row.algorithm.name(),
             slice: row.slice,
@@ -76,6 +79,7 @@ impl Report<'_> {
             size: self.scenario.bytes_in_force(),
             r#type: dtype.name(),
             redop: collective.reduces().then(|| op.name()),
+            wire: wire.name(),
             latency_us: network.costs.remote.latency_ps as f64 / 1e6,
             wire_ns_per_byte: network.costs.remote.wire_fs as f64 / 1e6,
             hosts_per_switch: network.switch.map(|switch| switch.hosts),
@@ -91,9 +95,13 @@ impl Report<'_> {
     }
 
     fn table(&self) -> String {
-        let Scenario { collective, ranks, ranks_per_host, dtype, op, network, .. } = self.scenario;
+        let Scenario { collective, ranks, ranks_per_host, dtype, op, wire, network, .. } =
+            self.scenario;
         let hosts = ranks.div_ceil(*ranks_per_host);
-        let op = if collective.reduces() { format!(", {op}") } else { String::new() };
+        let mut op = if collective.reduces() { format!(", {op}") } else { String::new() };
+        if *wire != Wire::Plain {
+            op += &format!(", wire {wire}");
+        }
         let mut text = format!(
             "# kirsh {}: simulated {collective} of {} bytes ({dtype}{op})\n\
              # {ranks} ranks on {hosts} hosts; between hosts {} us and {:.3} ns a byte\n",

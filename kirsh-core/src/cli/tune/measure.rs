@@ -8,7 +8,7 @@ use half::f16;
 use super::Args;
 use crate::comm::{Communicator, Element, Options};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// Calls that go before the timed ones: links open, memory becomes resident.
 const WARM_UP: u32 = 3;
@@ -42,7 +42,7 @@ impl Sample {
 
     pub(super) fn call(&self) -> Call {
         let Sample { collective, algorithm, dtype, count } = *self;
-        Call { collective, algorithm, dtype, op: ReduceOp::Sum, root: 0, count }
+        Call { collective, algorithm, dtype, op: ReduceOp::Sum, root: 0, count, wire: Wire::Plain }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::limits::HANDSHAKES_PENDING_MAX;
 use crate::memory::Pool;
 use crate::plan::{Params, build};
 use crate::session::{Operation, Settings};
-use crate::types::{Call, Collective, DataType, ReduceOp};
+use crate::types::{Call, Collective, DataType, ReduceOp, Wire};
 use crate::wire::auth::Token;
 
 fn peer(rank: Rank) -> Peer {
@@ -101,6 +101,7 @@ fn barrier() -> (Operation, Job) {
         op: ReduceOp::Sum,
         root: 0,
         count: 0,
+        wire: Wire::Plain,
     };
     let plan = build(&Params::new(call, 2, 64), 1).unwrap();
     let operation =
@@ -112,6 +113,7 @@ fn barrier() -> (Operation, Job) {
         sequence: 0,
         buffers,
         scratch_len: 0,
+        encoded_len: 0,
         seated: false,
         kernel: None,
         dtype: DataType::Byte,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::limits::LOOK_AHEAD_MAX;
 use crate::model::network::Time;
-use crate::plan::{Plan, Step};
-use crate::types::{Rank, Span};
+use crate::plan::{Map, Plan, Step};
+use crate::types::{Rank, Span, Wire};
 
 /// No slot.
 pub(super) const NONE: u8 = u8::MAX;
@@ -39,6 +39,10 @@ pub(super) struct Live {
     pub(super) kind: Kind,
     pub(super) link: u32,
     pub(super) len: u64,
+    /// Bytes of the elements that are folded, moved, encoded or decoded.
+    pub(super) work: u64,
+    /// Whether they are encoded or decoded on the way.
+    pub(super) encoded: bool,
     /// The next step on its link and direction.
     pub(super) next: u8,
     /// The slab, of a fold.
@@ -259,7 +263,12 @@ impl Walker {
             }
         };
         let receives = matches!(kind, Kind::Recv | Kind::RecvReduce);
-        let len = if writes.len == 0 { reads[0].len } else { writes.len };
+        let (len, work) = (step.frame_len(), writes.len.max(reads[0].len));
+        let encoded = match step {
+            Step::RecvReduce { wire, .. } => wire != Wire::Plain,
+            Step::Map { map, .. } => matches!(map, Map::Encode(_) | Map::Decode(_)),
+            _ => false,
+        };
         let bit = 1 << slot;
         let mut waits = self.conflicts(&reads, &writes);
         if kind == Kind::Send && len == 0 {
@@ -274,6 +283,8 @@ impl Walker {
             kind,
             link,
             len,
+            work,
+            encoded,
             next: NONE,
             slab: 0,
             admitted,

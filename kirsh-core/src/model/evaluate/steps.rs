@@ -199,7 +199,8 @@ impl Walk {
         if step.waits != 0 || !self.in_time(who, slot, ready) {
             return;
         }
-        let (_, end) = self.compute(who, ready, step.len * self.fold_fs / 1000);
+        let decode_fs = if step.encoded { self.network.costs.encode_fs() } else { 0 };
+        let (_, end) = self.compute(who, ready, step.work * (self.fold_fs + decode_fs) / 1000);
         let walker = &mut self.walkers[who];
         let link = &mut walker.links[step.link as usize];
         link.slabs_used &= !(1 << step.slab);
@@ -214,8 +215,13 @@ impl Walk {
         if step.waits != 0 || !self.in_time(who, slot, step.ready) {
             return;
         }
-        let per_byte = if moves { self.network.costs.move_fs } else { self.fold_fs };
-        let (_, end) = self.compute(who, step.ready, step.len * per_byte / 1000);
+        let costs = &self.network.costs;
+        let per_byte = match (moves, step.encoded) {
+            (_, true) => costs.encode_fs(),
+            (true, _) => costs.move_fs,
+            (false, _) => self.fold_fs,
+        };
+        let (_, end) = self.compute(who, step.ready, step.work * per_byte / 1000);
         self.walkers[who].end(slot, end);
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::model::choice::{Choice, Chooser, Selection, built_in_hash};
 use crate::model::{Class, Effort, predict};
+use crate::plan::algorithms_with;
 
 const PAIR: Layout = packed(2, 2);
 const SPREAD: Layout = spread(8);
@@ -37,6 +38,30 @@ fn small_arrays_go_by_few_turns_and_large_ones_by_few_bytes() {
         let broadcast = |bytes| chosen(&table, SPREAD, Collective::Broadcast, bytes).algorithm;
         assert_eq!(broadcast(64), Algorithm::Binomial);
         assert_ne!(broadcast(64 << 20), Algorithm::Binomial);
+    }
+}
+
+#[test]
+fn elements_that_travel_encoded_take_less_of_a_slow_wire_and_go_by_what_can_encode_them() {
+    for class in [Class::Gbit1, Class::Gbit10] {
+        let (table, layout) = (by_class(class), spread(4));
+        let network = Network::new(*table.costs());
+        for collective in [Collective::Allreduce, Collective::Allgather, Collective::ReduceScatter]
+        {
+            let time = |wire, bytes| {
+                let call = Call { wire, ..of_bytes(collective, bytes) };
+                let Choice { algorithm, slice } = table.choose(layout, &call, None);
+                assert!(algorithms_with(collective, wire).contains(&algorithm), "{algorithm}");
+                let params = Params::new(Call { algorithm, ..call }, layout.world, slice);
+                predict(&params, layout, &network, Effort::ALL).expect("a plan").time_ps as f64
+            };
+            time(Wire::Int8, 64);
+            let times = Wire::ALL.iter().map(|wire| time(*wire, 16 << 20));
+            let [plain, bf16, f16, int8] = times.collect::<Vec<_>>().try_into().expect("four");
+            let (half, quarter) = if class == Class::Gbit1 { (1.9, 3.5) } else { (1.2, 1.2) };
+            assert!(bf16 == f16 && plain / bf16 > half, "{collective} {}", plain / bf16);
+            assert!(plain / int8 > quarter, "{collective} {}", plain / int8);
+        }
     }
 }
 

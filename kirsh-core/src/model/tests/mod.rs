@@ -7,7 +7,7 @@ mod times;
 
 use super::{Costs, Layout, Link, Network};
 use crate::plan::{Params, algorithms, build};
-use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp};
+use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// Picoseconds in a microsecond.
 const US: u64 = 1_000_000;
@@ -33,7 +33,7 @@ const fn packed(world: u32, ranks_per_host_max: u32) -> Layout {
 
 fn call(collective: Collective, algorithm: Algorithm, count: u64) -> Call {
     let op = if collective.reduces() { ReduceOp::Max } else { ReduceOp::Sum };
-    Call { collective, algorithm, dtype: DataType::Uint8, op, root: 0, count }
+    Call { collective, algorithm, dtype: DataType::Uint8, op, root: 0, count, wire: Wire::Plain }
 }
 
 fn params(

@@ -55,6 +55,18 @@ fn four_ranks_need_two_rounds_of_recursive_doubling() {
 }
 
 #[test]
+fn what_travels_encoded_is_encoded_before_and_decoded_behind_each_hop() {
+    let two = params(Collective::Allreduce, Algorithm::Ring, 5_000, 2, 1 << 20);
+    let call = Call { dtype: DataType::Float32, wire: Wire::Bf16, ..two.call };
+    // Of 10,000 bytes each rank owns: encoded, sent, decoded and folded by the other; then what is
+    // complete encoded, decoded for its owner before it is sent, and decoded by the other.
+    let work = fold(10_000);
+    let there = work + hop(5_000) + 2 * work;
+    let back = 2 * work + hop(5_000) + work;
+    assert_eq!(time(&Params { call, ..two }, spread(2), &network()), there + back);
+}
+
+#[test]
 fn a_ring_passes_its_parts_twice_round() {
     // Two ranks: half an array there and folded, half of it back.
     let two = params(Collective::Allreduce, Algorithm::Ring, 20_000, 2, 1 << 20);

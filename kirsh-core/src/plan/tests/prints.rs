@@ -56,6 +56,7 @@ impl Member {
             Space::Input => (begin..end).map(|element| own(self.rank, element)).collect(),
             Space::Output => self.output[held].to_vec(),
             Space::Scratch => self.scratch[held].to_vec(),
+            Space::Encoded => panic!("nothing is encoded here"),
         }
     }
 
@@ -65,6 +66,7 @@ impl Member {
             Space::Input => panic!("rank {} writes its input", self.rank),
             Space::Output => self.output[held].copy_from_slice(prints),
             Space::Scratch => self.scratch[held].copy_from_slice(prints),
+            Space::Encoded => panic!("nothing is encoded here"),
         }
     }
 }

@@ -37,8 +37,15 @@ pub(super) fn params_of(
     count: u64,
 ) -> Params {
     let root = if collective.has_root() { root } else { 0 };
-    let call =
-        Call { collective, algorithm, dtype: DataType::Float32, op: ReduceOp::Sum, root, count };
+    let call = Call {
+        collective,
+        algorithm,
+        dtype: DataType::Float32,
+        op: ReduceOp::Sum,
+        root,
+        count,
+        wire: Wire::Plain,
+    };
     if collective != Collective::ReduceScatterv {
         return Params::new(call, world, SLICE);
     }
@@ -137,6 +144,7 @@ fn spans_lie_in_the_arrays_of_their_rank_and_input_is_only_read() {
                             Space::Input => 4 * params.input_elements(rank),
                             Space::Output => 4 * params.output_elements(rank),
                             Space::Scratch => plan.scratch_len(),
+                            Space::Encoded => plan.encoded_len(),
                         };
                         assert!(span.end() <= end, "{span:?} of rank {rank} in {params:?}");
                         assert!((1..=u64::from(SLICE)).contains(&span.len), "{params:?} {span:?}");

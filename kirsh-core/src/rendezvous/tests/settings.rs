@@ -7,7 +7,7 @@ use super::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rendezvous::Env;
 use crate::rendezvous::settings::{self, DriverChoice, Switch};
-use crate::types::{Algorithm, Collective};
+use crate::types::{Algorithm, Collective, Wire};
 
 #[test]
 fn every_setting_has_its_own_name_and_a_default_that_is_allowed() {
@@ -37,6 +37,7 @@ fn unset_and_empty_variables_give_the_defaults() {
         assert_eq!(settings::checksum(env).unwrap(), Switch::Auto);
         assert_eq!(settings::spin(env).unwrap(), None);
         assert_eq!(settings::slice(env).unwrap(), None);
+        assert_eq!(settings::wire(env).unwrap(), Wire::Plain);
         assert!(settings::algorithms(env).unwrap().is_empty());
         assert_eq!(settings::log_level(env).unwrap(), tracing::Level::WARN);
         assert!(settings::interfaces(env).is_ok());
@@ -57,6 +58,7 @@ fn what_is_set_is_read() {
         ("KIRSH_CHECKSUM", "on"),
         ("KIRSH_SPIN_US", "0"),
         ("KIRSH_SLICE", "256K"),
+        ("KIRSH_WIRE", "int8"),
         ("KIRSH_ALGORITHM", "allreduce:ring, broadcast:chain"),
         ("KIRSH_LOG", "trace"),
     ]);
@@ -72,6 +74,7 @@ fn what_is_set_is_read() {
     assert_eq!(settings::checksum(&set).unwrap(), Switch::On);
     assert_eq!(settings::spin(&set).unwrap(), Some(Duration::ZERO));
     assert_eq!(settings::slice(&set).unwrap(), Some(256 << 10));
+    assert_eq!(settings::wire(&set).unwrap(), Wire::Int8);
     assert_eq!(
         settings::algorithms(&set).unwrap(),
         [(Collective::Allreduce, Algorithm::Ring), (Collective::Broadcast, Algorithm::Chain)]
