@@ -34,6 +34,7 @@
 //! itself, and `premul_sum` is [`scale`] alone.
 
 mod avx2;
+mod avx512;
 mod element;
 mod environment;
 mod loops;
@@ -47,7 +48,7 @@ use std::fmt;
 pub use self::scale::scale;
 
 use self::element::{Bf16, F16, Float, Whole};
-use self::loops::{Each, InstructionSet, Loop, Pairs, Portable};
+use self::loops::{Each, InstructionSet, Loop, Portable};
 use self::operator::{
     Band, Bor, Bxor, Land, Lor, Lxor, Max, Mean, Min, OfFloat, OfOrder, OfWhole, Prod, Sum,
 };
@@ -72,15 +73,20 @@ struct Loops {
 }
 
 impl Kernel {
-    /// The fastest kernel that this machine runs: AVX2 with F16C where the processor has both,
-    /// portable elsewhere. Both give the same bits.
+    /// The fastest kernel that this machine runs: AVX-512 from Ice Lake and Zen 4 on, AVX2 with F16C
+    /// where the processor has both, portable elsewhere. All give the same bits.
     ///
     /// # Errors
     /// `Unsupported` where the operator is not defined on the type.
     pub fn choose(dtype: DataType, op: ReduceOp) -> Result<Kernel> {
         #[cfg(target_arch = "x86_64")]
-        if avx2::available() {
-            return Self::with::<avx2::Avx2>(dtype, op);
+        {
+            if avx512::available() {
+                return Self::with::<avx512::Avx512>(dtype, op);
+            }
+            if avx2::available() {
+                return Self::with::<avx2::Avx2>(dtype, op);
+            }
         }
         Self::portable(dtype, op)
     }
@@ -91,6 +97,26 @@ impl Kernel {
     /// `Unsupported` where the operator is not defined on the type.
     pub fn portable(dtype: DataType, op: ReduceOp) -> Result<Kernel> {
         Self::with::<Portable>(dtype, op)
+    }
+
+    /// Every kernel that this machine runs, the fastest first and the portable one last. For tests
+    /// and for comparison.
+    ///
+    /// # Errors
+    /// `Unsupported` where the operator is not defined on the type.
+    pub fn all(dtype: DataType, op: ReduceOp) -> Result<Vec<Kernel>> {
+        let mut kernels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512::available() {
+                kernels.push(Self::with::<avx512::Avx512>(dtype, op)?);
+            }
+            if avx2::available() {
+                kernels.push(Self::with::<avx2::Avx2>(dtype, op)?);
+            }
+        }
+        kernels.push(Self::portable(dtype, op)?);
+        Ok(kernels)
     }
 
     fn with<S: InstructionSet>(dtype: DataType, op: ReduceOp) -> Result<Kernel> {
@@ -132,7 +158,7 @@ impl Kernel {
         });
     }
 
-    /// The instructions it uses: "avx2" or "portable".
+    /// The instructions it uses: "avx512", "avx2" or "portable".
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -228,9 +254,9 @@ fn float<S: InstructionSet, T: Float>(op: ReduceOp) -> Option<Loops> {
 
 fn float16<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
     match op {
-        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(S::half::<Sum>()),
-        ReduceOp::Avg => Loops::both(S::half::<Sum>(), S::half::<Mean>()),
-        ReduceOp::Prod => Loops::always(S::half::<Prod>()),
+        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(S::float16::<Sum>()),
+        ReduceOp::Avg => Loops::both(S::float16::<Sum>(), S::float16::<Mean>()),
+        ReduceOp::Prod => Loops::always(S::float16::<Prod>()),
         ReduceOp::Min => Loops::always(S::compile::<Each<OfOrder<F16, Min>>>()),
         ReduceOp::Max => Loops::always(S::compile::<Each<OfOrder<F16, Max>>>()),
         _ => None,
@@ -238,11 +264,10 @@ fn float16<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
 }
 
 fn bfloat16<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
-    let sum = S::compile::<Pairs<Sum>>;
     match op {
-        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(sum()),
-        ReduceOp::Avg => Loops::both(sum(), S::compile::<Pairs<Mean>>()),
-        ReduceOp::Prod => Loops::always(S::compile::<Pairs<Prod>>()),
+        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(S::bfloat16::<Sum>()),
+        ReduceOp::Avg => Loops::both(S::bfloat16::<Sum>(), S::bfloat16::<Mean>()),
+        ReduceOp::Prod => Loops::always(S::bfloat16::<Prod>()),
         ReduceOp::Min => Loops::always(S::compile::<Each<OfOrder<Bf16, Min>>>()),
         ReduceOp::Max => Loops::always(S::compile::<Each<OfOrder<Bf16, Max>>>()),
         _ => None,

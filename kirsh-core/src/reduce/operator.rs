@@ -14,6 +14,11 @@ pub(super) trait FloatOperator: Copy {
     fn combine<W: Arithmetic>(with: W, received: W, contributions: W) -> W;
 }
 
+/// An operator that is arithmetic. NaNs come out as the processor makes them.
+pub(super) trait Computed: Copy {
+    fn compute<W: Arithmetic>(with: W, received: W, contributions: W) -> W;
+}
+
 /// A type and an operator together: what one turn of a loop does to the bytes of one element.
 pub(super) trait Rule: Copy {
     type Raw: Copy;
@@ -70,24 +75,31 @@ whole_operators! {
     Lxor: a, b => T::from_truth(a.truth() ^ b.truth());
 }
 
-impl FloatOperator for Sum {
+impl Computed for Sum {
     #[inline(always)]
-    fn combine<W: Arithmetic>(with: W, received: W, _: W) -> W {
-        with.add(received).canonical()
+    fn compute<W: Arithmetic>(with: W, received: W, _: W) -> W {
+        with.add(received)
     }
 }
 
-impl FloatOperator for Mean {
+impl Computed for Mean {
+    #[inline(always)]
+    fn compute<W: Arithmetic>(with: W, received: W, contributions: W) -> W {
+        with.add(received).div(contributions)
+    }
+}
+
+impl Computed for Prod {
+    #[inline(always)]
+    fn compute<W: Arithmetic>(with: W, received: W, _: W) -> W {
+        with.mul(received)
+    }
+}
+
+impl<O: Computed> FloatOperator for O {
     #[inline(always)]
     fn combine<W: Arithmetic>(with: W, received: W, contributions: W) -> W {
-        with.add(received).div(contributions).canonical()
-    }
-}
-
-impl FloatOperator for Prod {
-    #[inline(always)]
-    fn combine<W: Arithmetic>(with: W, received: W, _: W) -> W {
-        with.mul(received).canonical()
+        Self::compute(with, received, contributions).canonical()
     }
 }
 
