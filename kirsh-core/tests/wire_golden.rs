@@ -29,6 +29,22 @@ const BROADCAST: Call = Call {
     root: 0x0102_0304,
     count: 262_144,
 };
+const SCAN: Call = Call {
+    collective: Collective::Scan,
+    algorithm: Algorithm::Chain,
+    dtype: DataType::Complex128,
+    op: ReduceOp::Prod,
+    root: 0,
+    count: 77,
+};
+const ALLTOALL: Call = Call {
+    collective: Collective::Alltoall,
+    algorithm: Algorithm::Pairwise,
+    dtype: DataType::Float8E5m2,
+    op: ReduceOp::Sum,
+    root: 0,
+    count: 4096,
+};
 const BARRIER: Call = Call {
     collective: Collective::Barrier,
     algorithm: Algorithm::Dissemination,
@@ -228,6 +244,8 @@ fn keys(vectors: &mut Vectors) {
         ("allreduce", ALLREDUCE, 4, 1 << 20, 1, 1, &[][..]),
         ("broadcast", BROADCAST, 65_536, 1 << 18, 2, 3, &[]),
         ("barrier", BARRIER, 2, 1 << 20, 1, 1, &[]),
+        ("scan of complex numbers", SCAN, 5, 1 << 18, 1, 1, &[]),
+        ("alltoall of floats of 8 bits", ALLTOALL, 8, 1 << 18, 1, 1, &[]),
         ("allgatherv with counts", gathering, 3, 1 << 20, 1, 1, counts),
     ] {
         vectors.push(

@@ -40,6 +40,37 @@ class Interface:
         self.__array_interface__ = {**base.__array_interface__, **changes}
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("by", [lambda x: x, Interface, DLPack], ids=["buffer", "interface", "dlpack"])
+def test_complex_numbers_are_summed_and_have_no_order(alone, dtype, by):
+    x = (np.arange(6).reshape(2, 3) * (1 - 2j)).astype(dtype)
+    held = by(x)
+    for op in (kirsh.SUM, kirsh.PROD, kirsh.AVG):
+        assert alone.allreduce(held, op=op) is held
+    assert alone.allreduce(held, op=kirsh.PREMUL_SUM, scale=0.5) is held
+    assert np.array_equal(x, (np.arange(6).reshape(2, 3) * (0.5 - 1j)).astype(dtype))
+    for op in (kirsh.MIN, kirsh.BAND):
+        with pytest.raises(kirsh.UnsupportedError, match=f"not defined on {dtype}: choose one of sum"):
+            alone.allreduce(held, op=op)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2])
+def test_floats_of_8_bits_move_but_do_not_reduce(alone, dtype):
+    x = np.array([0.5, -2.0, 1.75, 0.0], dtype)
+    assert alone.broadcast(x) is x
+    gathered = alone.allgather(x)
+    assert gathered.dtype == x.dtype
+    assert gathered.view("uint8").tolist() == x.view("uint8").tolist()
+    with pytest.raises(kirsh.UnsupportedError, match=f"{x.dtype.name}: it moves but does not reduce"):
+        alone.allreduce(x)
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3", "float8_e4m3fnuz", "float8_e5m2fnuz", "int4"])
+def test_other_small_types_of_the_same_package_are_refused_by_name(alone, name):
+    with pytest.raises(kirsh.UnsupportedError, match=f"{name} "):
+        alone.broadcast(np.zeros(3, getattr(ml_dtypes, name)))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_is_worked_on_in_place_and_returned(alone, dtype):
     x = np.arange(6).reshape(2, 3).astype(dtype)
@@ -195,15 +226,17 @@ def test_out_may_not_share_some_of_its_memory_with_the_input(alone):
 
 @pytest.mark.parametrize(
     "x",
-    [3, -(2**63), 2**63 - 1, 2.5, True, np.float32(1.5), np.float64(1.5), np.int16(-3),
-     np.bool_(True), np.uint64(2**64 - 1), ml_dtypes.bfloat16(1.5)],
+    [3, -(2**63), 2**63 - 1, 2.5, True, 1.5 - 2j, np.float32(1.5), np.float64(1.5), np.int16(-3),
+     np.bool_(True), np.uint64(2**64 - 1), np.complex64(2 + 0.5j), np.complex128(1 - 1j),
+     ml_dtypes.bfloat16(1.5)],
     ids=lambda x: f"{type(x).__name__}",
 )  # fmt: skip
 def test_numbers_come_back_as_numbers_of_their_type(alone, x):
-    for result in (alone.allreduce(x, op=kirsh.MAX), alone.broadcast(x)):
+    op = kirsh.SUM if isinstance(x, (complex, np.complexfloating)) else kirsh.MAX
+    for result in (alone.allreduce(x, op=op), alone.broadcast(x)):
         assert type(result) is type(x)
         assert result == x
-    assert alone.allreduce(x, op=kirsh.MAX, async_op=True).wait() == x
+    assert alone.allreduce(x, op=op, async_op=True).wait() == x
 
 
 def test_an_int_enum_is_an_int(alone):
@@ -281,10 +314,19 @@ class TestTorch:
 
     def test_dense_tensors_are_worked_on_in_place(self, alone):
         torch = self.torch
-        for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8):
+        for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8,
+                      torch.complex64, torch.complex128):  # fmt: skip
             x = torch.ones(2, 3, dtype=dtype)
             assert alone.allreduce(x) is x
             assert alone.allreduce(x.T) is not None
+
+    def test_floats_of_8_bits_move(self, alone):
+        torch = self.torch
+        for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+            x = torch.ones(2, 3).to(dtype)
+            assert alone.broadcast(x) is x
+            with pytest.raises(kirsh.UnsupportedError, match="float8.*does not reduce"):
+                alone.allreduce(x)
 
     def test_strided_and_gradient_tensors_are_refused(self, alone):
         torch = self.torch

@@ -180,7 +180,8 @@ pub(super) unsafe fn multiply<T: Float>(
 /// The whole elements in `len` bytes.
 ///
 /// # Safety
-/// The bytes are initialised, and nobody writes them while the slice lives. `Raw` is a byte array.
+/// The bytes are initialised, and nobody writes them while the slice lives. `Raw` is made of byte
+/// arrays.
 #[inline(always)]
 pub(super) unsafe fn elements<'a, Raw>(start: *const u8, len: usize) -> &'a [Raw] {
     const { assert!(align_of::<Raw>() == 1) };
@@ -195,8 +196,8 @@ pub(super) unsafe fn elements<'a, Raw>(start: *const u8, len: usize) -> &'a [Raw
 /// The whole elements in `len` bytes, to be written.
 ///
 /// # Safety
-/// Nobody else touches the bytes while the slice lives. `Raw` is a byte array over initialised
-/// bytes, or `MaybeUninit` of one.
+/// Nobody else touches the bytes while the slice lives. `Raw` is made of byte arrays, over initialised
+/// bytes, or is `MaybeUninit` of that.
 #[inline(always)]
 pub(super) unsafe fn elements_mut<'a, Raw>(start: *mut u8, len: usize) -> &'a mut [Raw] {
     const { assert!(align_of::<Raw>() == 1) };

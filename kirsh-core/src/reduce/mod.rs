@@ -14,11 +14,13 @@
 //! | int8 … uint64 | of the type itself | `sum` and `prod` wrap around |
 //! | bool | zero is false, all else true | 0 or 1 whatever came in; `min`, `band`, `land` are *and*; `max`, `bor`, `lor` are *or*; `bxor`, `lxor` are *exclusive or* |
 //! | float32, float64 | of the type itself, one rounding per operation | never fused |
+//! | complex64, complex128 | of the parts: `sum` and `avg` each by itself, `prod` by (ac − bd) + (ad + bc)i | each operation rounded, never fused; no order, so no `min` and `max` |
 //! | float16, bfloat16 | widened to float32 | rounded once, to nearest, ties to even; overflow gives an infinity |
 //!
 //! | case | result |
 //! |---|---|
-//! | a NaN goes in or comes out (∞ − ∞, 0 × ∞), any operator | one quiet NaN without payload: 0x7e00, 0x7fc0, 0x7fc00000, 0x7ff8000000000000 |
+//! | a NaN goes in or comes out (∞ − ∞, 0 × ∞), any operator; of complex numbers in that part | one quiet NaN without payload: 0x7e00, 0x7fc0, 0x7fc00000, 0x7ff8000000000000 |
+//! | a product of complex numbers with infinite parts | what the formula gives, a NaN where ∞ − ∞ or 0 × ∞ comes up in it; no correction as in C's Annex G |
 //! | `min`, `max` of −0 and +0 | −0 is the smaller |
 //! | subnormals, in and out | kept; on x86-64 also where the caller's thread flushes them |
 //! | `land`, `lor`, `lxor` on integers | 0 or 1 |
@@ -47,10 +49,11 @@ use std::fmt;
 
 pub use self::scale::scale;
 
-use self::element::{Bf16, F16, Float, Whole};
+use self::element::{Arithmetic, Bf16, F16, Float, Whole};
 use self::loops::{Each, InstructionSet, Loop, Portable};
 use self::operator::{
-    Band, Bor, Bxor, Land, Lor, Lxor, Max, Mean, Min, OfFloat, OfOrder, OfWhole, Prod, Sum,
+    Band, Bor, Bxor, Land, Lor, Lxor, Max, Mean, Min, OfComplexProd, OfFloat, OfOrder, OfWhole,
+    Prod, Sum,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{DataType, Finish, ReduceOp};
@@ -187,7 +190,7 @@ fn loops<S: InstructionSet>(dtype: DataType, op: ReduceOp) -> Option<Loops> {
         return None;
     }
     match dtype {
-        DataType::Byte => None,
+        DataType::Byte | DataType::Float8E4m3fn | DataType::Float8E5m2 => None,
         DataType::Bool => logical::<S>(op),
         DataType::Int8 => whole::<S, i8>(op),
         DataType::Uint8 => whole::<S, u8>(op),
@@ -201,6 +204,8 @@ fn loops<S: InstructionSet>(dtype: DataType, op: ReduceOp) -> Option<Loops> {
         DataType::Bfloat16 => bfloat16::<S>(op),
         DataType::Float32 => float::<S, f32>(op),
         DataType::Float64 => float::<S, f64>(op),
+        DataType::Complex64 => complex::<S, f32>(op),
+        DataType::Complex128 => complex::<S, f64>(op),
     }
 }
 
@@ -249,6 +254,14 @@ fn float<S: InstructionSet, T: Float>(op: ReduceOp) -> Option<Loops> {
         ReduceOp::Min => Loops::always(S::compile::<Each<OfFloat<T, Min>>>()),
         ReduceOp::Max => Loops::always(S::compile::<Each<OfFloat<T, Max>>>()),
         _ => None,
+    }
+}
+
+/// Sums and averages are those of the parts, each by itself.
+fn complex<S: InstructionSet, T: Float + Arithmetic>(op: ReduceOp) -> Option<Loops> {
+    match op {
+        ReduceOp::Prod => Loops::always(S::compile::<Each<OfComplexProd<T>>>()),
+        sum => float::<S, T>(sum),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use half::{bf16, f16};
 
-use crate::comm::Element;
+use crate::comm::{Complex, Element};
 use crate::types::{Rank, ReduceOp};
 
 /// After how many elements the values repeat. Prime, and so no divisor of any cut.
@@ -52,6 +52,8 @@ numbers! {
     bf16: 1 << 8, |value| bf16::from_f64(value as f64);
     f32: 1 << 24, |value| value as f32;
     f64: 1 << 53, |value| value as f64;
+    Complex<f32>: 1 << 24, |value| Complex { re: value as f32, im: 0.0 };
+    Complex<f64>: 1 << 53, |value| Complex { re: value as f64, im: 0.0 };
 }
 
 /// The arrays of a world of this size.
