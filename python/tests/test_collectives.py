@@ -45,7 +45,12 @@ def reduced(inputs):
             total = total + other.astype(wide) * (r + 1 if op == "premul_sum" else 1)
         else:
             total = np.asarray(REDUCE[op](total, other)).astype(dtype)
-    return (total / len(inputs) if op == "avg" else total).astype(dtype)
+    if op == "avg" and dtype in COMPLEX:
+        # NumPy divides complex numbers by way of a reciprocal.
+        total = total.real / len(inputs) + 1j * (total.imag / len(inputs))
+    elif op == "avg":
+        total = total / len(inputs)
+    return np.asarray(total).astype(dtype)
 
 def same(got, want):
     assert type(got) is np.ndarray, type(got)
