@@ -15,8 +15,8 @@
  * - Owners move and do not copy. A moved-from or default Work is empty and may only be destroyed,
  *   assigned to, or asked whether it is valid.
  * - A buffer is anything contiguous: std::vector, std::array, std::span, a C array. Elements are bool,
- *   the integers, float, double, std::byte, char (moved, not reduced), kirsh::float16 and
- *   kirsh::bfloat16.
+ *   the integers, float, double, std::complex of these, kirsh::float16 and kirsh::bfloat16; moved, not
+ *   reduced: std::byte, char, kirsh::float8_e4m3fn and kirsh::float8_e5m2.
  * - Failures are exceptions under kirsh::Error, one class for each kind.
  * - A Work never leaves a buffer lent: its destructor BLOCKS until the operation is over. A buffer given
  *   as a span must outlive its Work (declare it first); a vector that was moved in cannot go wrong.
@@ -32,6 +32,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <complex>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -265,6 +266,19 @@ struct bfloat16 {
     friend bool operator==(bfloat16, bfloat16) = default;
 };
 
+/// A float of 4 bits of exponent and 3 of mantissa, without infinities, as bits: it moves, but does not
+/// reduce.
+struct float8_e4m3fn {
+    std::uint8_t bits;
+    friend bool operator==(float8_e4m3fn, float8_e4m3fn) = default;
+};
+
+/// A float of 5 bits of exponent and 2 of mantissa, as bits: it moves, but does not reduce.
+struct float8_e5m2 {
+    std::uint8_t bits;
+    friend bool operator==(float8_e5m2, float8_e5m2) = default;
+};
+
 namespace detail {
 
 template <class T>
@@ -289,6 +303,14 @@ constexpr std::optional<kirsh_dtype_t> dtype_of() {
         return KIRSH_FLOAT32;
     } else if constexpr (std::same_as<T, double>) {
         return KIRSH_FLOAT64;
+    } else if constexpr (std::same_as<T, std::complex<float>>) {
+        return KIRSH_COMPLEX64;
+    } else if constexpr (std::same_as<T, std::complex<double>>) {
+        return KIRSH_COMPLEX128;
+    } else if constexpr (std::same_as<T, float8_e4m3fn>) {
+        return KIRSH_FLOAT8_E4M3FN;
+    } else if constexpr (std::same_as<T, float8_e5m2>) {
+        return KIRSH_FLOAT8_E5M2;
     } else if constexpr (std::same_as<T, wchar_t> || std::same_as<T, char8_t>
                          || std::same_as<T, char16_t> || std::same_as<T, char32_t>) {
         return std::nullopt;

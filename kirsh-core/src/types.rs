@@ -67,6 +67,14 @@ numbered_enum! {
         Bfloat16 = 11 => "bfloat16",
         Float32 = 12 => "float32",
         Float64 = 13 => "float64",
+        /// Two float32, the real part and the imaginary part.
+        Complex64 = 14 => "complex64",
+        /// Two float64, the real part and the imaginary part.
+        Complex128 = 15 => "complex128",
+        /// 4 bits of exponent, 3 of mantissa, finite and NaN: moves, but does not reduce.
+        Float8E4m3fn = 16 => "float8_e4m3fn",
+        /// 5 bits of exponent, 2 of mantissa: moves, but does not reduce.
+        Float8E5m2 = 17 => "float8_e5m2",
     }
 }
 
@@ -75,14 +83,20 @@ impl DataType {
     pub const fn size(self) -> usize {
         use DataType::*;
         match self {
-            Byte | Bool | Int8 | Uint8 => 1,
+            Byte | Bool | Int8 | Uint8 | Float8E4m3fn | Float8E5m2 => 1,
             Int16 | Uint16 | Float16 | Bfloat16 => 2,
             Int32 | Uint32 | Float32 => 4,
-            Int64 | Uint64 | Float64 => 8,
+            Int64 | Uint64 | Float64 | Complex64 => 8,
+            Complex128 => 16,
         }
     }
 
-    /// Whether this is a floating-point type.
+    /// Whether this is a pair of floating-point numbers.
+    pub const fn is_complex(self) -> bool {
+        matches!(self, DataType::Complex64 | DataType::Complex128)
+    }
+
+    /// Whether this is a floating-point type that reduces.
     pub const fn is_float(self) -> bool {
         matches!(
             self,
@@ -122,12 +136,16 @@ numbered_enum! {
 impl ReduceOp {
     /// Whether this operator is defined on this type.
     ///
-    /// `Byte` reduces under none. `Bool` knows min, max and the bitwise and logical operators;
-    /// integers know all but avg and premul_sum; floats know all but the bitwise and logical ones.
+    /// `Byte` and the floats of 8 bits reduce under none. `Bool` knows min, max and the bitwise and
+    /// logical operators; integers know all but avg and premul_sum; floats know all but the bitwise
+    /// and logical ones; complex numbers, which have no order, sum, prod, avg and premul_sum.
     pub const fn supports(self, dtype: DataType) -> bool {
         use ReduceOp::*;
         match dtype {
-            DataType::Byte => false,
+            DataType::Byte | DataType::Float8E4m3fn | DataType::Float8E5m2 => false,
+            DataType::Complex64 | DataType::Complex128 => {
+                matches!(self, Sum | Prod | Avg | PremulSum)
+            }
             DataType::Bool => matches!(self, Min | Max | Band | Bor | Bxor | Land | Lor | Lxor),
             _ if dtype.is_float() => matches!(self, Sum | Prod | Min | Max | Avg | PremulSum),
             _ => !matches!(self, Avg | PremulSum),

@@ -108,13 +108,15 @@ fn a_barrier_is_one_line_of_no_bytes() {
 
 #[test]
 fn every_operator_and_type_gives_its_exact_result() {
-    let types =
-        "int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 bfloat16 float32 float64";
+    let types = "int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 bfloat16 float32 float64 complex64 complex128";
     let cases = types.split(' ').map(|dtype| (dtype, "sum")).chain([
         ("int32", "prod"),
         ("bfloat16", "prod"),
         ("float16", "avg"),
         ("float64", "avg"),
+        ("complex64", "prod"),
+        ("complex128", "avg"),
+        ("complex64", "premul_sum"),
         ("bfloat16", "premul_sum"),
         ("float32", "premul_sum"),
         ("float32", "min"),

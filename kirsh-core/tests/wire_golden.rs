@@ -32,6 +32,24 @@ const BROADCAST: Call = Call {
     count: 262_144,
     wire: Wire::Plain,
 };
+const SCAN: Call = Call {
+    collective: Collective::Scan,
+    algorithm: Algorithm::Chain,
+    dtype: DataType::Complex128,
+    op: ReduceOp::Prod,
+    root: 0,
+    count: 77,
+    wire: Wire::Plain,
+};
+const ALLTOALL: Call = Call {
+    collective: Collective::Alltoall,
+    algorithm: Algorithm::Pairwise,
+    dtype: DataType::Float8E5m2,
+    op: ReduceOp::Sum,
+    root: 0,
+    count: 4096,
+    wire: Wire::Plain,
+};
 const BARRIER: Call = Call {
     collective: Collective::Barrier,
     algorithm: Algorithm::Dissemination,
@@ -247,6 +265,8 @@ fn keys(vectors: &mut Vectors) {
         ("allreduce", ALLREDUCE, 4, 1 << 20, 1, 1, &[][..]),
         ("broadcast", BROADCAST, 65_536, 1 << 18, 2, 3, &[]),
         ("barrier", BARRIER, 2, 1 << 20, 1, 1, &[]),
+        ("scan of complex numbers", SCAN, 5, 1 << 18, 1, 1, &[]),
+        ("alltoall of floats of 8 bits", ALLTOALL, 8, 1 << 18, 1, 1, &[]),
         ("allgatherv with counts", gathering, 3, 1 << 20, 1, 1, counts),
         ("allreduce that travels as int8", ENCODED, 4, 1 << 18, 1, 1, &[]),
     ] {

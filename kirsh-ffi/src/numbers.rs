@@ -41,18 +41,27 @@ pub enum kirsh_dtype_t {
     KIRSH_FLOAT32 = 12,
     /// C's double.
     KIRSH_FLOAT64 = 13,
+    /// C's float _Complex: the real part, then the imaginary part.
+    KIRSH_COMPLEX64 = 14,
+    /// C's double _Complex.
+    KIRSH_COMPLEX128 = 15,
+    /// 4 bits of exponent, 3 of mantissa, no infinities: can be moved, not reduced.
+    KIRSH_FLOAT8_E4M3FN = 16,
+    /// 5 bits of exponent, 2 of mantissa: can be moved, not reduced.
+    KIRSH_FLOAT8_E5M2 = 17,
 }
 
 /// How two elements become one. Numbers are never reused or changed.
 ///
-/// Integers know all but AVG and PREMUL_SUM, floats all but the bitwise and logical ones, KIRSH_BOOL
-/// knows MIN, MAX and the bitwise and logical ones, KIRSH_BYTE none.
+/// Integers know all but AVG and PREMUL_SUM, floats all but the bitwise and logical ones, complex
+/// numbers SUM, PROD, AVG and PREMUL_SUM, KIRSH_BOOL MIN, MAX and the bitwise and logical ones,
+/// KIRSH_BYTE and the floats of 8 bits none.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kirsh_op_t {
     /// Integers wrap around.
     KIRSH_SUM = 0,
-    /// Integers wrap around.
+    /// Integers wrap around. Complex numbers: (ac - bd) + (ad + bc)i, each operation rounded.
     KIRSH_PROD = 1,
     /// The smaller; -0 is smaller than +0, and NaN wins.
     KIRSH_MIN = 2,
@@ -60,7 +69,7 @@ pub enum kirsh_op_t {
     KIRSH_MAX = 3,
     /// The sum, divided once by the world size.
     KIRSH_AVG = 4,
-    /// Each rank's input is multiplied by that rank's own kirsh_options_t.scale, then summed.
+    /// Each rank's input is multiplied by that rank's own (real) kirsh_options_t.scale, then summed.
     KIRSH_PREMUL_SUM = 5,
     /// Bitwise and.
     KIRSH_BAND = 6,
@@ -203,6 +212,10 @@ mod tests {
             KIRSH_BFLOAT16,
             KIRSH_FLOAT32,
             KIRSH_FLOAT64,
+            KIRSH_COMPLEX64,
+            KIRSH_COMPLEX128,
+            KIRSH_FLOAT8_E4M3FN,
+            KIRSH_FLOAT8_E5M2,
         ];
         assert_eq!(all.len(), DataType::ALL.len());
         let pairs: Vec<_> = all
@@ -290,7 +303,7 @@ mod tests {
 
     #[test]
     fn numbers_outside_the_enums_are_refused_by_the_name_of_the_argument() {
-        for number in [-1, 14, 255, 256 + 12, i32::MIN, i32::MAX] {
+        for number in [-1, 18, 255, 256 + 12, i32::MIN, i32::MAX] {
             let error = dtype(number).unwrap_err();
             assert!(error.message().starts_with(&format!("dtype is {number}")), "{error}");
         }

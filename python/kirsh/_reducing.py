@@ -113,7 +113,7 @@ class Reducing(_kirsh.Communicator):
         :param x: a dense array in host memory (NumPy, torch, ``array``, ``bytearray``, anything
             with the buffer protocol, ``__array_interface__`` or DLPack), in C order, Fortran order
             or a transposition of these; or a number, for which a number is returned: an int travels
-            as int64, a float as float64. Nothing is copied behind your back: other strided arrays,
+            as int64, a float as float64, a complex as complex128. Nothing is copied behind your back: other strided arrays,
             and read-only ones without ``out``, are errors.
         :param op: ``kirsh.SUM`` and the other members of :class:`kirsh.ReduceOp`.
         :param out: where the result goes: an array of the same dtype, shape and strides, which

@@ -46,7 +46,9 @@ fn make<'py>(
     let kind = match (own, dtype) {
         (Some(own), _) => own,
         (None, DataType::Byte) => numpy.getattr("uint8")?.into_any(),
-        (None, DataType::Bfloat16) => PyModule::import(py, "ml_dtypes")?.getattr("bfloat16")?,
+        (None, DataType::Bfloat16 | DataType::Float8E4m3fn | DataType::Float8E5m2) => {
+            PyModule::import(py, "ml_dtypes")?.getattr(dtype.name())?
+        }
         (None, known) => numpy.call_method1("dtype", (known.name(),))?,
     };
     numpy.call_method1("empty", (shape.to_vec(), kind))

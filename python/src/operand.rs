@@ -6,17 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kirsh_core::DataType;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt};
+use pyo3::types::{PyBool, PyComplex, PyComplexMethods, PyFloat, PyInt};
 
 use crate::arguments::{Refusal, type_name};
 use crate::array::{Address, Array, layout};
+
+/// Room for the largest number of Python's own, a complex one.
+pub(crate) type Bits = [AtomicU64; 2];
 
 /// The memory of one argument, and what the caller gets back for it.
 pub(crate) enum Operand {
     /// The caller's array; the result is the array.
     Array { array: Array, object: Py<PyAny> },
     /// A Python number in memory of its own; the result is a new number of the same type.
-    Number { dtype: DataType, value: Arc<AtomicU64> },
+    Number { dtype: DataType, value: Arc<Bits> },
     /// A NumPy scalar, in an array without dimensions; the result is a new scalar of its type.
     Scalar { array: Array, object: Py<PyAny> },
 }
@@ -45,21 +48,23 @@ impl Operand {
     fn of_number(object: &Bound<'_, PyAny>) -> Result<Option<Operand>, Refusal> {
         let (dtype, bits) = if object.is_instance_of::<PyBool>() {
             let value = object.is_truthy().map_err(|cause| Refusal::caused("reading x", cause))?;
-            (DataType::Bool, u64::from(value))
+            (DataType::Bool, [u64::from(value), 0])
         } else if object.is_instance_of::<PyInt>() {
             let value: i64 = object.extract().map_err(|cause| {
                 Refusal::caused("a Python int travels as int64, and this one does not fit", cause)
             })?;
-            (DataType::Int64, value.cast_unsigned())
+            (DataType::Int64, [value.cast_unsigned(), 0])
         } else if object.is_exact_instance_of::<PyFloat>() {
             let value: f64 =
                 object.extract().map_err(|cause| Refusal::caused("reading x", cause))?;
-            (DataType::Float64, value.to_bits())
+            (DataType::Float64, [value.to_bits(), 0])
+        } else if let Ok(value) = object.cast_exact::<PyComplex>() {
+            (DataType::Complex128, [value.real().to_bits(), value.imag().to_bits()])
         } else {
             return Ok(None);
         };
         // The library's elements are little-endian, and so is every machine it runs on.
-        Ok(Some(Operand::Number { dtype, value: Arc::new(AtomicU64::new(bits)) }))
+        Ok(Some(Operand::Number { dtype, value: Arc::new(bits.map(AtomicU64::new)) }))
     }
 
     pub(crate) fn dtype(&self) -> DataType {
@@ -80,7 +85,7 @@ impl Operand {
     pub(crate) fn address(&self) -> Address {
         match self {
             Operand::Array { array, .. } | Operand::Scalar { array, .. } => array.address(),
-            Operand::Number { value, .. } => Address::new(value.as_ptr().cast()),
+            Operand::Number { value, .. } => Address::new(Arc::as_ptr(value).cast_mut().cast()),
         }
     }
 
@@ -195,10 +200,14 @@ impl Operand {
                 Ok(object.bind(py).get_item(pyo3::types::PyTuple::empty(py))?.unbind())
             }
             Operand::Number { dtype, value } => {
-                let bits = value.load(Ordering::Relaxed);
+                let [bits, more] = value.each_ref().map(|bits| bits.load(Ordering::Relaxed));
                 match dtype {
                     DataType::Bool => (bits & 0xff != 0).into_py_any(py),
                     DataType::Int64 => bits.cast_signed().into_py_any(py),
+                    DataType::Complex128 => {
+                        let (real, imaginary) = (f64::from_bits(bits), f64::from_bits(more));
+                        PyComplex::from_doubles(py, real, imaginary).into_py_any(py)
+                    }
                     _ => f64::from_bits(bits).into_py_any(py),
                 }
             }

@@ -1,6 +1,7 @@
 """Which arguments are taken, and what is said about the others. In a world of one rank."""
 
 import array
+import ctypes
 import enum
 import mmap
 
@@ -19,8 +20,8 @@ DTYPES = [
 class DLPack:
     """A tensor that can be reached by DLPack only, in the words of this version of it."""
 
-    def __init__(self, base, keywords=("max_version", "copy"), device=None):
-        self.base, self.keywords, self.device = base, keywords, device
+    def __init__(self, base, keywords=("max_version", "copy"), device=None, typed=None):
+        self.base, self.keywords, self.device, self.typed = base, keywords, device, typed
 
     def __dlpack_device__(self):
         return self.device or self.base.__dlpack_device__()
@@ -29,7 +30,14 @@ class DLPack:
         for name in arguments:
             if name not in self.keywords:
                 raise TypeError(f"unexpected keyword {name}")
-        return self.base.__dlpack__(**arguments)
+        capsule = self.base.__dlpack__(**arguments)
+        if self.typed:
+            # Another code and other bits than NumPy would ever give: behind data, device and ndim.
+            of = ctypes.pythonapi.PyCapsule_GetPointer
+            of.restype, of.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+            tensor = of(capsule, b"dltensor_versioned") + 32
+            (ctypes.c_uint8 * 2).from_address(tensor + 20)[:] = self.typed
+        return capsule
 
 
 class Interface:
@@ -38,6 +46,47 @@ class Interface:
     def __init__(self, base, **changes):
         self.base = base
         self.__array_interface__ = {**base.__array_interface__, **changes}
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("by", [lambda x: x, Interface, DLPack], ids=["buffer", "interface", "dlpack"])
+def test_complex_numbers_are_summed_and_have_no_order(alone, dtype, by):
+    x = (np.arange(6).reshape(2, 3) * (1 - 2j)).astype(dtype)
+    held = by(x)
+    for op in (kirsh.SUM, kirsh.PROD, kirsh.AVG):
+        assert alone.allreduce(held, op=op) is held
+    assert alone.allreduce(held, op=kirsh.PREMUL_SUM, scale=0.5) is held
+    assert np.array_equal(x, (np.arange(6).reshape(2, 3) * (0.5 - 1j)).astype(dtype))
+    for op in (kirsh.MIN, kirsh.BAND):
+        with pytest.raises(kirsh.UnsupportedError, match=f"not defined on {dtype}: choose one of sum"):
+            alone.allreduce(held, op=op)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2])
+def test_floats_of_8_bits_move_but_do_not_reduce(alone, dtype):
+    x = np.array([0.5, -2.0, 1.75, 0.0], dtype)
+    assert alone.broadcast(x) is x
+    gathered = alone.allgather(x)
+    assert gathered.dtype == x.dtype
+    assert gathered.view("uint8").tolist() == x.view("uint8").tolist()
+    with pytest.raises(kirsh.UnsupportedError, match=f"{x.dtype.name}: it moves but does not reduce"):
+        alone.allreduce(x)
+
+
+@pytest.mark.parametrize(
+    ("code", "dtype"), [(10, ml_dtypes.float8_e4m3fn), (12, ml_dtypes.float8_e5m2)]
+)
+def test_floats_of_8_bits_come_by_dlpack_too(alone, code, dtype):
+    x = np.array([0.5, -2.0, 1.75, 0.0], dtype).view("uint8")
+    gathered = alone.allgather(DLPack(x, typed=(code, 8)))
+    assert gathered.dtype == dtype
+    assert gathered.view("uint8").tolist() == x.tolist()
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3", "float8_e4m3fnuz", "float8_e5m2fnuz", "int4"])
+def test_other_small_types_of_the_same_package_are_refused_by_name(alone, name):
+    with pytest.raises(kirsh.UnsupportedError, match=f"{name} "):
+        alone.broadcast(np.zeros(3, getattr(ml_dtypes, name)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -109,8 +158,11 @@ def test_other_strides_are_refused_with_the_shape_and_what_to_do(alone, call, x)
     [
         (np.zeros(2, ">f4"), "big-endian"),
         (Interface(np.zeros(2, ">i8")), "big-endian"),
-        (np.zeros(2, "c8"), "complex64"),
-        (DLPack(np.zeros(2, "c8")), "DLPack type"),
+        (np.zeros(2, ">c8"), "big-endian"),
+        (Interface(np.zeros(2, ">c16")), "big-endian"),
+        (np.zeros(2, np.clongdouble), "clongdouble|complex256"),
+        (DLPack(np.zeros(2, "u1"), typed=(11, 8)), "DLPack type .code 11"),
+        (DLPack(np.zeros(2, "u1"), typed=(5, 8)), "DLPack type .code 5"),
         (np.zeros(2, "M8[s]"), "datetime64"),
         (np.zeros(2, "m8[s]"), "timedelta64"),
         (np.array([None]), "object"),
@@ -119,11 +171,10 @@ def test_other_strides_are_refused_with_the_shape_and_what_to_do(alone, call, x)
         (np.zeros(2, "S3"), "bytes24"),
         (np.zeros(2, "U3"), "str96"),
         (np.zeros(2, np.longdouble), "longdouble|float128"),
-        (np.zeros(2, ml_dtypes.float8_e4m3fn), "float8_e4m3fn"),
+        (np.zeros(2, ml_dtypes.float8_e4m3b11fnuz), "float8_e4m3b11fnuz"),
         ("text", "a str has no memory"),
         ([1.0, 2.0], "a list has no memory"),
         (None, "a NoneType has no memory"),
-        (1j, "a complex has no memory"),
         (DLPack(np.zeros(2), device=(2, 0)), "cpu"),
     ],
 )
@@ -195,15 +246,17 @@ def test_out_may_not_share_some_of_its_memory_with_the_input(alone):
 
 @pytest.mark.parametrize(
     "x",
-    [3, -(2**63), 2**63 - 1, 2.5, True, np.float32(1.5), np.float64(1.5), np.int16(-3),
-     np.bool_(True), np.uint64(2**64 - 1), ml_dtypes.bfloat16(1.5)],
+    [3, -(2**63), 2**63 - 1, 2.5, True, 1.5 - 2j, np.float32(1.5), np.float64(1.5), np.int16(-3),
+     np.bool_(True), np.uint64(2**64 - 1), np.complex64(2 + 0.5j), np.complex128(1 - 1j),
+     ml_dtypes.bfloat16(1.5)],
     ids=lambda x: f"{type(x).__name__}",
 )  # fmt: skip
 def test_numbers_come_back_as_numbers_of_their_type(alone, x):
-    for result in (alone.allreduce(x, op=kirsh.MAX), alone.broadcast(x)):
+    op = kirsh.SUM if isinstance(x, (complex, np.complexfloating)) else kirsh.MAX
+    for result in (alone.allreduce(x, op=op), alone.broadcast(x)):
         assert type(result) is type(x)
         assert result == x
-    assert alone.allreduce(x, op=kirsh.MAX, async_op=True).wait() == x
+    assert alone.allreduce(x, op=op, async_op=True).wait() == x
 
 
 def test_an_int_enum_is_an_int(alone):
@@ -281,10 +334,19 @@ class TestTorch:
 
     def test_dense_tensors_are_worked_on_in_place(self, alone):
         torch = self.torch
-        for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8):
+        for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8,
+                      torch.complex64, torch.complex128):  # fmt: skip
             x = torch.ones(2, 3, dtype=dtype)
             assert alone.allreduce(x) is x
             assert alone.allreduce(x.T) is not None
+
+    def test_floats_of_8_bits_move(self, alone):
+        torch = self.torch
+        for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+            x = torch.ones(2, 3).to(dtype)
+            assert alone.broadcast(x) is x
+            with pytest.raises(kirsh.UnsupportedError, match="float8.*does not reduce"):
+                alone.allreduce(x)
 
     def test_strided_and_gradient_tensors_are_refused(self, alone):
         torch = self.torch

@@ -10,6 +10,7 @@ CASES = """
 import ml_dtypes
 SEED, CASES = int(os.environ["TEST_SEED"]), int(os.environ["TEST_CASES"])
 FLOATS = ["float16", "float32", "float64", ml_dtypes.bfloat16]
+COMPLEX = ["complex64", "complex128"]
 INTS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 REDUCE = {
     "sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum,
@@ -21,6 +22,8 @@ BITS = ["band", "bor", "bxor", "land", "lor", "lxor"]
 def operators(dtype):
     if dtype == "bool":
         return ["min", "max", *BITS]
+    if dtype in COMPLEX:
+        return ["sum", "prod", "avg", "premul_sum"]
     return ["sum", "prod", "min", "max", *(["avg", "premul_sum"] if dtype in FLOATS else BITS)]
 
 def contribution(case, of_rank, shape):
@@ -30,16 +33,24 @@ def contribution(case, of_rank, shape):
         return np.asarray(draw % 2).astype(bool)
     if op == "prod":
         return np.asarray(1 + draw % 2).astype(dtype)
+    if dtype in COMPLEX:
+        return np.asarray(draw % 9 * (1 + 2j)).astype(dtype)
     return np.asarray(draw % 9).astype(dtype)
 
 def reduced(inputs):
-    total = inputs[0].astype("f8") if op in ("avg", "premul_sum") else inputs[0].copy()
+    wide = "c16" if dtype in COMPLEX else "f8"
+    total = inputs[0].astype(wide) if op in ("avg", "premul_sum") else inputs[0].copy()
     for r, other in enumerate(inputs[1:], 1):
         if op in ("avg", "premul_sum"):
-            total = total + other.astype("f8") * (r + 1 if op == "premul_sum" else 1)
+            total = total + other.astype(wide) * (r + 1 if op == "premul_sum" else 1)
         else:
             total = np.asarray(REDUCE[op](total, other)).astype(dtype)
-    return (total / len(inputs) if op == "avg" else total).astype(dtype)
+    if op == "avg" and dtype in COMPLEX:
+        # NumPy divides complex numbers by way of a reciprocal.
+        total = total.real / len(inputs) + 1j * (total.imag / len(inputs))
+    elif op == "avg":
+        total = total / len(inputs)
+    return np.asarray(total).astype(dtype)
 
 def same(got, want):
     assert type(got) is np.ndarray, type(got)
@@ -64,7 +75,7 @@ for case in range(CASES):
     draw = np.random.default_rng([SEED, case])
     mine = np.random.default_rng([SEED, case, rank, 1])
     name = NAMES[case % len(NAMES)]
-    dtype = ["bool", *INTS, *FLOATS][draw.integers(13)]
+    dtype = ["bool", *INTS, *FLOATS, *COMPLEX][draw.integers(15)]
     op = str(draw.choice([o for o in operators(dtype) if "scan" not in name or o != "avg"]))
     root = int(draw.integers(size))
     rest = tuple(int(n) for n in draw.integers(1, 4, draw.integers(0, 3)))

@@ -18,7 +18,7 @@ def test_messages_of_every_dtype_and_length_arrive_as_they_were_sent(tmp_path, d
     script = """
     import ml_dtypes
     dtypes = ["bool", "int8", "uint16", "int32", "uint64", "float16", "float32", "float64",
-              ml_dtypes.bfloat16]
+              "complex128", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2]
     def content(dtype, count, of_rank):
         return np.random.default_rng([count, of_rank]).integers(0, 2 + of_rank, count).astype(dtype)
     other = 1 - rank

@@ -13,18 +13,24 @@ REDUCE = {
     "land": np.logical_and, "lor": np.logical_or, "lxor": np.logical_xor,
 }
 FLOATS = ["float16", "float32", "float64", ml_dtypes.bfloat16]
+COMPLEX = ["complex64", "complex128"]
 INTS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 BITS = {"band", "bor", "bxor", "land", "lor", "lxor"}
 
 def supported(op, dtype):
     if dtype == "bool":
         return op in BITS | {"min", "max"}
+    if dtype in COMPLEX:
+        return op in {"sum", "prod", "avg", "premul_sum"}
     return op not in (BITS if dtype in FLOATS else {"avg", "premul_sum"})
 
 def contribution(op, dtype, count, of_rank):
     draw = np.random.default_rng([count, of_rank]).integers(0, 100, count)
     if dtype == "bool":
         return (draw % 2).astype(bool)
+    if dtype in COMPLEX:
+        # Products of these have no part that is zero before the last, whose sign might differ.
+        return ((2 + draw % 2 + 1j) if op == "prod" else (draw % 32 - 8) * (1 - 2j)).astype(dtype)
     if op == "prod":
         return (1 + draw % 3).astype(dtype)
     return ((draw % 32) - (8 if dtype in FLOATS else 0)).astype(dtype)
@@ -32,7 +38,7 @@ def contribution(op, dtype, count, of_rank):
 def expected(op, dtype, count):
     inputs = [contribution(op, dtype, count, r) for r in range(size)]
     if op in ("avg", "premul_sum"):
-        wide = np.stack(inputs).astype("f8")
+        wide = np.stack(inputs).astype("c16" if dtype in COMPLEX else "f8")
         if op == "premul_sum":
             return (wide * np.arange(1, size + 1)[:, None]).sum(0).astype(dtype)
         return (wide.sum(0) / size).astype(dtype)
@@ -58,7 +64,7 @@ def check(op, dtype, count):
     assert work.done and work.test() and work.wait(0) is x
 
 done = 0
-for dtype in ["bool", *INTS, *FLOATS]:
+for dtype in ["bool", *INTS, *FLOATS, *COMPLEX]:
     for op in kirsh.ReduceOp:
         if supported(op, dtype):
             for count in (0, 1, 7, 1000):
@@ -76,9 +82,10 @@ print("checked", done)
 
 
 def test_four_ranks_agree_with_numpy_on_every_dtype_and_operator(tmp_path):
-    # 8 operators on bool, 10 on each of 8 integer types, 6 on each of 4 float types; 4 sizes.
+    # 8 operators on bool, 10 on each of 8 integer types, 6 on each of 4 float types, 4 on complex
+    # ones; 4 sizes.
     for rank in run_ranks(tmp_path, EVERYTHING, 4):
-        assert rank.lines == [f"checked {4 * (8 + 10 * 8 + 6 * 4)}"]
+        assert rank.lines == [f"checked {4 * (8 + 10 * 8 + 6 * 4 + 4 * 2)}"]
 
 
 def test_random_floats_give_the_same_bits_on_every_rank(tmp_path):

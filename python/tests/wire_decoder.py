@@ -67,6 +67,10 @@ DTYPES = {
     11: ("bfloat16", 2),
     12: ("float32", 4),
     13: ("float64", 8),
+    14: ("complex64", 8),
+    15: ("complex128", 16),
+    16: ("float8_e4m3fn", 1),
+    17: ("float8_e5m2", 1),
 }
 OPS = dict(
     enumerate("sum prod min max avg premul_sum band bor bxor land lor lxor".split())

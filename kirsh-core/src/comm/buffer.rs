@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use super::numbers::{Complex, Float8E4m3fn, Float8E5m2};
 use crate::types::DataType;
 
 /// A type of array elements.
@@ -15,7 +16,7 @@ pub unsafe trait Element: Copy + Send + 'static {
 macro_rules! elements {
     ($($type:ty => $data_type:ident),+ $(,)?) => {
         $(
-            // SAFETY: a number without padding, of that size, for which all bytes are valid.
+            // SAFETY: a number, or two of one type, without padding, of that size, for which all bytes are valid.
             unsafe impl Element for $type {
                 const DATA_TYPE: DataType = DataType::$data_type;
             }
@@ -36,6 +37,10 @@ elements! {
     bf16 => Bfloat16,
     f32 => Float32,
     f64 => Float64,
+    Complex<f32> => Complex64,
+    Complex<f64> => Complex128,
+    Float8E4m3fn => Float8E4m3fn,
+    Float8E5m2 => Float8E5m2,
 }
 
 /// Memory that a started operation can own.

@@ -1,5 +1,5 @@
 //! Two ranks in one process: what callers get when the library itself fails, how they wait for several
-//! operations at once, and means in which ranks have weights.
+//! operations at once, means in which ranks have weights, and numbers that Rust has no type for.
 
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -200,6 +200,37 @@ fn waiting_for_all_ends_with_the_first_failure_though_others_still_run() {
 /// Options with a weight and nothing else.
 fn weight(weight: f64) -> Options<'static> {
     Options { weight: Some(weight), ..Options::default() }
+}
+
+#[test]
+fn complex_numbers_reduce_and_floats_of_8_bits_move() {
+    in_a_world_of_two(|comm| {
+        let options = Options::default();
+        let complex = |re: f32, im: f32| Complex { re, im };
+        let mut data =
+            [[complex(1.0, 2.0), complex(0.0, -1.0)], [complex(3.0, 4.0); 2]][comm.rank() as usize];
+        let input = data;
+        comm.allreduce(&mut data, ReduceOp::Prod, &options).unwrap();
+        assert_eq!(data, [complex(-5.0, 10.0), complex(4.0, -3.0)]);
+        comm.allreduce_into(&input, &mut data, ReduceOp::Avg, &options).unwrap();
+        assert_eq!(data, [complex(2.0, 3.0), complex(1.5, 1.5)]);
+        let factor = f64::from(comm.rank()) + 0.5;
+        let scaled = Options { scale: Some(factor), ..Options::default() };
+        let own = vec![Complex { re: 1.0, im: factor }; 3];
+        let started = comm.start_allreduce(own, ReduceOp::PremulSum, &scaled).unwrap();
+        assert_eq!(started.wait().unwrap(), [Complex { re: 2.0, im: 2.5 }; 3]);
+        let refused = comm.allreduce(&mut data, ReduceOp::Max, &options).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+
+        let mut bytes = [Float8E4m3fn(comm.rank() as u8 ^ 0x7e); 3];
+        comm.broadcast(&mut bytes, 1, &options).unwrap();
+        assert_eq!(bytes, [Float8E4m3fn(0x7f); 3]);
+        let mut all = [Float8E5m2(0); 2];
+        comm.allgather(&[Float8E5m2(comm.rank() as u8 + 1)], &mut all, &options).unwrap();
+        assert_eq!(all, [Float8E5m2(1), Float8E5m2(2)]);
+        let refused = comm.allreduce(&mut all, ReduceOp::Sum, &options).unwrap_err();
+        assert!(refused.message().contains("float8_e5m2: it moves"), "{refused}");
+    });
 }
 
 #[test]

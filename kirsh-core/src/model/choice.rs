@@ -271,6 +271,8 @@ fn rounded(call: &Call, world: u32) -> Call {
         ReduceScatterv => (ReduceScatter, call.count.div_ceil(world.max(1).into())),
         other => (other, call.count),
     };
+    // No type of another kind has 16 bytes; two numbers of 8 are as large.
+    let count = if call.dtype.size() == 16 { count.saturating_mul(2) } else { count };
     let below = count.checked_ilog2().unwrap_or(0).saturating_sub(3);
     Call {
         collective,

@@ -10,8 +10,8 @@ use std::arch::x86_64::*;
 
 use super::codec;
 use super::element::{Arithmetic, F16, Float};
-use super::loops::{self, Body, Each, InstructionSet, Loop};
-use super::operator::{FloatOperator, OfFloat};
+use super::loops::{self, Body, Each, InstructionSet, Loop, Pairs};
+use super::operator::{Computed, OfFloat};
 
 /// Whether this processor runs these loops. Asked once, then remembered by the standard library.
 pub(super) fn available() -> bool {
@@ -27,8 +27,12 @@ impl InstructionSet for Avx2 {
         generic::<B>
     }
 
-    fn half<O: FloatOperator>() -> Loop {
+    fn float16<O: Computed>() -> Loop {
         half::<O>
+    }
+
+    fn bfloat16<O: Computed>() -> Loop {
+        generic::<Pairs<O>>
     }
 }
 
@@ -50,7 +54,7 @@ const LANES: usize = 8;
 const STEP: usize = LANES * size_of::<u16>();
 
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn half<O: FloatOperator>(
+unsafe fn half<O: Computed>(
     with: *const u8,
     received: *const u8,
     into: *mut u8,
@@ -63,7 +67,7 @@ unsafe fn half<O: FloatOperator>(
         // SAFETY: `at + STEP` is at most `len`, and both may be read that far. In place, a step
         // has read its own bytes before it writes them.
         let (a, b) = unsafe { (widen(with.add(at)), widen(received.add(at))) };
-        let folded = std::array::from_fn(|lane| O::combine(a[lane], b[lane], count));
+        let folded = std::array::from_fn(|lane| O::compute(a[lane], b[lane], count).canonical());
         // SAFETY: `at + STEP` is at most `len`, and `into` may be written that far.
         unsafe { narrow(folded, into.add(at)) };
     }

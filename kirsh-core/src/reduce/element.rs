@@ -41,6 +41,7 @@ pub(super) trait Arithmetic: Copy + PartialOrd {
     fn from_f64(value: f64) -> Self;
     fn from_count(count: u32) -> Self;
     fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
     fn div(self, other: Self) -> Self;
     /// The value whose bits are set in either; of the two zeros, −0.
@@ -172,6 +173,11 @@ macro_rules! arithmetic {
             #[inline(always)]
             fn add(self, other: Self) -> Self {
                 self + other
+            }
+
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                self - other
             }
 
             #[inline(always)]

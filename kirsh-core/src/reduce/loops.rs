@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use super::element::{Arithmetic, Bf16, F16, Float};
-use super::operator::{FloatOperator, OfFloat, OfPair, Rule};
+use super::operator::{Computed, FloatOperator, OfFloat, OfPair, Rule};
 
 /// A fold: with, received, into, bytes, contributions. Its contract is that of `Kernel::fold`,
 /// and that the machine has the instructions it was compiled for.
@@ -23,7 +23,10 @@ pub(super) trait InstructionSet {
     fn compile<B: Body>() -> Loop;
 
     /// The loop for float16 in arithmetic: its conversion has instructions of its own.
-    fn half<O: FloatOperator>() -> Loop;
+    fn float16<O: Computed>() -> Loop;
+
+    /// The loop for bfloat16 in arithmetic.
+    fn bfloat16<O: Computed>() -> Loop;
 }
 
 /// What the compiler may assume of any processor of this architecture.
@@ -36,8 +39,12 @@ impl InstructionSet for Portable {
         portable::<B>
     }
 
-    fn half<O: FloatOperator>() -> Loop {
+    fn float16<O: Computed>() -> Loop {
         portable::<Each<OfFloat<F16, O>>>
+    }
+
+    fn bfloat16<O: Computed>() -> Loop {
+        portable::<Pairs<O>>
     }
 }
 
@@ -173,7 +180,8 @@ pub(super) unsafe fn multiply<T: Float>(
 /// The whole elements in `len` bytes.
 ///
 /// # Safety
-/// The bytes are initialised, and nobody writes them while the slice lives. `Raw` is a byte array.
+/// The bytes are initialised, and nobody writes them while the slice lives. `Raw` is made of byte
+/// arrays.
 #[inline(always)]
 pub(super) unsafe fn elements<'a, Raw>(start: *const u8, len: usize) -> &'a [Raw] {
     const { assert!(align_of::<Raw>() == 1) };
@@ -188,8 +196,8 @@ pub(super) unsafe fn elements<'a, Raw>(start: *const u8, len: usize) -> &'a [Raw
 /// The whole elements in `len` bytes, to be written.
 ///
 /// # Safety
-/// Nobody else touches the bytes while the slice lives. `Raw` is a byte array over initialised
-/// bytes, or `MaybeUninit` of one.
+/// Nobody else touches the bytes while the slice lives. `Raw` is made of byte arrays, over initialised
+/// bytes, or is `MaybeUninit` of that.
 #[inline(always)]
 pub(super) unsafe fn elements_mut<'a, Raw>(start: *mut u8, len: usize) -> &'a mut [Raw] {
     const { assert!(align_of::<Raw>() == 1) };

@@ -14,11 +14,13 @@
 //! | int8 … uint64 | of the type itself | `sum` and `prod` wrap around |
 //! | bool | zero is false, all else true | 0 or 1 whatever came in; `min`, `band`, `land` are *and*; `max`, `bor`, `lor` are *or*; `bxor`, `lxor` are *exclusive or* |
 //! | float32, float64 | of the type itself, one rounding per operation | never fused |
+//! | complex64, complex128 | of the parts: `sum` and `avg` each by itself, `prod` by (ac − bd) + (ad + bc)i | each operation rounded, never fused; no order, so no `min` and `max` |
 //! | float16, bfloat16 | widened to float32 | rounded once, to nearest, ties to even; overflow gives an infinity |
 //!
 //! | case | result |
 //! |---|---|
-//! | a NaN goes in or comes out (∞ − ∞, 0 × ∞), any operator | one quiet NaN without payload: 0x7e00, 0x7fc0, 0x7fc00000, 0x7ff8000000000000 |
+//! | a NaN goes in or comes out (∞ − ∞, 0 × ∞), any operator; of complex numbers in that part | one quiet NaN without payload: 0x7e00, 0x7fc0, 0x7fc00000, 0x7ff8000000000000 |
+//! | a product of complex numbers with infinite parts | what the formula gives, a NaN where ∞ − ∞ or 0 × ∞ comes up in it; no correction as in C's Annex G |
 //! | `min`, `max` of −0 and +0 | −0 is the smaller |
 //! | subnormals, in and out | kept; on x86-64 also where the caller's thread flushes them |
 //! | `land`, `lor`, `lxor` on integers | 0 or 1 |
@@ -34,6 +36,7 @@
 //! itself, and `premul_sum` is [`scale`] alone.
 
 mod avx2;
+mod avx512;
 mod codec;
 mod element;
 mod environment;
@@ -48,10 +51,11 @@ use std::fmt;
 pub use self::codec::Codec;
 pub use self::scale::scale;
 
-use self::element::{Bf16, F16, Float, Whole};
-use self::loops::{Each, InstructionSet, Loop, Pairs, Portable};
+use self::element::{Arithmetic, Bf16, F16, Float, Whole};
+use self::loops::{Each, InstructionSet, Loop, Portable};
 use self::operator::{
-    Band, Bor, Bxor, Land, Lor, Lxor, Max, Mean, Min, OfFloat, OfOrder, OfWhole, Prod, Sum,
+    Band, Bor, Bxor, Land, Lor, Lxor, Max, Mean, Min, OfComplexProd, OfFloat, OfOrder, OfWhole,
+    Prod, Sum,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{DataType, Finish, ReduceOp};
@@ -74,15 +78,20 @@ struct Loops {
 }
 
 impl Kernel {
-    /// The fastest kernel that this machine runs: AVX2 with F16C where the processor has both,
-    /// portable elsewhere. Both give the same bits.
+    /// The fastest kernel that this machine runs: AVX-512 from Ice Lake and Zen 4 on, AVX2 with F16C
+    /// where the processor has both, portable elsewhere. All give the same bits.
     ///
     /// # Errors
     /// `Unsupported` where the operator is not defined on the type.
     pub fn choose(dtype: DataType, op: ReduceOp) -> Result<Kernel> {
         #[cfg(target_arch = "x86_64")]
-        if avx2::available() {
-            return Self::with::<avx2::Avx2>(dtype, op);
+        {
+            if avx512::available() {
+                return Self::with::<avx512::Avx512>(dtype, op);
+            }
+            if avx2::available() {
+                return Self::with::<avx2::Avx2>(dtype, op);
+            }
         }
         Self::portable(dtype, op)
     }
@@ -93,6 +102,26 @@ impl Kernel {
     /// `Unsupported` where the operator is not defined on the type.
     pub fn portable(dtype: DataType, op: ReduceOp) -> Result<Kernel> {
         Self::with::<Portable>(dtype, op)
+    }
+
+    /// Every kernel that this machine runs, the fastest first and the portable one last. For tests
+    /// and for comparison.
+    ///
+    /// # Errors
+    /// `Unsupported` where the operator is not defined on the type.
+    pub fn all(dtype: DataType, op: ReduceOp) -> Result<Vec<Kernel>> {
+        let mut kernels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512::available() {
+                kernels.push(Self::with::<avx512::Avx512>(dtype, op)?);
+            }
+            if avx2::available() {
+                kernels.push(Self::with::<avx2::Avx2>(dtype, op)?);
+            }
+        }
+        kernels.push(Self::portable(dtype, op)?);
+        Ok(kernels)
     }
 
     fn with<S: InstructionSet>(dtype: DataType, op: ReduceOp) -> Result<Kernel> {
@@ -134,7 +163,7 @@ impl Kernel {
         });
     }
 
-    /// The instructions it uses: "avx2" or "portable".
+    /// The instructions it uses: "avx512", "avx2" or "portable".
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -163,7 +192,7 @@ fn loops<S: InstructionSet>(dtype: DataType, op: ReduceOp) -> Option<Loops> {
         return None;
     }
     match dtype {
-        DataType::Byte => None,
+        DataType::Byte | DataType::Float8E4m3fn | DataType::Float8E5m2 => None,
         DataType::Bool => logical::<S>(op),
         DataType::Int8 => whole::<S, i8>(op),
         DataType::Uint8 => whole::<S, u8>(op),
@@ -177,6 +206,8 @@ fn loops<S: InstructionSet>(dtype: DataType, op: ReduceOp) -> Option<Loops> {
         DataType::Bfloat16 => bfloat16::<S>(op),
         DataType::Float32 => float::<S, f32>(op),
         DataType::Float64 => float::<S, f64>(op),
+        DataType::Complex64 => complex::<S, f32>(op),
+        DataType::Complex128 => complex::<S, f64>(op),
     }
 }
 
@@ -228,11 +259,19 @@ fn float<S: InstructionSet, T: Float>(op: ReduceOp) -> Option<Loops> {
     }
 }
 
+/// Sums and averages are those of the parts, each by itself.
+fn complex<S: InstructionSet, T: Float + Arithmetic>(op: ReduceOp) -> Option<Loops> {
+    match op {
+        ReduceOp::Prod => Loops::always(S::compile::<Each<OfComplexProd<T>>>()),
+        sum => float::<S, T>(sum),
+    }
+}
+
 fn float16<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
     match op {
-        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(S::half::<Sum>()),
-        ReduceOp::Avg => Loops::both(S::half::<Sum>(), S::half::<Mean>()),
-        ReduceOp::Prod => Loops::always(S::half::<Prod>()),
+        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(S::float16::<Sum>()),
+        ReduceOp::Avg => Loops::both(S::float16::<Sum>(), S::float16::<Mean>()),
+        ReduceOp::Prod => Loops::always(S::float16::<Prod>()),
         ReduceOp::Min => Loops::always(S::compile::<Each<OfOrder<F16, Min>>>()),
         ReduceOp::Max => Loops::always(S::compile::<Each<OfOrder<F16, Max>>>()),
         _ => None,
@@ -240,11 +279,10 @@ fn float16<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
 }
 
 fn bfloat16<S: InstructionSet>(op: ReduceOp) -> Option<Loops> {
-    let sum = S::compile::<Pairs<Sum>>;
     match op {
-        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(sum()),
-        ReduceOp::Avg => Loops::both(sum(), S::compile::<Pairs<Mean>>()),
-        ReduceOp::Prod => Loops::always(S::compile::<Pairs<Prod>>()),
+        ReduceOp::Sum | ReduceOp::PremulSum => Loops::always(S::bfloat16::<Sum>()),
+        ReduceOp::Avg => Loops::both(S::bfloat16::<Sum>(), S::bfloat16::<Mean>()),
+        ReduceOp::Prod => Loops::always(S::bfloat16::<Prod>()),
         ReduceOp::Min => Loops::always(S::compile::<Each<OfOrder<Bf16, Min>>>()),
         ReduceOp::Max => Loops::always(S::compile::<Each<OfOrder<Bf16, Max>>>()),
         _ => None,

@@ -14,6 +14,11 @@ pub(super) trait FloatOperator: Copy {
     fn combine<W: Arithmetic>(with: W, received: W, contributions: W) -> W;
 }
 
+/// An operator that is arithmetic. NaNs come out as the processor makes them.
+pub(super) trait Computed: Copy {
+    fn compute<W: Arithmetic>(with: W, received: W, contributions: W) -> W;
+}
+
 /// A type and an operator together: what one turn of a loop does to the bytes of one element.
 pub(super) trait Rule: Copy {
     type Raw: Copy;
@@ -70,24 +75,31 @@ whole_operators! {
     Lxor: a, b => T::from_truth(a.truth() ^ b.truth());
 }
 
-impl FloatOperator for Sum {
+impl Computed for Sum {
     #[inline(always)]
-    fn combine<W: Arithmetic>(with: W, received: W, _: W) -> W {
-        with.add(received).canonical()
+    fn compute<W: Arithmetic>(with: W, received: W, _: W) -> W {
+        with.add(received)
     }
 }
 
-impl FloatOperator for Mean {
+impl Computed for Mean {
+    #[inline(always)]
+    fn compute<W: Arithmetic>(with: W, received: W, contributions: W) -> W {
+        with.add(received).div(contributions)
+    }
+}
+
+impl Computed for Prod {
+    #[inline(always)]
+    fn compute<W: Arithmetic>(with: W, received: W, _: W) -> W {
+        with.mul(received)
+    }
+}
+
+impl<O: Computed> FloatOperator for O {
     #[inline(always)]
     fn combine<W: Arithmetic>(with: W, received: W, contributions: W) -> W {
-        with.add(received).div(contributions).canonical()
-    }
-}
-
-impl FloatOperator for Prod {
-    #[inline(always)]
-    fn combine<W: Arithmetic>(with: W, received: W, _: W) -> W {
-        with.mul(received).canonical()
+        Self::compute(with, received, contributions).canonical()
     }
 }
 
@@ -178,6 +190,32 @@ impl<O: FloatOperator> Rule for OfPair<O> {
         let lower = fold(with << 16, received << 16) >> 16;
         let upper = fold(with & UPPER, received & UPPER) & UPPER;
         (lower | upper).to_ne_bytes()
+    }
+}
+
+/// The product of two complex numbers, (a + bi)(c + di) = (ac − bd) + (ad + bc)i, each of the six
+/// operations rounded.
+///
+/// Either way round the parts are made of the same products, and a sum commutes, so this does, to the
+/// bit. Infinite parts get what the formula gives, which may be a NaN; the repairs of C's Annex G
+/// are not made.
+#[derive(Clone, Copy)]
+pub(super) struct OfComplexProd<T>(PhantomData<T>);
+
+impl<T: Element + Arithmetic> Rule for OfComplexProd<T> {
+    type Raw = [T::Raw; 2];
+
+    #[inline(always)]
+    fn new(_: u32) -> Self {
+        OfComplexProd(PhantomData)
+    }
+
+    #[inline(always)]
+    fn apply(self, with: Self::Raw, received: Self::Raw) -> Self::Raw {
+        let ([a, b], [c, d]) = (with.map(T::load), received.map(T::load));
+        let real = a.mul(c).sub(b.mul(d));
+        let imaginary = a.mul(d).add(b.mul(c));
+        [real.canonical().store(), imaginary.canonical().store()]
     }
 }
 

@@ -10,14 +10,15 @@ use crate::types::DataType;
 /// source, target, bytes, factor.
 type Loop = unsafe fn(*const u8, *mut u8, usize, f64);
 
-/// Multiplies each element by a factor: `target[i] = source[i] * factor`.
+/// Multiplies each element by a real factor: `target[i] = source[i] * factor`.
 ///
-/// The factor is first rounded to the type of the arithmetic: float32, or float64 for float64.
+/// The factor is first rounded to the type of the arithmetic: float32, or float64 for float64 and
+/// complex128.
 /// Results are rounded once; NaNs are canonical, as everywhere in this layer. The target may be
 /// the source. Addresses need no alignment.
 ///
 /// # Errors
-/// `Unsupported` where the type is not a float; nothing has been touched then.
+/// `Unsupported` where the type is neither a float nor complex; nothing has been touched then.
 ///
 /// # Safety
 /// - `len` is a multiple of the element's size.
@@ -33,10 +34,12 @@ pub unsafe fn scale(
     let run: Loop = match dtype {
         DataType::Float16 => half(),
         DataType::Bfloat16 => float::<Bf16>(),
-        DataType::Float32 => float::<f32>(),
-        DataType::Float64 => float::<f64>(),
+        // A real factor multiplies both parts.
+        DataType::Float32 | DataType::Complex64 => float::<f32>(),
+        DataType::Float64 | DataType::Complex128 => float::<f64>(),
         _ => {
-            let message = format!("{dtype} cannot be scaled: use a floating-point type");
+            let message =
+                format!("{dtype} cannot be scaled: use a floating-point or a complex type");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
     };

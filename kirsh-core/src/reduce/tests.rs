@@ -10,7 +10,8 @@ use super::*;
 use crate::types::DataType::*;
 
 /// Bit patterns that go wrong first: zeros, infinities, quiet and signalling NaNs with payloads of
-/// both signs, the smallest and largest subnormal and normal numbers, ones, and integers' ends.
+/// both signs, the smallest and largest subnormal and normal numbers, ones, and integers' ends. Of a
+/// complex type those of its parts.
 fn special(dtype: DataType) -> Vec<u64> {
     let floats = |mantissa: u32, width: u32| {
         let one_below = (1u64 << mantissa) - 1;
@@ -39,7 +40,7 @@ fn special(dtype: DataType) -> Vec<u64> {
         ];
         positive.iter().flat_map(|&bits| [bits, bits | 1 << (width - 1)]).collect()
     };
-    match dtype {
+    match oracle::part(dtype) {
         Float16 => floats(10, 16),
         Bfloat16 => floats(7, 16),
         Float32 => floats(23, 32),
@@ -68,7 +69,8 @@ impl Elements {
     fn bytes(&mut self, dtype: DataType, count: usize) -> Vec<u8> {
         let special = special(dtype);
         let mut bytes = Vec::new();
-        for _ in 0..count {
+        let part = oracle::part(dtype);
+        for _ in 0..count * dtype.size() / part.size() {
             let (coin, bits) = (self.next(), self.next());
             let bits = match coin % 8 {
                 0..4 => bits,
@@ -76,7 +78,7 @@ impl Elements {
                 // The two zeros, often enough that they meet.
                 _ => special[bits as usize % 2],
             };
-            bytes.extend_from_slice(&bits.to_le_bytes()[..dtype.size()]);
+            bytes.extend_from_slice(&bits.to_le_bytes()[..part.size()]);
         }
         bytes
     }
@@ -157,8 +159,8 @@ fn pairs() -> impl Iterator<Item = (DataType, ReduceOp)> {
         .filter(|&(dtype, op)| op.supports(dtype))
 }
 
-fn kernels(dtype: DataType, op: ReduceOp) -> [Kernel; 2] {
-    [Kernel::choose(dtype, op).unwrap(), Kernel::portable(dtype, op).unwrap()]
+fn kernels(dtype: DataType, op: ReduceOp) -> Vec<Kernel> {
+    Kernel::all(dtype, op).unwrap()
 }
 
 const FINISHES: [Finish; 2] = [Finish::Keep, Finish::Average];
@@ -240,7 +242,7 @@ fn conversions_of_16_bit_floats_agree_with_the_half_crate_around_every_rounding_
     }
 }
 
-/// An array of elements of a type, with their number.
+/// An array of elements of a type, or of the parts of such elements, with their number.
 fn array(dtype: DataType, count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u64>> {
     // The two zeros once more, so that they meet.
     let zeros = proptest::sample::select(special(dtype)[..2].to_vec());
@@ -248,8 +250,13 @@ fn array(dtype: DataType, count: std::ops::Range<usize>) -> impl Strategy<Value 
     proptest::collection::vec(prop_oneof![2 => any::<u64>(), 2 => special, 1 => zeros], count)
 }
 
+/// As many whole elements as these parts make.
 fn lay(dtype: DataType, bits: impl IntoIterator<Item = u64>) -> Vec<u8> {
-    bits.into_iter().flat_map(|bits| bits.to_le_bytes().into_iter().take(dtype.size())).collect()
+    let part = oracle::part(dtype).size();
+    let mut bytes: Vec<u8> =
+        bits.into_iter().flat_map(|bits| bits.to_le_bytes().into_iter().take(part)).collect();
+    bytes.truncate(bytes.len() / dtype.size() * dtype.size());
+    bytes
 }
 
 fn case() -> impl Strategy<Value = (DataType, ReduceOp, Vec<u64>)> {
@@ -289,7 +296,7 @@ proptest! {
 
     #[test]
     fn scaling_matches_the_oracle_in_place_and_apart(
-        which in 0usize..4,
+        which in 0usize..6,
         bits in proptest::collection::vec(any::<u64>(), 0..100),
         factor in prop_oneof![
             any::<f64>(),
@@ -299,7 +306,7 @@ proptest! {
         source in 0usize..64,
         target in 0usize..64,
     ) {
-        let dtype = [Float16, Bfloat16, Float32, Float64][which];
+        let dtype = [Float16, Bfloat16, Float32, Float64, Complex64, Complex128][which];
         let contents = lay(dtype, bits.into_iter().chain(special(dtype)));
         let expected = oracle::scale(dtype, &contents, factor);
         let mut from = Place::new(source, &contents);
@@ -315,7 +322,7 @@ proptest! {
         let portable = match dtype {
             Float16 => scale::portable::<F16>,
             Bfloat16 => scale::portable::<Bf16>,
-            Float32 => scale::portable::<f32>,
+            Float32 | Complex64 => scale::portable::<f32>,
             _ => scale::portable::<f64>,
         };
         let mut from = Place::new(source, &contents);
@@ -401,6 +408,67 @@ fn sixteen_bit_floats_round_once_to_even_overflow_to_infinity_and_keep_subnormal
     check(Float32, ReduceOp::Avg, (Finish::Average, 49), five, 0, quotient);
 }
 
+/// Numbers of two parts through every kernel, both ways round.
+fn check_complex(op: ReduceOp, finish: (Finish, u32), [a, b, expected]: [[f64; 2]; 3]) {
+    let at = Offsets { with: 3, received: 1, into: 0 };
+    for dtype in [Complex64, Complex128] {
+        let lay = |parts: [f64; 2]| -> Vec<u8> {
+            let part = |part: f64| match dtype {
+                Complex64 if part.is_nan() => 0x7fc0_0000u32.to_le_bytes().to_vec(),
+                Complex64 => (part as f32).to_le_bytes().to_vec(),
+                _ if part.is_nan() => 0x7ff8_0000_0000_0000u64.to_le_bytes().to_vec(),
+                _ => part.to_le_bytes().to_vec(),
+            };
+            parts.map(part).concat().repeat(19)
+        };
+        let (a, b) = (lay(a), lay(b));
+        for kernel in kernels(dtype, op) {
+            for arrays in [(&a[..], &b[..]), (&b, &a)] {
+                assert_eq!(fold_apart(kernel, arrays, at, finish), lay(expected), "{kernel:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn complex_numbers_multiply_by_the_formula_and_sum_part_by_part() {
+    const NAN: f64 = f64::NAN;
+    const INFINITY: f64 = f64::INFINITY;
+    let prod = |a, b, expected| check_complex(ReduceOp::Prod, KEEP, [a, b, expected]);
+    prod([1.0, 2.0], [3.0, 4.0], [-5.0, 10.0]);
+    prod([0.0, 1.0], [0.0, 1.0], [-1.0, 0.0]);
+    // 0 − 0 and 0 + −0 are +0; −0 − 0 is −0.
+    prod([0.0, 0.0], [1.0, -1.0], [0.0, 0.0]);
+    prod([-0.0, 0.0], [1.0, 1.0], [-0.0, 0.0]);
+    prod([INFINITY, 0.0], [1.0, 1.0], [INFINITY, INFINITY]);
+    prod([INFINITY, 1.0], [0.0, 1.0], [NAN, INFINITY]);
+    prod([INFINITY, INFINITY], [1.0, 1.0], [NAN, INFINITY]);
+    prod([NAN, 1.0], [2.0, 3.0], [NAN, NAN]);
+    let sum = |a, b, expected| check_complex(ReduceOp::Sum, KEEP, [a, b, expected]);
+    sum([1.0, NAN], [2.0, 3.0], [3.0, NAN]);
+    sum([-0.0, INFINITY], [-0.0, -INFINITY], [-0.0, NAN]);
+    let avg = |a, b, expected| check_complex(ReduceOp::Avg, (Finish::Average, 4), [a, b, expected]);
+    avg([1.0, 2.0], [3.0, -8.0], [1.0, -1.5]);
+}
+
+#[test]
+fn complex_products_round_every_product_before_they_are_added() {
+    let (x, y) = (1.0f32 / 3.0, 1.0f64 / 3.0);
+    assert_ne!(x.mul_add(x, -(x * x)), 0.0, "fused, the real part would not be zero");
+    assert_ne!(y.mul_add(y, -(y * y)), 0.0, "nor that of float64");
+    let at = Offsets { with: 0, received: 4, into: 8 };
+    let singles = [x.to_le_bytes(), x.to_le_bytes()].concat().repeat(33);
+    let doubles = [y.to_le_bytes(), y.to_le_bytes()].concat().repeat(33);
+    let squares = [0f32.to_le_bytes(), (x * x + x * x).to_le_bytes()].concat().repeat(33);
+    let larger = [0f64.to_le_bytes(), (y * y + y * y).to_le_bytes()].concat().repeat(33);
+    for (dtype, numbers, expected) in [(Complex64, singles, squares), (Complex128, doubles, larger)]
+    {
+        for kernel in kernels(dtype, ReduceOp::Prod) {
+            assert_eq!(fold_apart(kernel, (&numbers, &numbers), at, KEEP), expected, "{kernel:?}");
+        }
+    }
+}
+
 #[test]
 fn integers_wrap_and_bools_are_zero_or_one() {
     check(Int8, ReduceOp::Sum, KEEP, 0x7f, 1, 0x80);
@@ -422,7 +490,9 @@ fn integers_wrap_and_bools_are_zero_or_one() {
 fn a_pair_that_does_not_go_together_is_refused_by_name() {
     for &dtype in DataType::ALL {
         for &op in ReduceOp::ALL {
-            for kernel in [Kernel::choose(dtype, op), Kernel::portable(dtype, op)] {
+            for kernel in
+                [Kernel::choose(dtype, op).map(|_| ()), Kernel::all(dtype, op).map(|_| ())]
+            {
                 match kernel {
                     Ok(_) => assert!(op.supports(dtype), "{op} of {dtype}"),
                     Err(error) => {
@@ -434,7 +504,7 @@ fn a_pair_that_does_not_go_together_is_refused_by_name() {
                 }
             }
         }
-        if !dtype.is_float() {
+        if !dtype.is_float() && !dtype.is_complex() {
             let mut element = [3u8; 8];
             let start = element.as_mut_ptr();
             // SAFETY: one element, in place; none is touched.
@@ -446,12 +516,15 @@ fn a_pair_that_does_not_go_together_is_refused_by_name() {
 
 #[test]
 fn a_kernel_names_the_instructions_it_uses() {
-    assert_eq!(Kernel::portable(Float32, ReduceOp::Sum).unwrap().name(), "portable");
-    let chosen = Kernel::choose(Float32, ReduceOp::Sum).unwrap().name();
+    let names: Vec<_> = kernels(Float32, ReduceOp::Sum).iter().map(Kernel::name).collect();
     #[cfg(target_arch = "x86_64")]
-    assert_eq!(chosen == "avx2", avx2::available());
+    let (has_avx512, has_avx2) = (avx512::available(), avx2::available());
     #[cfg(not(target_arch = "x86_64"))]
-    assert_eq!(chosen, "portable");
+    let (has_avx512, has_avx2) = (false, false);
+    let expected = [("avx512", has_avx512), ("avx2", has_avx2), ("portable", true)];
+    let expected: Vec<_> = expected.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+    assert_eq!(names, expected);
+    assert_eq!(Kernel::choose(Float32, ReduceOp::Sum).unwrap().name(), expected[0]);
 }
 
 #[test]
@@ -473,7 +546,7 @@ fn a_thread_that_flushes_subnormals_and_rounds_upwards_gets_the_same_bits() {
     const ODD: u32 = 0x1f80 | 0x8000 | 0x0040 | 0x4000;
     let mut elements = Elements { state: 99 };
     let at = Offsets { with: 0, received: 0, into: 0 };
-    for (dtype, op) in pairs().filter(|(dtype, _)| dtype.is_float()) {
+    for (dtype, op) in pairs().filter(|(dtype, _)| dtype.is_float() || dtype.is_complex()) {
         let (with, received) = (elements.bytes(dtype, 300), elements.bytes(dtype, 300));
         for kernel in kernels(dtype, op) {
             let arrays = (&with[..], &received[..]);

@@ -29,7 +29,7 @@ impl Drawn {
         let takes_op = |op: &&ReduceOp| {
             !matches!(collective, Collective::Scan | Collective::Exscan) || **op != ReduceOp::Avg
         };
-        let reducing = |dtype: &&DataType| **dtype != DataType::Byte;
+        let reducing = |dtype: &&DataType| ReduceOp::ALL.iter().any(|op| op.supports(**dtype));
         let dtypes: Vec<_> = DataType::ALL.iter().filter(reducing).collect();
         let mut dtype = *dtypes[random.below(dtypes.len() as u64) as usize];
         let ops: Vec<_> =

@@ -151,7 +151,7 @@ static void moving(enum way way, size_t n)
 static const struct {
     kirsh_dtype_t dtype;
     size_t bytes;
-    unsigned char number[3][8];
+    unsigned char number[3][16];
 } types[] = {
     {KIRSH_INT8, 1, {{1}, {2}, {3}}},
     {KIRSH_UINT8, 1, {{1}, {2}, {3}}},
@@ -166,6 +166,9 @@ static const struct {
     {KIRSH_FLOAT32, 4, {{0, 0, 0x80, 0x3f}, {0, 0, 0, 0x40}, {0, 0, 0x40, 0x40}}},
     {KIRSH_FLOAT64, 8, {{0, 0, 0, 0, 0, 0, 0xf0, 0x3f}, {0, 0, 0, 0, 0, 0, 0, 0x40},
                         {0, 0, 0, 0, 0, 0, 0x08, 0x40}}},
+    {KIRSH_COMPLEX64, 8, {{0, 0, 0x80, 0x3f}, {0, 0, 0, 0x40}, {0, 0, 0x40, 0x40}}},
+    {KIRSH_COMPLEX128, 16, {{0, 0, 0, 0, 0, 0, 0xf0, 0x3f}, {0, 0, 0, 0, 0, 0, 0, 0x40},
+                            {0, 0, 0, 0, 0, 0, 0x08, 0x40}}},
 };
 
 /* Every type in one collective: the sum of a one from each rank. Three ranks at most. */
@@ -173,8 +176,8 @@ static void every_type(enum way way)
 {
     for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
         const size_t bytes = types[t].bytes;
-        unsigned char send[3 * 8];
-        unsigned char recv[8] = {0};
+        unsigned char send[3 * 16];
+        unsigned char recv[16] = {0};
         for (int i = 0; i < size; i++) {
             memcpy(send + (size_t)i * bytes, types[t].number[0], bytes);
         }
@@ -185,6 +188,15 @@ static void every_type(enum way way)
     unsigned char flag = 9;
     MAKE(reduce_scatter, flags, &flag, 1, KIRSH_BOOL, KIRSH_LOR);
     CHECK(flag == (rank == 1));
+    const float both[3][2] = {{0.5f, 2.0f}, {0.5f, 2.0f}, {0.5f, 2.0f}};
+    float product[2];
+    MAKE(reduce_scatter, both, product, 1, KIRSH_COMPLEX64, KIRSH_PROD);
+    /* 0.5 + 2i by itself, squared and cubed. */
+    const float powers[3][2] = {{0.5f, 2.0f}, {-3.75f, 2.0f}, {-5.875f, -6.5f}};
+    CHECK(product[0] == powers[size - 1][0] && product[1] == powers[size - 1][1]);
+    unsigned char eighths[2 * 3];
+    MAKE(allgather, "\x7e\x01", eighths, 2, KIRSH_FLOAT8_E4M3FN);
+    CHECK(eighths[2 * size - 2] == 0x7e && eighths[2 * size - 1] == 1);
     char word[4 * 3];
     MAKE(allgather, "abc", word, 4, KIRSH_BYTE);
     CHECK(strcmp(word + 4 * (size - 1), "abc") == 0);

@@ -54,6 +54,18 @@ int main() {
     kirsh::bfloat16 brain[]{{comm.rank() == 0 ? std::uint16_t{0x3f80} : std::uint16_t{0}}};
     comm.allreduce(brain, kirsh::ReduceOp::max);
     CHECK(brain[0].bits == 0x3f80);
+    std::vector<std::complex<double>> turns{{0.0, 1.0}, {static_cast<double>(comm.rank()), -1.0}};
+    comm.allreduce(std::span(turns).first(1), kirsh::ReduceOp::prod);
+    comm.allreduce(std::span(turns).last(1));
+    const std::complex<double> powers[4] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};
+    CHECK(turns[0] == powers[comm.size() % 4]);
+    CHECK(turns[1] == std::complex<double>(comm.size() * (comm.size() - 1) / 2, -comm.size()));
+    static_assert(kirsh::dtype<std::complex<float>> == KIRSH_COMPLEX64);
+    static_assert(!kirsh::Element<std::complex<long double>>);
+    kirsh::float8_e4m3fn eighth[]{{std::uint8_t(comm.rank() == 0 ? 0x7e : 0)}};
+    comm.broadcast(eighth, 0);
+    CHECK(eighth[0].bits == 0x7e);
+    static_assert(kirsh::dtype<kirsh::float8_e5m2> == KIRSH_FLOAT8_E5M2);
     bool flags[2] = {comm.rank() == 0, false};
     comm.allreduce(flags, kirsh::ReduceOp::lor);
     CHECK(flags[0] && !flags[1]);

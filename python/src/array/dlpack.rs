@@ -144,7 +144,11 @@ fn element_type(tensor: &DLTensor) -> Result<kirsh_core::DataType, Refusal> {
         1 => Some(Kind::Uint),
         2 => Some(Kind::Float),
         4 => Some(Kind::Bfloat),
+        5 => Some(Kind::Complex),
         6 => Some(Kind::Bool),
+        // From version 1.1 on.
+        10 => Some(Kind::Float8E4m3fn),
+        12 => Some(Kind::Float8E5m2),
         _ => None,
     };
     kind.filter(|_| bits % 8 == 0 && lanes == 1)

@@ -13,6 +13,9 @@ pub(super) enum Kind {
     Uint,
     Float,
     Bfloat,
+    Complex,
+    Float8E4m3fn,
+    Float8E5m2,
     /// Bytes of no stated meaning.
     Raw,
 }
@@ -34,6 +37,10 @@ pub(super) fn dtype(kind: Kind, bytes: usize) -> Option<DataType> {
         (Kind::Float, 4) => DataType::Float32,
         (Kind::Float, 8) => DataType::Float64,
         (Kind::Bfloat, 2) => DataType::Bfloat16,
+        (Kind::Complex, 8) => DataType::Complex64,
+        (Kind::Complex, 16) => DataType::Complex128,
+        (Kind::Float8E4m3fn, 1) => DataType::Float8E4m3fn,
+        (Kind::Float8E5m2, 1) => DataType::Float8E5m2,
         _ => return None,
     })
 }
@@ -54,27 +61,29 @@ pub(super) fn of_format(
         Some(name) => format!("the dtype {name} (buffer format '{format}')"),
         None => format!("the buffer format '{format}'"),
     };
-    let (order, letter) = match format.as_bytes() {
-        [letter] => (b'@', *letter),
-        [order @ (b'@' | b'=' | b'<' | b'>' | b'!'), letter] => (*order, *letter),
-        _ => return Err(unsupported(&spelled())),
+    let (order, letters) = match format.as_bytes() {
+        [order @ (b'@' | b'=' | b'<' | b'>' | b'!'), letters @ ..] => (*order, letters),
+        letters => (b'@', letters),
     };
     if matches!(order, b'>' | b'!') && item_size > 1 {
         return Err(big_endian(&spelled()));
     }
-    let kind = match letter {
-        b'?' => Kind::Bool,
-        b'b' | b'h' | b'i' | b'l' | b'q' | b'n' => Kind::Int,
-        b'B' | b'H' | b'I' | b'L' | b'Q' | b'N' => Kind::Uint,
-        b'e' | b'f' | b'd' => Kind::Float,
-        b'c' => Kind::Raw,
+    let kind = match letters {
+        b"?" => Kind::Bool,
+        b"b" | b"h" | b"i" | b"l" | b"q" | b"n" => Kind::Int,
+        b"B" | b"H" | b"I" | b"L" | b"Q" | b"N" => Kind::Uint,
+        b"e" | b"f" | b"d" => Kind::Float,
+        // Not of the module but of PEP 3118.
+        b"Zf" | b"Zd" => Kind::Complex,
+        b"c" => Kind::Raw,
         _ => return Err(unsupported(&spelled())),
     };
     dtype(kind, item_size).ok_or_else(|| unsupported(&spelled()))
 }
 
 /// The element type of an `__array_interface__`: its typestr, and the name that the array's own
-/// `dtype` has, which alone tells bfloat16 from two bytes of anything.
+/// `dtype` has, which alone tells bfloat16 from two bytes of anything, and the floats of 8 bits from
+/// one another.
 pub(super) fn of_typestr(typestr: &str, name: Option<&str>) -> Result<DataType, Refusal> {
     let spelled = match name {
         Some(name) => format!("the dtype {name} ('{typestr}')"),
@@ -86,12 +95,15 @@ pub(super) fn of_typestr(typestr: &str, name: Option<&str>) -> Result<DataType, 
     };
     // Units, as of datetime64, make this fail, and that is right.
     let Ok(bytes) = letters.as_str().parse::<usize>() else { return Err(unsupported(&spelled)) };
-    let kind = match letter {
-        'b' => Kind::Bool,
-        'i' => Kind::Int,
-        'u' => Kind::Uint,
-        'f' => Kind::Float,
-        'V' if name == Some("bfloat16") => Kind::Bfloat,
+    let kind = match (letter, name) {
+        ('b', _) => Kind::Bool,
+        ('i', _) => Kind::Int,
+        ('u', _) => Kind::Uint,
+        ('V', Some("bfloat16")) => Kind::Bfloat,
+        ('V' | 'f', Some("float8_e4m3fn")) => Kind::Float8E4m3fn,
+        ('V' | 'f', Some("float8_e5m2")) => Kind::Float8E5m2,
+        ('f', _) => Kind::Float,
+        ('c', _) => Kind::Complex,
         _ => return Err(unsupported(&spelled)),
     };
     if order == '>' && bytes > 1 {
@@ -103,7 +115,8 @@ pub(super) fn of_typestr(typestr: &str, name: Option<&str>) -> Result<DataType, 
 pub(super) fn unsupported(spelled: &str) -> Refusal {
     Refusal::unsupported(format!(
         "{spelled} cannot be used: kirsh knows bool, int8 to int64, uint8 to uint64, float16, \
-         bfloat16, float32 and float64 in little-endian order"
+         bfloat16, float32, float64, complex64 and complex128 in little-endian order, and moves \
+         float8_e4m3fn and float8_e5m2"
     ))
 }
 

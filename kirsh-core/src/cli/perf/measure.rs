@@ -8,7 +8,7 @@ use super::Iterations;
 use super::calls::Caller;
 use super::pattern::{self, Number, Pattern};
 use super::shape::{Piece, Shape, has_one_array};
-use crate::comm::{Communicator, Options};
+use crate::comm::{Communicator, Complex, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp, Wire};
 
@@ -75,7 +75,8 @@ pub(super) struct Row {
 
 /// Whether arrays of this type can be measured.
 pub(super) fn has_numbers(dtype: DataType) -> bool {
-    !matches!(dtype, DataType::Byte | DataType::Bool)
+    use DataType::*;
+    !matches!(dtype, Byte | Bool | Float8E4m3fn | Float8E5m2)
 }
 
 /// Measures every size in turn and hands each row out as soon as it is there, on every rank.
@@ -90,7 +91,7 @@ pub(super) fn measure(
     take: &mut dyn FnMut(Row) -> Result<()>,
 ) -> Result<()> {
     match request.dtype {
-        DataType::Byte | DataType::Bool => {
+        DataType::Byte | DataType::Bool | DataType::Float8E4m3fn | DataType::Float8E5m2 => {
             let text = format!("arrays of {} cannot be measured", request.dtype);
             Err(Error::new(ErrorKind::Unsupported, text))
         }
@@ -106,6 +107,8 @@ pub(super) fn measure(
         DataType::Bfloat16 => measure_as::<bf16>(comm, request, take),
         DataType::Float32 => measure_as::<f32>(comm, request, take),
         DataType::Float64 => measure_as::<f64>(comm, request, take),
+        DataType::Complex64 => measure_as::<Complex<f32>>(comm, request, take),
+        DataType::Complex128 => measure_as::<Complex<f64>>(comm, request, take),
     }
 }
 

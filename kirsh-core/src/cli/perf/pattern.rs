@@ -6,7 +6,7 @@
 
 use half::{bf16, f16};
 
-use crate::comm::Element;
+use crate::comm::{Complex, Element};
 use crate::types::{Rank, ReduceOp, Wire};
 
 /// After how many elements the values repeat. Prime, and so no divisor of any cut.
@@ -59,6 +59,8 @@ numbers! {
     bf16: 1 << 8, |value| bf16::from_f64(value as f64), bf16::to_f64;
     f32: 1 << 24, |value| value as f32, f64::from;
     f64: 1 << 53, |value| value as f64, f64::from;
+    Complex<f32>: 1 << 24, |value| Complex { re: value as f32, im: 0.0 }, |number: Complex<f32>| f64::from(number.re);
+    Complex<f64>: 1 << 53, |value| Complex { re: value as f64, im: 0.0 }, |number: Complex<f64>| number.re;
 }
 
 /// The arrays of a world of this size.

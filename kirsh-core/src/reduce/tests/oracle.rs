@@ -31,6 +31,9 @@ fn one(dtype: DataType, op: ReduceOp, finish: Finish, n: u32, a: &[u8], b: &[u8]
             _ => unreachable!(),
         } as u8];
     }
+    if dtype.is_complex() {
+        return complex(dtype, op, finish, n, a, b);
+    }
     if dtype.is_float() {
         let (a, b) = (decode(dtype, a), decode(dtype, b));
         let mut result = match op {
@@ -63,7 +66,32 @@ fn one(dtype: DataType, op: ReduceOp, finish: Finish, n: u32, a: &[u8], b: &[u8]
     result.to_le_bytes()[..dtype.size()].to_vec()
 }
 
+fn complex(dtype: DataType, op: ReduceOp, finish: Finish, n: u32, a: &[u8], b: &[u8]) -> Vec<u8> {
+    let part = part(dtype);
+    let ((a_real, a_imaginary), (b_real, b_imaginary)) =
+        (a.split_at(part.size()), b.split_at(part.size()));
+    if op != ReduceOp::Prod {
+        let mut both = one(part, op, finish, n, a_real, b_real);
+        both.extend(one(part, op, finish, n, a_imaginary, b_imaginary));
+        return both;
+    }
+    let times = |a, b| step(part, decode(part, a) * decode(part, b));
+    let real = step(part, times(a_real, b_real) - times(a_imaginary, b_imaginary));
+    let imaginary = step(part, times(a_real, b_imaginary) + times(a_imaginary, b_real));
+    [encode(part, real), encode(part, imaginary)].concat()
+}
+
+/// The type of the two parts of a complex number; any other type itself.
+pub(super) fn part(dtype: DataType) -> DataType {
+    match dtype {
+        DataType::Complex64 => DataType::Float32,
+        DataType::Complex128 => DataType::Float64,
+        whole => whole,
+    }
+}
+
 pub(super) fn scale(dtype: DataType, source: &[u8], factor: f64) -> Vec<u8> {
+    let dtype = part(dtype);
     // Two of the three types of arithmetic round the factor before they use it.
     let factor = step(dtype, factor);
     source
