@@ -33,8 +33,8 @@ pub mod types;
 pub mod wire;
 
 pub use comm::{
-    Buffer, Communicator, Config, Element, Options, RawWork, Received, RecvWork, Source, Stats,
-    Tag, Timeout, Work, set_interrupt_check,
+    Buffer, Communicator, Config, Element, LaneStats, Options, PeerStats, RawWork, Received,
+    RecvWork, Source, Stats, Tag, Timeout, Work, set_interrupt_check,
 };
 pub use error::{Error, ErrorKind, Result, Scope};
 pub use types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Sequence};

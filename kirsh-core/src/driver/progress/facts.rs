@@ -2,8 +2,10 @@
 //! them are made.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::roll::Roll;
+use crate::driver::observed::Observed;
 use crate::driver::peer::Peer;
 use crate::driver::socket::LinkOptions;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +34,7 @@ pub(crate) struct Facts {
     /// How long bytes may stay unsent or unacknowledged on a control link; 0 leaves it to the system.
     pub(crate) user_timeout_ms: u32,
     pub(crate) roll: Roll,
+    pub(crate) observed: Arc<Observed>,
 }
 
 impl Facts {

@@ -17,6 +17,7 @@ use crate::driver::ZeroCopy;
 use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
 use crate::driver::lane::Makings;
+use crate::driver::observed::Observed;
 use crate::driver::peer::Peer;
 use crate::limits::HANDSHAKES_PENDING_MAX;
 use crate::memory::Pool;
@@ -55,6 +56,7 @@ fn progress_of(
         liveness_ns: u64::MAX,
         user_timeout_ms: 0,
         roll: Roll::new(2),
+        observed: Arc::new(Observed::new(2, None)),
     };
     let own = ThreadIo::new(&driver).unwrap();
     let (requests, queue) = crossbeam_channel::unbounded();
@@ -87,7 +89,8 @@ fn lane(
     let zero_copy = ZeroCopy::Off;
     let makings = Makings { members, pool: Pool::new(64, 2), priority, spin_ns: 0, zero_copy };
     let driver = Arc::new(choose(Some(DriverKind::Poll)).unwrap());
-    Arc::new(Lane::new(settings, number, makings, near, handle, driver))
+    let observed = Arc::new(Observed::new(settings.world, None));
+    Arc::new(Lane::new(settings, number, makings, near, observed, handle, driver))
 }
 
 fn barrier() -> (Operation, Job) {
@@ -106,6 +109,9 @@ fn barrier() -> (Operation, Job) {
     // SAFETY: a barrier has no memory.
     let buffers = unsafe { Buffers::new(nowhere.clone(), nowhere, None) };
     let job = Job {
+        call,
+        label: None,
+        enqueued_ns: 0,
         sequence: 0,
         buffers,
         scratch_len: 0,
