@@ -46,6 +46,7 @@ fn progress_of(
     listeners: Vec<Fd>,
 ) -> (Progress, Arc<Lane>) {
     let driver = choose(Some(driver)).unwrap();
+    let observed = Arc::new(Observed::new(peers.len() as u32, None));
     let facts = Facts {
         rank,
         job: "test".to_owned(),
@@ -56,7 +57,7 @@ fn progress_of(
         liveness_ns: u64::MAX,
         user_timeout_ms: 0,
         roll: Roll::new(2),
-        observed: Arc::new(Observed::new(2, None)),
+        observed,
     };
     let own = ThreadIo::new(&driver).unwrap();
     let (requests, queue) = crossbeam_channel::unbounded();
