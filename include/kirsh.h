@@ -87,7 +87,11 @@
 #define KIRSH_CONFIG_INIT {sizeof(kirsh_config_t), -1, -1, NULL, NULL, NULL, 0, 0, KIRSH_WIRE_DEFAULT, 0}
 #define KIRSH_OPTIONS_INIT {sizeof(kirsh_options_t), 0, 0.0, KIRSH_ALGORITHM_AUTO, KIRSH_WIRE_DEFAULT, NULL, NULL}
 #define KIRSH_STORE_INIT {sizeof(kirsh_store_t), NULL, NULL, NULL, NULL, NULL, NULL}
-#define KIRSH_STATS_INIT {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0, 0, 0}
+#define KIRSH_STATS_INIT \
+    {sizeof(kirsh_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define KIRSH_PEER_STATS_INIT \
+    {sizeof(kirsh_peer_stats_t), 0, 0, {0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}}
 #define KIRSH_ERROR_INFO_INIT \
     {sizeof(kirsh_error_info_t), KIRSH_OK, KIRSH_SCOPE_CALL, -1, -1, -1, NULL, NULL}
 
@@ -484,26 +488,6 @@ typedef struct kirsh_config_t {
     int32_t reserved;
 } kirsh_config_t;
 
-// What a communicator has moved so far. Start from KIRSH_STATS_INIT.
-typedef struct kirsh_stats_t {
-    // sizeof(kirsh_stats_t).
-    size_t size;
-    // Operations that are over, well or not.
-    uint64_t operations;
-    // Bytes of payload that were sent.
-    uint64_t bytes_sent;
-    // Bytes of payload that were received.
-    uint64_t bytes_received;
-    // Those among them that the kernel put straight into the caller's buffer.
-    uint64_t bytes_received_direct;
-    // Bytes of payload that the library copied from memory to memory.
-    uint64_t bytes_copied;
-    // Frames that were sent, each a header and a slice of payload.
-    uint64_t frames_sent;
-    // Frames that were received.
-    uint64_t frames_received;
-} kirsh_stats_t;
-
 // What can be said with one call. Start from KIRSH_OPTIONS_INIT. algorithm and wire must be the
 // same on every rank; timeout_ns, scale, name and weight are each rank's own. Only read during the call.
 typedef struct kirsh_options_t {
@@ -531,6 +515,104 @@ typedef struct kirsh_options_t {
     // exchanges them once, when it is made, which is collective then.
     const double *weight;
 } kirsh_options_t;
+
+// What a communicator has moved so far. Start from KIRSH_STATS_INIT.
+typedef struct kirsh_stats_t {
+    // sizeof(kirsh_stats_t).
+    size_t size;
+    // Operations that are over, well or not.
+    uint64_t operations;
+    // Bytes of payload that were sent.
+    uint64_t bytes_sent;
+    // Bytes of payload that were received.
+    uint64_t bytes_received;
+    // Those among them that the kernel put straight into the caller's buffer.
+    uint64_t bytes_received_direct;
+    // Bytes of payload that the library copied from memory to memory.
+    uint64_t bytes_copied;
+    // Frames that were sent, each a header and a slice of payload.
+    uint64_t frames_sent;
+    // Frames that were received.
+    uint64_t frames_received;
+    // Those of bytes_sent that were sent from the caller's buffer, without a copy by the library.
+    uint64_t bytes_sent_direct;
+    // Those among them that the kernel, too, read straight from there (KIRSH_ZERO_COPY).
+    uint64_t bytes_sent_zero_copy;
+    // Those that the kernel was asked not to copy, and copied.
+    uint64_t bytes_sent_copied_anyway;
+    // Nanoseconds in which the thread that drove this communicator (a blocking caller, or the library's
+    // own for started operations and messages) had nothing to do while an operation was under way,
+    // and looked or slept. Who sleeps while another drives is not counted beside it.
+    uint64_t waited_ns;
+    // System calls of blocking callers while they drove this communicator: io_uring_enter,
+    uint64_t calls_enter;
+    // ppoll,
+    uint64_t calls_ppoll;
+    // sendmsg,
+    uint64_t calls_sendmsg;
+    // and recvmsg.
+    uint64_t calls_recvmsg;
+    // The same by the library's own thread, for all communicators that share it.
+    uint64_t progress_calls_enter;
+    uint64_t progress_calls_ppoll;
+    uint64_t progress_calls_sendmsg;
+    uint64_t progress_calls_recvmsg;
+    // Collective calls whose arguments were validated; runs of a plan are not.
+    uint64_t validations;
+    // How often an algorithm was chosen for a call.
+    uint64_t choices;
+    // Plans that were built, for want of one kept from an earlier call.
+    uint64_t plans_built;
+    // Operations that are over, by name; their sum is `operations`.
+    uint64_t operations_barrier;
+    uint64_t operations_broadcast;
+    uint64_t operations_allreduce;
+    uint64_t operations_reduce;
+    uint64_t operations_allgather;
+    uint64_t operations_reduce_scatter;
+    uint64_t operations_gather;
+    uint64_t operations_scatter;
+    uint64_t operations_alltoall;
+    uint64_t operations_scan;
+    uint64_t operations_exscan;
+    uint64_t operations_allgatherv;
+    uint64_t operations_reduce_scatterv;
+    uint64_t operations_gatherv;
+    uint64_t operations_scatterv;
+    uint64_t operations_alltoallv;
+    uint64_t operations_send;
+    uint64_t operations_recv;
+} kirsh_stats_t;
+
+// What goes to and comes from one peer over connections of one kind: 40 bytes, for good.
+typedef struct kirsh_lane_stats_t {
+    // Bytes that were sent: payload, or whole frames for control.
+    uint64_t bytes_sent;
+    uint64_t bytes_received;
+    uint64_t frames_sent;
+    uint64_t frames_received;
+    // The part of `waited_ns` of kirsh_stats_t in which this peer was waited for before others. It may
+    // have waited for others itself. 0 for control, where nobody waits.
+    uint64_t waited_ns;
+} kirsh_lane_stats_t;
+
+// What a communicator has had to do with one of its ranks. Start each of an array from
+// KIRSH_PEER_STATS_INIT.
+typedef struct kirsh_peer_stats_t {
+    // sizeof(kirsh_peer_stats_t).
+    size_t size;
+    // The peer in this communicator.
+    int32_t rank;
+    // The same process in the communicator that was created first.
+    int32_t world_rank;
+    // Connections for this communicator's collectives.
+    struct kirsh_lane_stats_t collective;
+    // Connections for its messages.
+    struct kirsh_lane_stats_t direct;
+    // The connection of the two processes for liveness and failures, which all communicators share
+    // that were made from one another.
+    struct kirsh_lane_stats_t control;
+} kirsh_peer_stats_t;
 
 // One of several arrays that count as one, each behind the one before. It has no size of its own and
 // never grows, since programs lay out arrays of it.
@@ -616,9 +698,6 @@ kirsh_status_t kirsh_comm_refuse(struct kirsh_comm_t *comm,
                                  const char *operation,
                                  const char *reason);
 
-// Fills in what the communicator has moved so far. `out->size` must be set.
-kirsh_status_t kirsh_comm_stats(const struct kirsh_comm_t *comm, struct kirsh_stats_t *out);
-
 // Makes a communicator of the ranks that give the same color, 0 to UINT32_MAX; in the order of key, and
 // where keys are equal in the order that they have in comm. A rank that gives KIRSH_NO_COLOR gets NULL,
 // but calls all the same. Collective over comm: it blocks until every rank of comm has called, and has
@@ -650,6 +729,16 @@ kirsh_status_t kirsh_comm_subgroup(struct kirsh_comm_t *comm,
                                    size_t count,
                                    const struct kirsh_options_t *options,
                                    struct kirsh_comm_t **comm_out);
+
+// Fills in what the communicator has moved so far. `out->size` must be set.
+kirsh_status_t kirsh_comm_stats(const struct kirsh_comm_t *comm, struct kirsh_stats_t *out);
+
+// Fills in what the communicator has had to do with each of its ranks, this one among them: entry `i`
+// is about rank `i`. `count` is the number of entries in `out`, at least kirsh_comm_size(); those beyond
+// stay as they are. Each entry's size must be set, all to the same.
+kirsh_status_t kirsh_comm_stats_by_peer(const struct kirsh_comm_t *comm,
+                                        struct kirsh_peer_stats_t *out,
+                                        size_t count);
 
 // Gives every rank the root's array, in place: `buffer` is read on the root and written elsewhere.
 // `count` is that of every array.

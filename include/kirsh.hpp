@@ -1422,6 +1422,14 @@ public:
         return stats;
     }
 
+    /// What it has had to do with each of its ranks, this one among them: entry i is about rank i.
+    [[nodiscard]] std::vector<kirsh_peer_stats_t> stats_by_peer() const {
+        const kirsh_peer_stats_t unset = KIRSH_PEER_STATS_INIT;
+        std::vector<kirsh_peer_stats_t> peers(static_cast<std::size_t>(size()), unset);
+        detail::check(kirsh_comm_stats_by_peer(handle_.get(), peers.data(), peers.size()));
+        return peers;
+    }
+
     /// The handle for the C interface; it stays this object's.
     [[nodiscard]] kirsh_comm_t *get() const noexcept { return handle_.get(); }
 

@@ -33,8 +33,8 @@ pub mod types;
 pub mod wire;
 
 pub use comm::{
-    Buffer, Communicator, Complex, Config, Element, Float8E4m3fn, Float8E5m2, Options, RawWork,
-    Received, RecvWork, Source, Stats, Tag, Timeout, Work, set_interrupt_check,
+    Buffer, Communicator, Complex, Config, Element, Float8E4m3fn, Float8E5m2, LaneStats, Options,
+    PeerStats, RawWork, Received, RecvWork, Source, Stats, Tag, Timeout, Work, set_interrupt_check,
 };
 pub use error::{Error, ErrorKind, Result, Scope};
 pub use types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Sequence, Wire};

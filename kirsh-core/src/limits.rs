@@ -102,6 +102,10 @@ pub const QUEUE_MAX: usize = 65_536;
 /// usual capacity, far beyond any line a person reads.
 pub const OUTPUT_LINE_BYTES_MAX: usize = 64 << 10;
 
+/// Events of a trace that wait to be written: some tenths of a second of the smallest calls, one after
+/// the other. They take some 10 MB, and only where a trace is written.
+pub const TRACE_EVENTS_MAX: usize = 1 << 16;
+
 /// Bytes from which on a region asks for huge pages: two of x86's, so that one fits wherever the
 /// region starts, and small pools do not become resident two megabytes at a time.
 pub const REGION_HUGE_MIN: usize = 4 << 20;

@@ -7,49 +7,12 @@ use kirsh_core::{Collective, Result};
 
 use crate::boundary::{invalid, require};
 use crate::config::{self, kirsh_config_t};
-use crate::sized::{self, SizedStruct};
 use crate::status::kirsh_status_t;
 use crate::text;
 
 /// A group of ranks that call collectives together.
 pub struct kirsh_comm_t {
     communicator: Communicator,
-}
-
-/// What a communicator has moved so far. Start from KIRSH_STATS_INIT.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct kirsh_stats_t {
-    /// sizeof(kirsh_stats_t).
-    pub size: usize,
-    /// Operations that are over, well or not.
-    pub operations: u64,
-    /// Bytes of payload that were sent.
-    pub bytes_sent: u64,
-    /// Bytes of payload that were received.
-    pub bytes_received: u64,
-    /// Those among them that the kernel put straight into the caller's buffer.
-    pub bytes_received_direct: u64,
-    /// Bytes of payload that the library copied from memory to memory.
-    pub bytes_copied: u64,
-    /// Frames that were sent, each a header and a slice of payload.
-    pub frames_sent: u64,
-    /// Frames that were received.
-    pub frames_received: u64,
-}
-
-// SAFETY: repr(C); a usize and 8-byte integers, no padding.
-unsafe impl SizedStruct for kirsh_stats_t {
-    const INIT: Self = kirsh_stats_t {
-        size: size_of::<kirsh_stats_t>(),
-        operations: 0,
-        bytes_sent: 0,
-        bytes_received: 0,
-        bytes_received_direct: 0,
-        bytes_copied: 0,
-        frames_sent: 0,
-        frames_received: 0,
-    };
 }
 
 /// Creates a communicator. Collective: every rank calls it, and it blocks until all have come or the
@@ -155,31 +118,6 @@ pub unsafe extern "C" fn kirsh_comm_refuse(
         // SAFETY: see above.
         let reason = unsafe { text::lossy(reason) };
         Err(communicator.refuse(collective, invalid(reason)))
-    }
-}
-
-/// Fills in what the communicator has moved so far. `out->size` must be set.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kirsh_comm_stats(
-    comm: *const kirsh_comm_t,
-    out: *mut kirsh_stats_t,
-) -> kirsh_status_t {
-    boundary! {
-        // SAFETY: the header asks for null or a live handle.
-        let stats = unsafe { communicator(comm) }?.stats();
-        let given = kirsh_stats_t {
-            operations: stats.operations,
-            bytes_sent: stats.bytes_sent,
-            bytes_received: stats.bytes_received,
-            bytes_received_direct: stats.bytes_received_direct,
-            bytes_copied: stats.bytes_copied,
-            frames_sent: stats.frames_sent,
-            frames_received: stats.frames_received,
-            ..kirsh_stats_t::INIT
-        };
-        // SAFETY: the header asks for null or a struct that begins with its size.
-        unsafe { sized::write(out, &given, "out", "KIRSH_STATS_INIT") }?;
-        Ok(kirsh_status_t::KIRSH_OK)
     }
 }
 

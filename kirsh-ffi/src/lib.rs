@@ -30,6 +30,7 @@ pub mod options;
 
 pub mod comm;
 pub mod group;
+pub mod stats;
 
 // Declares a struct of the header.
 pub mod asked;

@@ -85,6 +85,39 @@ pub(crate) unsafe fn write<T: SizedStruct>(
     Ok(())
 }
 
+/// Gives structs out that lie one behind the other, as [`write()`] does each: nothing unless the sizes of all
+/// of them are right and the same.
+///
+/// # Safety
+/// `pointer` points to as many structs as there are values, one after the other at the distance that the
+/// first 8 bytes of the first say, each writable for so many bytes.
+pub(crate) unsafe fn write_all<T: SizedStruct>(
+    pointer: *mut T,
+    values: &[T],
+    name: &str,
+    init: &str,
+) -> Result<()> {
+    require(pointer, name)?;
+    // SAFETY: the first struct begins with its size.
+    let size = unsafe { pointer.cast::<usize>().read_unaligned() };
+    check_size::<T>(size, name, init)?;
+    let entry = |index: usize| pointer.cast::<u8>().wrapping_add(index * size).cast::<T>();
+    for index in 1..values.len() {
+        // SAFETY: by the caller's word there is a struct here, at least as long as its size's field.
+        let own = unsafe { entry(index).cast::<usize>().read_unaligned() };
+        if own != size {
+            return Err(invalid(format!(
+                "{name}[{index}].size is {own}, and {name}[0].size is {size}: start each from {init}"
+            )));
+        }
+    }
+    for (index, value) in values.iter().enumerate() {
+        // SAFETY: the caller's promise about each entry, whose size has been found to be right.
+        unsafe { write(entry(index), value, name, init) }?;
+    }
+    Ok(())
+}
+
 fn check_size<T>(size: usize, name: &str, init: &str) -> Result<()> {
     let plausible = size >= size_of::<usize>()
         && size <= STRUCT_BYTES_MAX
@@ -144,6 +177,26 @@ mod tests {
             assert!(error.message().contains(&format!("config->size is {size}")), "{error}");
             assert!(error.message().contains("KIRSH_CONFIG_INIT"), "{error}");
         }
+    }
+
+    #[test]
+    fn structs_one_behind_the_other_are_as_far_apart_as_the_callers_header_has_them() {
+        let values = [5, 7].map(|first| Small { size: 24, first, second: first + 1 });
+        for (given, expected) in [
+            (vec![16, 0, 16, 0, 9], vec![16, 5, 16, 7, 9]),
+            (vec![24, 0, 0, 24, 0, 0, 9], vec![24, 5, 6, 24, 7, 8, 9]),
+            (vec![32, 0, 0, 9, 32, 0, 0, 9], vec![32, 5, 6, 0, 32, 7, 8, 0]),
+        ] {
+            let mut words: Vec<u64> = given;
+            // SAFETY: the words hold two structs of the size that the first one claims.
+            unsafe { write_all(words.as_mut_ptr().cast(), &values, "out", "INIT") }.unwrap();
+            assert_eq!(words, expected);
+        }
+        let mut words: [u64; 6] = [24, 1, 1, 16, 1, 1];
+        // SAFETY: as above.
+        let written = unsafe { write_all(words.as_mut_ptr().cast(), &values, "out", "INIT") };
+        assert!(written.unwrap_err().message().contains("out[1].size is 16"));
+        assert_eq!(words, [24, 1, 1, 16, 1, 1], "nothing is written");
     }
 
     #[test]

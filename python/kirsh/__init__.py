@@ -61,6 +61,7 @@ from ._default import (
     sendrecv,
     size,
     stats,
+    stats_by_peer,
 )
 from ._errors import (
     AbortedError,
@@ -75,6 +76,8 @@ from ._errors import (
 from ._kirsh import (
     ANY_SOURCE,
     ANY_TAG,
+    LaneStats,
+    PeerStats,
     Plan,
     Received,
     Stats,
@@ -121,8 +124,10 @@ __all__ = [
     "InvalidArgumentError",
     "KirshError",
     "KirshTimeoutError",
+    "LaneStats",
     "MismatchError",
     "PeerLostError",
+    "PeerStats",
     "Plan",
     "Received",
     "ReduceOp",
@@ -177,6 +182,7 @@ __all__ = [
     "size",
     "spawn",
     "stats",
+    "stats_by_peer",
     "wait_all",
     "wait_any",
 ]

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ._communicator import Communicator
 from ._errors import KirshError
-from ._kirsh import Stats
+from ._kirsh import PeerStats, Stats
 from ._store import Store
 
 _P = ParamSpec("_P")
@@ -187,3 +187,8 @@ def local_size() -> int:
 def stats() -> Stats:
     """Return what the default communicator has counted since it was created."""
     return _current("stats").stats()
+
+
+def stats_by_peer() -> list[PeerStats]:
+    """Return what the default communicator has had to do with each of its ranks, in order."""
+    return _current("stats_by_peer").stats_by_peer()

@@ -16,7 +16,7 @@ use crate::leave::Member;
 use crate::plan::Plan;
 use crate::request::{self, Common, Given, Request};
 use crate::shapes::{self, Place};
-use crate::stats::Stats;
+use crate::stats::{PeerStats, Stats};
 use crate::store::PythonStore;
 use crate::work::{Work, refused};
 
@@ -314,6 +314,11 @@ impl Communicator {
     /// What this communicator has counted so far.
     fn stats(&self) -> Stats {
         self.comm().stats().into()
+    }
+
+    /// What it has had to do with each of its ranks, this one among them: one entry a rank, in order.
+    fn stats_by_peer(&self) -> Vec<PeerStats> {
+        self.comm().stats_by_peer().into_iter().map(Into::into).collect()
     }
 
     /// End every operation of this communicator, here and on all peers, with this reason.

@@ -53,6 +53,8 @@ fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<message::Received>()?;
     module.add_class::<plan::Plan>()?;
     module.add_class::<stats::Stats>()?;
+    module.add_class::<stats::LaneStats>()?;
+    module.add_class::<stats::PeerStats>()?;
     module.add_class::<work::Work>()?;
     module.add("ANY_SOURCE", message::ANY_SOURCE)?;
     module.add("ANY_TAG", message::ANY_TAG)?;

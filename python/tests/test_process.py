@@ -92,7 +92,7 @@ def test_init_twice_is_an_error_and_after_finalize_it_works():
 @pytest.mark.parametrize(
     "call",
     ["allreduce(1)", "broadcast(1)", "barrier()", "rank()", "size()", "local_rank()",
-     "local_size()", "stats()"],
+     "local_size()", "stats()", "stats_by_peer()"],
 )  # fmt: skip
 def test_functions_before_init_say_so(call):
     name = call.split("(")[0]

@@ -291,3 +291,41 @@ def test_stats_count_what_moved(tmp_path):
         assert after.bytes_received_direct - before.bytes_received_direct == x.nbytes
     """
     run_ranks(tmp_path, script, 2)
+
+
+def test_stats_by_peer_add_up_to_those_of_the_communicator(tmp_path):
+    script = """
+    for _ in range(3):
+        kirsh.allreduce(np.ones(1000, "f4"))
+    kirsh.sendrecv(np.ones(7, "u1"), (rank + 1) % size, np.empty(7, "u1"), (rank - 1) % size)
+    stats, peers = kirsh.stats(), kirsh.stats_by_peer()
+    assert [(peer.rank, peer.world_rank) for peer in peers] == [(r, r) for r in range(size)]
+    for figure in ("bytes_sent", "bytes_received", "frames_sent", "frames_received"):
+        lanes = [lane for peer in peers for lane in (peer.collective, peer.direct)]
+        assert sum(getattr(lane, figure) for lane in lanes) == getattr(stats, figure), figure
+    assert stats.operations_allreduce == 3
+    assert (stats.operations_send, stats.operations_recv) == (1, 1)
+    assert peers[(rank + 1) % size].direct.bytes_sent == 7
+    assert peers[rank].direct.frames_sent == peers[rank].control.frames_sent == 0
+    waited = sum(peer.collective.waited_ns + peer.direct.waited_ns for peer in peers)
+    assert 0 < waited <= stats.waited_ns
+    assert "world_rank=0, collective=LaneStats(bytes_sent=" in repr(peers[0])
+    """
+    run_ranks(tmp_path, script, 3)
+
+
+def test_a_trace_is_a_list_of_json_that_has_each_call(tmp_path):
+    script = """
+    import json
+    kirsh.allreduce(np.ones(10, "f4"))
+    kirsh.barrier()
+    kirsh.finalize()
+    with open(f"{TEST_DIR}/trace.{rank}") as file:
+        events = json.load(file)
+    calls = [event for event in events if event.get("cat") == "collective"]
+    assert [call["name"] for call in calls] == ["allreduce", "barrier"]
+    assert calls[0]["args"]["call"] == "allreduce(10 x float32, sum)"
+    assert all(call["args"]["outcome"] == "ok" and call["pid"] == rank for call in calls)
+    """
+    script = script.replace("{TEST_DIR}", str(tmp_path))
+    run_ranks(tmp_path, script, 2, environment={"KIRSH_TRACE": f"{tmp_path}/trace"})

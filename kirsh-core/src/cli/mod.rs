@@ -10,6 +10,7 @@ mod perf;
 mod run;
 mod simulate;
 mod token;
+mod trace;
 mod tune;
 
 use std::ffi::OsString;
@@ -44,6 +45,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Measure what things cost here, and write the table that algorithms are chosen by.
     Tune(tune::Args),
+    /// Work with the traces that KIRSH_TRACE has had written.
+    Trace(trace::Args),
     /// Draw a token for starting ranks by hand across hosts.
     Token(token::Args),
 }
@@ -70,6 +73,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Command::Simulate(options) => simulate::run(options),
         Command::Tune(options) => tune::run(options, &args),
         Command::Token(options) => token::run(options),
+        Command::Trace(options) => trace::run(options),
     }
 }
 

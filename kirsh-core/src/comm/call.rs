@@ -144,8 +144,12 @@ fn build(inner: &Inner, call: Call, raw: &RawCall<'_>, options: &Options<'_>) ->
     // call says until the outcome is delivered (the contract of `RawCall`'s users), and the plan's
     // spans lie within those.
     let buffers = unsafe { Buffers::new(arrays.input, arrays.output, staged) };
+    let label = options.name.filter(|_| inner.process.observed().trace().is_some());
     let job = Job {
         sequence: 0,
+        call,
+        label: label.map(Arc::from),
+        enqueued_ns: 0,
         buffers,
         scratch_len: ready.plan.scratch_len(),
         encoded_len: ready.plan.encoded_len(),

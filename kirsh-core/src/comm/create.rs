@@ -20,7 +20,7 @@ use crate::driver::fork::Fd;
 use crate::driver::lane::{Makings, interrupted};
 use crate::driver::members::Members;
 use crate::driver::process::Process;
-use crate::driver::{Facts, Peer, Roll, ZeroCopy, interrupt};
+use crate::driver::{Facts, OBSERVE, Observed, Peer, Roll, Trace, ZeroCopy, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::choice::built_in_hash;
@@ -232,6 +232,7 @@ impl<'a> Creation<'a> {
             (Some(rank), Some(size)) => (rank, size),
             _ => placed,
         };
+        let trace = self.trace()?;
         let facts = Facts {
             rank,
             job: self.job.clone(),
@@ -243,6 +244,7 @@ impl<'a> Creation<'a> {
             user_timeout_ms: u32::try_from(handout.liveness_ns / 1_000_000).unwrap_or(0),
             rate_limit: settings::rate_limit(self.env)?,
             roll: Roll::new(world),
+            observed: Arc::new(Observed::new(world, trace)),
         };
         tracing::info!(rank, "the driver is {}: {}", self.driver.kind.name(), self.driver.why);
         let process = Arc::new(Process::start(facts, listeners, self.driver.clone())?);
@@ -276,6 +278,16 @@ impl<'a> Creation<'a> {
             timeout: self.config.timeout.or(settings::timeout(self.env)?),
             plans: Plans::new(layout, handout.selection, handout.slice, handout.wire),
         })
+    }
+
+    /// The trace of this process, where one is asked for.
+    fn trace(&self) -> Result<Option<Trace>> {
+        let Some(name) = settings::trace(self.env)? else { return Ok(None) };
+        if !OBSERVE {
+            let text = "KIRSH_TRACE is set, and this library was built without its feature observe";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        Trace::open(&name, self.identity.rank, self.identity.world_size).map(Some)
     }
 
     /// How long blocking calls spin. Not where this host's ranks outnumber its cores many times: giving

@@ -46,7 +46,7 @@ use plans::Plans;
 pub use raw::{RawArray, RawCall, RawCounts};
 pub use simulation::Simulation;
 use stats::Preparations;
-pub use stats::Stats;
+pub use stats::{LaneStats, PeerStats, Stats};
 pub use work::{RawWork, Work};
 
 use crate::driver::completion::Completion;
@@ -236,6 +236,11 @@ impl Communicator {
     /// What this communicator has done so far.
     pub fn stats(&self) -> Stats {
         Stats::read(&self.0.lane, &self.0.preparations)
+    }
+
+    /// What it has had to do with each of its ranks, this one among them: one entry a rank, in order.
+    pub fn stats_by_peer(&self) -> Vec<PeerStats> {
+        PeerStats::read(&self.0.lane)
     }
 
     /// Refuses to start an operation where too many wait already.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
-use super::io::{Completion, Io, Op, Wait};
+use super::io::{Account, Completion, Io, Op, Wait};
 use super::poll::PollIo;
 use super::uring::{UringIo, setup};
 use crate::error::{Error, ErrorKind, Result};
@@ -177,6 +177,13 @@ impl Io for AnyIo {
         match self {
             AnyIo::Uring(io) => io.in_flight(),
             AnyIo::Poll(io) => io.in_flight(),
+        }
+    }
+
+    fn account(&mut self) -> &mut Account {
+        match self {
+            AnyIo::Uring(io) => io.account(),
+            AnyIo::Poll(io) => io.account(),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Only the holder of the lane's baton is here. It brings its own `Io`; when it lets go, nothing
 //! of this lane is in flight there.
 
+mod observe;
+
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -17,9 +19,11 @@ use super::job::Job;
 use super::lane::{Lane, closed};
 use super::link::{Direction, Link, split};
 use super::mail::Mail;
+use super::observed::Observed;
 use super::rate::Gate;
 use super::sending::Sending;
 use super::socket;
+use super::trace::Phase;
 use super::zero_copy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Lease, Pool, Region};
@@ -41,6 +45,9 @@ pub(crate) struct Core {
     sending: Sending,
     gate: Gate,
     jobs: VecDeque<Job>,
+    observed: Arc<Observed>,
+    /// When the last operation ended, as far as that is traced.
+    turn_ns: u64,
     /// What the plan of the first job keeps beside the caller's arrays; kept from job to job.
     scratch: Option<Region>,
     /// An abort waits for the kernel to give everything back.
@@ -50,7 +57,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(session: Session, pool: Pool, sending: Sending) -> Self {
+    pub(crate) fn new(
+        session: Session,
+        pool: Pool,
+        sending: Sending,
+        observed: Arc<Observed>,
+    ) -> Self {
         let world = session.settings().world as usize;
         Core {
             session,
@@ -60,6 +72,8 @@ impl Core {
             gate: sending.gate(),
             sending,
             jobs: VecDeque::with_capacity(64),
+            observed,
+            turn_ns: 0,
             scratch: None,
             draining: false,
             closing: None,
@@ -68,7 +82,9 @@ impl Core {
 
     /// Takes an operation in. On an error the job's completion, if any, has it too.
     pub(crate) fn enqueue(&mut self, operation: Operation, mut job: Job) -> Result<Sequence> {
-        self.session.handle_tick(now_ns());
+        let now = now_ns();
+        self.session.handle_tick(now);
+        job.enqueued_ns = now;
         match self.session.enqueue(operation) {
             Ok(sequence) => {
                 job.sequence = sequence;
@@ -76,6 +92,7 @@ impl Core {
                 Ok(sequence)
             }
             Err(error) => {
+                self.note_refusal(job.call, None, &error);
                 if let Some(completion) = job.completion.take() {
                     completion.set(Err(error.clone()));
                 }
@@ -92,7 +109,9 @@ impl Core {
             }
             Mail::Refuse { call, reason } => {
                 // A communicator that is over announces nothing more.
-                let _ = self.session.refuse(call, &reason);
+                if let Ok(sequence) = self.session.refuse(call, &reason) {
+                    self.note_refusal(call, Some(sequence), &reason);
+                }
             }
             Mail::LinkUp { peer, fd } => {
                 let slot = &mut self.links[peer as usize];
@@ -141,7 +160,7 @@ impl Core {
         while let Some(action) = self.session.poll() {
             match action {
                 Action::Finish { sequence, result } => {
-                    self.deliver(sequence, result, &lane.counters);
+                    self.deliver(sequence, result, lane);
                 }
                 Action::Control { to, message } => lane.tell(to, message),
                 Action::Abort { error } => lane.end_messages(error),
@@ -174,27 +193,28 @@ impl Core {
                 Action::Send { slot, peer, header, source, tail } => {
                     let Some(job) = self.jobs.front() else { continue };
                     let payload = job.buffers.at(source);
-                    self.send(io, lane, slot, peer, &header, payload, tail);
+                    let callers = job.buffers.is_callers(source);
+                    self.send(io, lane, slot, peer, &header, payload, tail, callers);
                 }
                 Action::Receive { slot, peer, expected, target } => {
                     self.receive(io, lane, slot, peer, expected, target);
                 }
                 Action::Fold { slot, slab, with, into, finish, wire } => {
-                    if let (Some(job), Some(received)) = (self.jobs.front(), self.slab(slab)) {
-                        job.fold(received, with, into, finish, wire);
+                    if let Some(received) = self.slab(slab) {
+                        self.work(Phase::Folding, into.len, |job| {
+                            job.fold(received, with, into, finish, wire);
+                        });
                     }
                     self.session.handle_folded(slot);
                 }
                 Action::Reduce { slot, with, into, finish } => {
-                    if let Some(job) = self.jobs.front() {
-                        job.reduce(with, into, finish);
-                    }
+                    self.work(Phase::Folding, into.len, |job| job.reduce(with, into, finish));
                     self.session.handle_folded(slot);
                 }
                 Action::Map { slot, source, target, map } => {
-                    if let Some(job) = self.jobs.front() {
+                    self.work(Phase::of(map), target.len, |job| {
                         job.map(source, target, map, &lane.counters.copied);
-                    }
+                    });
                     self.session.handle_folded(slot);
                 }
                 Action::Dial { peer } => lane.dial(peer),
@@ -208,7 +228,7 @@ impl Core {
                     lane.end_messages(error);
                 }
                 Action::Finish { sequence, result } => {
-                    self.deliver(sequence, result.clone(), &lane.counters);
+                    self.deliver(sequence, result.clone(), lane);
                     if until == Some(sequence) {
                         return Some(result);
                     }
@@ -281,11 +301,13 @@ impl Core {
         header: &Header,
         payload: Place,
         tail: bool,
+        callers: bool,
     ) {
         let Some(link) = self.links[peer as usize].as_mut() else { return };
         let zero_copy = link.lending.wants(payload.len(), tail);
         link.begin_send(slot, header, payload);
         link.sending.zero_copy = zero_copy;
+        link.sending.callers = callers;
         let bytes = link.sending.total() as u64;
         if self.sending.is_near(peer) || self.gate.admits(bytes, peer, now_ns) {
             link.submit_send(io, lane.token(peer, Direction::Send));
@@ -310,21 +332,22 @@ impl Core {
         expected: Header,
         target: Target,
     ) {
-        let (payload, slab) = match target {
+        let (payload, slab, callers) = match target {
             Target::Span(span) => {
                 let Some(job) = self.jobs.front() else { return };
-                (job.buffers.at(span), None)
+                (job.buffers.at(span), None, job.buffers.is_callers(span))
             }
             Target::Slab(slab) => match self.lease(slab) {
                 Ok(payload) => {
                     let len = u64::from(expected.length);
-                    (Place::new(Array::One(payload), 0, len), Some(slab))
+                    (Place::new(Array::One(payload), 0, len), Some(slab), false)
                 }
                 Err(error) => return self.session.abort(error),
             },
         };
         let Some(link) = self.links[peer as usize].as_mut() else { return };
         link.begin_receive(slot, expected, payload, slab);
+        link.receiving.callers = callers;
         link.submit_receive(io, lane.token(peer, Direction::Receive));
     }
 
@@ -333,8 +356,11 @@ impl Core {
         if !link.sending.is_whole() {
             return link.submit_send(io, lane.token(peer, Direction::Send));
         }
-        lane.counters.sent.add(link.sending.payload_len() as u64);
-        lane.counters.frames_sent.add(1);
+        let bytes = link.sending.payload_len() as u64;
+        lane.counters.collective.of(peer).sent(bytes);
+        if link.sending.callers {
+            lane.counters.collective.sent_direct.add(bytes);
+        }
         self.session.handle_accepted(link.sending.slot);
         // A plain send has copied: what is accepted is released.
         if let Some(slot) = link.settle_send() {
@@ -381,10 +407,9 @@ impl Core {
             return link.submit_receive(io, lane.token(peer, Direction::Receive));
         }
         let bytes = link.receiving.payload_len() as u64;
-        lane.counters.frames_received.add(1);
-        lane.counters.received.add(bytes);
-        if link.slab.is_none() {
-            lane.counters.received_direct.add(bytes);
+        lane.counters.collective.of(peer).received(bytes);
+        if link.receiving.callers {
+            lane.counters.collective.received_direct.add(bytes);
         }
         let fits = link.receiving.payload_fits();
         self.session.handle_received(slot);
@@ -467,15 +492,15 @@ impl Core {
         job.seat(scratch, &counters.copied);
     }
 
-    fn deliver(&mut self, sequence: Sequence, result: Result<()>, counters: &Counters) {
-        counters.operations.add(1);
+    fn deliver(&mut self, sequence: Sequence, result: Result<()>, lane: &Lane) {
         while let Some(job) = self.jobs.front() {
             if job.sequence > sequence {
                 return;
             }
-            let completion = self.jobs.pop_front().and_then(|job| job.completion);
-            self.seat_first(counters);
-            if let Some(completion) = completion {
+            let Some(job) = self.jobs.pop_front() else { return };
+            self.note_end(lane, &job, &result);
+            self.seat_first(&lane.counters);
+            if let Some(completion) = job.completion {
                 completion.set(result.clone());
             }
         }

@@ -75,6 +75,18 @@ pub struct Wait {
     pub spin_ns: u64,
 }
 
+/// What an `Io` has done to move bytes, for whoever keeps account of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// System calls since somebody last took these over.
+    pub enter: u64,
+    pub ppoll: u64,
+    pub sendmsg: u64,
+    pub recvmsg: u64,
+    /// When the last `wait` found nothing and began to look or to sleep; 0 where it did not have to.
+    pub waiting_since_ns: u64,
+}
+
 /// Moves bytes on behalf of one thread.
 pub trait Io {
     /// Hands an operation to the kernel, now or at the next `wait`. An operation that cannot even
@@ -102,4 +114,7 @@ pub trait Io {
 
     /// Operations handed in of which `wait` has not yet returned the last completion.
     fn in_flight(&self) -> usize;
+
+    /// What it has done.
+    fn account(&mut self) -> &mut Account;
 }

@@ -9,7 +9,7 @@ use crate::limits::SLAB_ALIGNMENT;
 use crate::memory::{Counter, Region, copy};
 use crate::plan::{Finish, Map};
 use crate::reduce::{self, Codec, Kernel};
-use crate::types::{DataType, Sequence, Space, Span, Wire};
+use crate::types::{Call, DataType, Sequence, Space, Span, Wire};
 
 /// Where an operation's address spaces are. Input and output are the caller's, lent from the moment
 /// the operation is enqueued until its outcome is delivered; scratch is the library's own.
@@ -71,6 +71,16 @@ impl Buffers {
         }
     }
 
+    /// Whether a span lies in an array of the caller's.
+    #[inline]
+    pub(crate) fn is_callers(&self, span: Span) -> bool {
+        match span.space {
+            Space::Input => self.staged.is_none(),
+            Space::Output => true,
+            Space::Scratch | Space::Encoded => false,
+        }
+    }
+
     /// Where a span lies.
     #[inline]
     pub(crate) fn at(&self, span: Span) -> Place {
@@ -89,6 +99,11 @@ impl Buffers {
 #[derive(Clone)]
 pub struct Job {
     pub sequence: Sequence,
+    pub call: Call,
+    /// What the caller calls it, where that is traced.
+    pub label: Option<Arc<str>>,
+    /// When it was enqueued.
+    pub enqueued_ns: u64,
     pub buffers: Buffers,
     /// Bytes of scratch that the plan speaks of.
     pub scratch_len: u64,

@@ -15,11 +15,12 @@ use super::counters::Counters;
 use super::direct::Ask;
 use super::doorbell::Doorbell;
 use super::interrupt;
-use super::io::Wait;
+use super::io::{Io, Wait};
 use super::job::Job;
 use super::link::Direction;
 use super::mail::{Mail, Mailbox};
 use super::members::Members;
+use super::observed::Observed;
 use super::progress::{Handle, Request};
 use super::sending::Sending;
 use super::thread::{self, ThreadIo, Waited};
@@ -62,6 +63,7 @@ pub struct Lane {
     pub(crate) number: u32,
     pub(crate) settings: Settings,
     pub(crate) counters: Counters,
+    pub(crate) observed: Arc<Observed>,
     /// Messages sent or received from rank to rank that are not over.
     pub(super) messages: Arc<AtomicUsize>,
     baton: Baton<Doorbell>,
@@ -85,22 +87,27 @@ impl Lane {
         number: u32,
         makings: Makings,
         sending: Sending,
+        observed: Arc<Observed>,
         progress: Handle,
         driver: Arc<Choice>,
     ) -> Self {
         let Makings { members, pool, priority, spin_ns, .. } = makings;
         debug_assert_eq!(members.world_ranks().len(), settings.world as usize);
+        let counters = Counters::new(settings.world);
+        let session = Session::new(settings.clone());
+        let core = Core::new(session, pool, sending.clone(), Arc::clone(&observed));
         Lane {
             key: (settings.communicator, settings.epoch),
             members: Arc::new(members),
             priority,
             number,
-            settings: settings.clone(),
-            counters: Counters::default(),
+            settings,
+            counters,
+            observed,
             messages: Arc::default(),
             baton: Baton::new(),
             mailbox: Mutex::new(Mailbox::new()),
-            core: Mutex::new(Core::new(Session::new(settings), pool, sending.clone())),
+            core: Mutex::new(core),
             waiting: Arc::new(AtomicUsize::new(0)),
             wanted: AtomicBool::new(false),
             orphaned: OnceLock::new(),
@@ -361,6 +368,7 @@ impl Lane {
             Err(error) => Err(error),
         };
         debug_assert_eq!(core.in_flight(), 0, "a lane is let go with nothing in flight");
+        self.counters.calls.take_from(own.io.account());
         loop {
             self.read_mail(&mut core);
             let busy = core.needs_driver();
@@ -409,11 +417,11 @@ impl Lane {
                 until_ns = until_ns.min(check_ns);
             }
             let wait = Wait { until_ns, spin_ns: self.spin_ns };
-            let waited = own.wait(wait, |io, completion| core.complete(io, self, completion))?;
+            let waited = own.wait(wait, |io, happening| core.happened(io, self, happening))?;
             if waited == Waited::Interrupted && interrupt::check() {
                 core.session.abort(interrupted());
             }
-            let now = now_ns();
+            let now = own.back_ns;
             if now >= check_ns {
                 check_ns = now.saturating_add(INTERRUPT_EVERY_NS);
                 if interrupt::check() {

@@ -52,6 +52,8 @@ pub(crate) struct Transfer {
     trailed: bool,
     moved: usize,
     pub(crate) slot: Slot,
+    /// Whether the payload is the caller's own array, or a part of it.
+    pub(crate) callers: bool,
     /// Whether the kernel has an operation of this transfer.
     pub(crate) in_flight: bool,
     /// Tells a link's transfers apart, in tokens; one receives and several may send.
@@ -84,6 +86,7 @@ impl Transfer {
             trailed: false,
             moved: 0,
             slot: Slot(0),
+            callers: false,
             in_flight: false,
             mark,
             zero_copy: false,

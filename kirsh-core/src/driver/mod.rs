@@ -11,7 +11,7 @@ pub mod choose;
 pub mod clock;
 pub mod completion;
 mod core;
-mod counters;
+pub(crate) mod counters;
 pub(crate) mod direct;
 pub mod doorbell;
 pub mod fork;
@@ -22,6 +22,7 @@ pub mod lane;
 mod link;
 mod mail;
 pub(crate) mod members;
+mod observed;
 mod peer;
 pub mod poll;
 pub mod process;
@@ -31,11 +32,15 @@ mod sending;
 pub mod socket;
 mod sync;
 mod thread;
+mod trace;
 pub mod uring;
 mod zero_copy;
 
+pub(crate) use counters::OBSERVE;
+pub(crate) use observed::Observed;
 pub(crate) use peer::Peer;
 pub(crate) use progress::{Facts, Roll};
+pub(crate) use trace::Trace;
 pub use zero_copy::ZeroCopy;
 
 #[cfg(test)]

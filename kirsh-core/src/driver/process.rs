@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::choose::{Choice, DriverKind};
 use super::fork::{self, Fd};
 use super::lane::{Lane, Makings, NUMBER_MAX, closed};
+use super::observed::Observed;
 use super::progress::{self, Facts, Handle, Request};
 use super::rate::Limiter;
 use super::sending::Sending;
@@ -80,7 +81,9 @@ impl Process {
             limiter: self.limiter.clone(),
         };
         let driver = Arc::clone(&self.driver);
-        let lane = Arc::new(Lane::new(settings, number, makings, sending, handle, driver));
+        let observed = Arc::clone(&self.facts.observed);
+        let lane = Lane::new(settings, number, makings, sending, observed, handle, driver);
+        let lane = Arc::new(lane);
         let (done, registered) = crossbeam_channel::bounded(1);
         self.handle.ask(Request::Register { lane: Arc::clone(&lane), done });
         // A lane that no progress thread knows would wait for ever.
@@ -117,6 +120,9 @@ impl Process {
         let (done, gone) = crossbeam_channel::bounded(1);
         self.handle.ask(Request::Leave { done });
         let _ = gone.recv_timeout(LEAVE_LIMIT);
+        if let Some(trace) = self.observed().trace() {
+            trace.finish();
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -136,6 +142,10 @@ impl Process {
 
     pub(crate) fn driver(&self) -> DriverKind {
         self.driver.kind
+    }
+
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.facts.observed
     }
 
     pub(crate) fn is_authenticated(&self) -> bool {

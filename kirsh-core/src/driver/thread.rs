@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::baton::Bell;
 use super::choose::{AnyIo, Choice, DriverKind};
+use super::clock::{Stretch, now_ns};
+use super::counters::OBSERVE;
 use super::doorbell::Doorbell;
 use super::fork;
 use super::io::{Completion, Io, Op, Wait};
@@ -37,12 +39,21 @@ pub(crate) enum Waited {
     Interrupted,
 }
 
+/// What a wait has brought.
+pub(crate) enum Happening {
+    /// There was nothing at first, and this thread looked or slept for so long.
+    Waited(Stretch),
+    Done(Completion),
+}
+
 pub(crate) struct ThreadIo {
     pub(crate) io: AnyIo,
     pub(crate) bell: Arc<Doorbell>,
     /// Whether the kernel watches the bell.
     watched: bool,
     done: Vec<Completion>,
+    /// When the last wait ended.
+    pub(crate) back_ns: u64,
     /// Waits that have failed in a row.
     failures: u32,
     /// Lets every wait fail with this number.
@@ -69,6 +80,7 @@ impl ThreadIo {
             bell: Arc::new(bell),
             watched: false,
             done: Vec::with_capacity(DONE_ROOM),
+            back_ns: 0,
             failures: 0,
             #[cfg(test)]
             failing: None,
@@ -76,8 +88,9 @@ impl ThreadIo {
         })
     }
 
-    /// Waits for completions, the bell, the time or a signal; `each` gets every completion but
-    /// the bell's. A wait that fails is followed by a pause.
+    /// Waits for completions, the bell, the time or a signal; `each` gets what has happened, in order:
+    /// that this thread has waited, if it had to, and every completion but the bell's. A wait that
+    /// fails is followed by a pause.
     ///
     /// # Errors
     /// When waits have failed too often in a row: nothing can be expected of this io any more. What
@@ -85,7 +98,7 @@ impl ThreadIo {
     pub(crate) fn wait(
         &mut self,
         wait: Wait,
-        mut each: impl FnMut(&mut AnyIo, Completion),
+        mut each: impl FnMut(&mut AnyIo, Happening),
     ) -> Result<Waited> {
         if !self.watched {
             self.watched = true;
@@ -93,14 +106,21 @@ impl ThreadIo {
             // this structure, whose `io` is dropped (and drained) before the bell.
             unsafe { self.io.submit(BELL, self.bell.fd(), Op::Readable) };
         }
+        self.io.account().waiting_since_ns = 0;
         let waited = self.io.wait(wait, &mut self.done);
+        self.back_ns = now_ns();
+        let since_ns = self.io.account().waiting_since_ns;
+        if OBSERVE && since_ns != 0 {
+            let stretch = Stretch { from_ns: since_ns, to_ns: self.back_ns.max(since_ns) };
+            each(&mut self.io, Happening::Waited(stretch));
+        }
         let mut done = std::mem::take(&mut self.done);
         for completion in done.drain(..) {
             if completion.token == BELL {
                 self.watched = false;
                 self.bell.clear();
             } else {
-                each(&mut self.io, completion);
+                each(&mut self.io, Happening::Done(completion));
             }
         }
         self.done = done;

@@ -13,7 +13,7 @@ pub use super::values::{Advertised, DriverChoice, LinkChoice, Switch};
 use super::values::{
     parse_advertised, parse_algorithms, parse_ip, parse_job_id, parse_level, parse_number,
     parse_path, parse_ports, parse_rate, parse_rendezvous, parse_seconds, parse_slice, parse_spin,
-    parse_switch, parse_world_size,
+    parse_switch, parse_text, parse_world_size,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Algorithm, Collective, Wire};
@@ -193,6 +193,10 @@ settings! {
         allowed "auto, 1gbit, 10gbit, 25gbit or 100gbit",
         "the class of links between hosts whose built-in costs are used; auto: by the rate of the \
          NIC; rank 0 decides for all";
+    TRACE = "KIRSH_TRACE", default "", parser parse_text,
+        allowed "the name of a file to be made, with %r for the rank and %p for the process's number",
+        "a file that tells Perfetto what this rank does and waits for; without %r a dot and the rank \
+         are added to the name";
     LOG = "KIRSH_LOG", default "warn", parser parse_level,
         allowed "error, warn, info, debug or trace",
         "the least important messages that are printed";
@@ -301,6 +305,11 @@ pub fn link(env: Env<'_>) -> Result<LinkChoice> {
 /// The algorithms that are forced, at most one for each collective.
 pub fn algorithms(env: Env<'_>) -> Result<Vec<(Collective, Algorithm)>> {
     ALGORITHM.read_if_set(env, parse_algorithms).map(Option::unwrap_or_default)
+}
+
+/// The name of the file that a trace is written to, where one is.
+pub fn trace(env: Env<'_>) -> Result<Option<String>> {
+    TRACE.read_if_set(env, parse_text)
 }
 
 /// The least important level of messages to print.

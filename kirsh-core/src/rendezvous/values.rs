@@ -103,6 +103,10 @@ pub(super) fn parse_job_id(text: &str) -> Option<String> {
     (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
+pub(super) fn parse_text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 pub(super) fn parse_path(text: &str) -> Option<std::path::PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }

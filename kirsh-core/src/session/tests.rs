@@ -75,6 +75,31 @@ fn actions(session: &mut Session) -> Vec<Action> {
     std::iter::from_fn(|| session.poll()).collect()
 }
 
+#[test]
+fn whom_a_session_waits_for_is_whom_its_earliest_step_in_the_plan_waits_for() {
+    let mut session = session();
+    assert_eq!(session.awaited_peer(), None);
+    let steps = [3, 1, 2].map(|peer| {
+        let at = u64::from(peer) * 8;
+        Step::Recv { peer, target: Span::output(at, 8) }
+    });
+    session.enqueue(operation(steps.into())).unwrap();
+    let slots: Vec<(Slot, Rank)> = actions(&mut session)
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Receive { slot, peer, .. } => Some((slot, peer)),
+            _ => None,
+        })
+        .collect();
+    let mut receive = |peer| {
+        let (slot, _) = slots.iter().find(|(_, of)| *of == peer).unwrap();
+        session.handle_received(*slot);
+        session.handle_verified(*slot);
+        session.awaited_peer()
+    };
+    assert_eq!([receive(1), receive(3), receive(2)], [Some(3), Some(2), None]);
+}
+
 /// Begins an operation that waits for eight bytes from rank 1; gives the slot and the header due.
 fn receiving(session: &mut Session) -> (Slot, Header) {
     session.enqueue(operation(from_rank_1())).unwrap();

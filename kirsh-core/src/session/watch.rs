@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Session;
 use super::action::{Action, Audience};
-use super::links::LinkState;
+use super::links::{self, LinkState};
 use super::window::Phase;
 use crate::error::{Error, ErrorKind};
 use crate::limits::CALL_HISTORY;
@@ -214,6 +214,19 @@ impl Session {
             }
             _ => None,
         })
+    }
+
+    /// The peer that the earliest live step of the running operation waits for: to send, to read, to give
+    /// back memory that it was sent from, or to be connected. Not whom that peer waits for in turn.
+    pub fn awaited_peer(&self) -> Option<Rank> {
+        let awaited = self.window.iter().filter(|live| live.link != links::NONE);
+        let awaited = awaited.filter(|live| {
+            let link = &self.links[live.link];
+            let moving = matches!(live.phase, Phase::Receiving | Phase::Sending | Phase::Accepted);
+            moving || link.state != LinkState::Up
+        });
+        let earliest = awaited.min_by_key(|live| live.order)?;
+        Some(self.links[earliest.link].peer)
     }
 
     /// The rank at the end of the chain of waits, as far as the peers' reports show: the one that

@@ -68,6 +68,7 @@ int main(void)
     CHECK_FAILS(kirsh_work_wait(NULL, 0), KIRSH_INVALID_ARGUMENT, "work is NULL");
     CHECK_FAILS(kirsh_work_test(NULL), KIRSH_INVALID_ARGUMENT, "work is NULL");
     CHECK_FAILS(kirsh_comm_stats(comm, NULL), KIRSH_INVALID_ARGUMENT, "out is NULL");
+    CHECK_FAILS(kirsh_comm_stats_by_peer(comm, NULL, 1), KIRSH_INVALID_ARGUMENT, "out is NULL");
     CHECK_FAILS(kirsh_error_info(NULL), KIRSH_INVALID_ARGUMENT, "out is NULL");
     CHECK_OK(kirsh_comm_destroy(NULL));
     kirsh_work_destroy(NULL);

@@ -79,6 +79,33 @@ int main(void)
     CHECK_OK(kirsh_comm_stats(comm, &stats));
     CHECK(stats.operations >= 10);
     CHECK(stats.size == sizeof stats);
+    CHECK(stats.operations_allreduce > 0 && stats.operations_broadcast >= 3);
+    CHECK(stats.operations_barrier == 1 && stats.operations_send == 0);
+    CHECK(stats.plans_built > 0 && stats.choices <= stats.validations);
+
+    /* The figures of all peers make up those of the communicator. */
+    kirsh_peer_stats_t peers[16];
+    const kirsh_peer_stats_t unset = KIRSH_PEER_STATS_INIT;
+    for (int i = 0; i < 16; i++) {
+        peers[i] = unset;
+    }
+    CHECK(size < 16);
+    peers[size].rank = 77;
+    CHECK_FAILS(kirsh_comm_stats_by_peer(comm, peers, (size_t)size - 1), KIRSH_INVALID_ARGUMENT,
+                "out has");
+    CHECK_OK(kirsh_comm_stats_by_peer(comm, peers, 16));
+    CHECK(peers[size].rank == 77);
+    uint64_t sent = 0, received = 0, waited = 0;
+    for (int i = 0; i < size; i++) {
+        CHECK(peers[i].size == sizeof unset && peers[i].rank == i && peers[i].world_rank == i);
+        CHECK(peers[i].direct.frames_sent == 0 && (i != rank || peers[i].control.frames_sent == 0));
+        sent += peers[i].collective.bytes_sent;
+        received += peers[i].collective.bytes_received;
+        waited += peers[i].collective.waited_ns;
+    }
+    CHECK(sent == stats.bytes_sent && received == stats.bytes_received);
+    CHECK(waited <= stats.waited_ns);
+    CHECK(size == 1 || (sent > 0 && stats.calls_enter + stats.calls_sendmsg > 0));
     CHECK_OK(kirsh_comm_destroy(comm));
     return 0;
 }

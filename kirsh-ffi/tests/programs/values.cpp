@@ -88,5 +88,12 @@ int main() {
 
     comm.barrier();
     CHECK(comm.stats().operations > 20);
+    const auto peers = comm.stats_by_peer();
+    CHECK(peers.size() == static_cast<std::size_t>(comm.size()));
+    std::uint64_t frames = 0;
+    for (const auto &peer : peers) {
+        frames += peer.collective.frames_sent + peer.direct.frames_sent;
+    }
+    CHECK(frames == comm.stats().frames_sent);
     return 0;
 }

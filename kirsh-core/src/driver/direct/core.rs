@@ -2,12 +2,13 @@
 //! asks, and tells it what came of it.
 
 mod memory;
+mod observe;
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::{Ask, Outcome, TOKEN_CLASS};
+use super::{Ask, Outcome, Post, TOKEN_CLASS};
 use crate::driver::array::{Array, Place};
 use crate::driver::choose::AnyIo;
 use crate::driver::clock::now_ns;
@@ -21,7 +22,7 @@ use crate::driver::socket;
 use crate::error::{Error, ErrorKind};
 use crate::limits::{EAGER_BYTES_MAX, EAGER_WINDOW_MESSAGES};
 use crate::memory::{Lease, Pool};
-use crate::session::direct::{Action, Direct, HeldSlab, Landing, Settings, Side, Ticket};
+use crate::session::direct::{Action, Direct, HeldSlab, Landing, Request, Settings, Side, Ticket};
 use crate::types::Rank;
 use crate::wire::DirectFrame;
 
@@ -48,6 +49,8 @@ struct Wire {
 struct Entry {
     memory: Array,
     outcome: Outcome,
+    request: Request,
+    posted_ns: u64,
 }
 
 pub(crate) struct DirectCore {
@@ -104,12 +107,14 @@ impl DirectCore {
 
     /// What callers, and the communicator's lane, have to say.
     pub(crate) fn hear(&mut self, ask: Ask, io: &mut AnyIo) {
-        self.session.handle_tick(now_ns());
+        let now = now_ns();
+        self.session.handle_tick(now);
         match ask {
             Ask::Post(post) => {
-                let entry = Entry { memory: post.memory, outcome: post.outcome };
+                let Post { request, memory, outcome } = post;
+                let entry = Entry { memory, outcome, request, posted_ns: now };
                 self.entries.insert(self.session.next_ticket(), entry);
-                self.session.start(post.request);
+                self.session.start(request);
             }
             Ask::Over(error) => {
                 self.session.handle_over(error.clone());
@@ -238,8 +243,11 @@ impl DirectCore {
         if !wire.link.sending.is_whole() {
             return wire.link.submit_send(io, token);
         }
-        self.lane.counters.sent.add(wire.link.sending.payload_len() as u64);
-        self.lane.counters.frames_sent.add(1);
+        let bytes = wire.link.sending.payload_len() as u64;
+        let class = &self.lane.counters.direct;
+        class.of(wire.peer).sent(bytes);
+        // Nothing else is ever sent.
+        class.sent_direct.add(bytes);
         self.session.handle_sent(wire.peer, wire.side);
     }
 
@@ -268,7 +276,7 @@ impl DirectCore {
             let Some(wire) = self.wires.get_mut(&id) else { return };
             wire.drops = landing == Landing::Drop;
             if matches!(landing, Landing::Place(..)) {
-                self.lane.counters.received_direct.add(frame.length.into());
+                self.lane.counters.direct.received_direct.add(frame.length.into());
             }
             wire.link.go_on_receiving(place, frame.checksummed);
         }
@@ -276,8 +284,8 @@ impl DirectCore {
         if !wire.link.header_seen || !wire.link.receiving.is_whole() {
             return wire.link.submit_receive(io, token);
         }
-        self.lane.counters.frames_received.add(1);
-        self.lane.counters.received.add(wire.link.receiving.payload_len() as u64);
+        let bytes = wire.link.receiving.payload_len() as u64;
+        self.lane.counters.direct.of(wire.peer).received(bytes);
         // The sink holds only the end of what went there.
         let intact = wire.drops || wire.link.receiving.payload_fits();
         let (peer, side) = (wire.peer, wire.side);
@@ -309,8 +317,8 @@ impl DirectCore {
                 }
                 Action::Free { slab } => drop(self.slabs.remove(&slab)),
                 Action::Finish { ticket, result } => {
-                    self.lane.counters.operations.add(1);
                     if let Some(entry) = self.entries.remove(&ticket) {
+                        self.note_end(ticket, &entry, &result);
                         entry.outcome.set(result);
                     }
                 }

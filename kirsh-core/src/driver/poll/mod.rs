@@ -10,8 +10,9 @@ use std::os::fd::RawFd;
 
 use self::transfer::Transfer;
 use super::clock::now_ns;
+use super::counters::ONE;
 use super::fork::{self, Birthplace};
-use super::io::{Completion, Io, Op, TOKEN_RESERVED, Wait};
+use super::io::{Account, Completion, Io, Op, TOKEN_RESERVED, Wait};
 
 /// Operations that fit without allocating: two for each of a hundred peers, and then some.
 const CAPACITY: usize = 256;
@@ -56,6 +57,7 @@ pub struct PollIo {
     /// Done, and not yet returned.
     ready: Vec<Completion>,
     waits_without_look: u32,
+    account: Account,
 }
 
 impl PollIo {
@@ -72,6 +74,7 @@ impl PollIo {
             stale: false,
             ready: Vec::with_capacity(CAPACITY),
             waits_without_look: 0,
+            account: Account::default(),
         })
     }
 
@@ -80,7 +83,9 @@ impl PollIo {
     fn try_one(&mut self, index: usize, events: libc::c_short) {
         let pending = &mut self.pending[index];
         let result = match &mut pending.remaining {
-            Remaining::Transfer(transfer) => transfer.attempt(pending.descriptor),
+            Remaining::Transfer(transfer) => {
+                transfer.attempt(pending.descriptor, &mut self.account)
+            }
             Remaining::Readiness if events & libc::POLLNVAL != 0 => Some(-libc::EBADF),
             Remaining::Readiness if events != 0 => Some(i32::from(events)),
             Remaining::Readiness => None,
@@ -122,6 +127,7 @@ impl PollIo {
         };
         let for_ever = until_ns == u64::MAX;
         let timeout: *const _ = if for_ever { std::ptr::null() } else { &timeout };
+        self.account.ppoll += ONE;
         // SAFETY: `asked` is an array of as many `pollfd` as its length says, `timeout` is null or
         // points to a time that outlives the call, and a null mask leaves the signals as they are.
         let found = unsafe {
@@ -186,6 +192,7 @@ impl PollIo {
         if now >= wait.until_ns {
             return self.look(0);
         }
+        self.account.waiting_since_ns = now;
         if wait.spin_ns > 0 {
             self.spin(now.saturating_add(wait.spin_ns).min(wait.until_ns))?;
         }
@@ -254,6 +261,10 @@ impl Io for PollIo {
 
     fn in_flight(&self) -> usize {
         self.pending.len() + self.ready.len()
+    }
+
+    fn account(&mut self) -> &mut Account {
+        &mut self.account
     }
 }
 

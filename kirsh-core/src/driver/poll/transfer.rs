@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use crate::driver::io::OP_BYTES_MAX;
+use crate::driver::counters::ONE;
+use crate::driver::io::{Account, OP_BYTES_MAX};
 
 /// Vectors that are laid out again after partial progress. Messages of the library have a handful;
 /// the rest of a longer one follows in the next round.
@@ -74,7 +75,7 @@ impl Transfer {
     }
 
     /// Moves what can be moved without blocking. The result if that ends the operation.
-    pub(super) fn attempt(&mut self, descriptor: RawFd) -> Option<i32> {
+    pub(super) fn attempt(&mut self, descriptor: RawFd, account: &mut Account) -> Option<i32> {
         loop {
             let mut window = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; WINDOW];
             // SAFETY: the header is valid by the promise made to `new`.
@@ -87,6 +88,10 @@ impl Transfer {
                 header.msg_iovlen = count as _;
                 bytes
             };
+            match self.direction {
+                Direction::Send => account.sendmsg += ONE,
+                Direction::Receive => account.recvmsg += ONE,
+            }
             match self.call(descriptor, &mut header) {
                 Ok(moved) => {
                     self.advance(moved);

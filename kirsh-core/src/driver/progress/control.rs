@@ -33,6 +33,7 @@ pub(super) struct ControlLink {
     reader: ControlReader,
     unsent: VecDeque<u8>,
     pub(super) heard_ns: u64,
+    pub(super) bytes_heard: u64,
     /// Anything at all has come. A peer's first word follows its handshake at once, so that a link
     /// that ends without one is a link that it never had. P-43
     pub(super) heard: bool,
@@ -76,6 +77,7 @@ impl ControlLink {
             reader: ControlReader::default(),
             unsent: VecDeque::new(),
             heard_ns: now_ns,
+            bytes_heard: 0,
             heard: false,
             spoke_ns: now_ns,
             goodbye: false,
@@ -104,6 +106,7 @@ impl ControlLink {
                     // P-28: whatever it is that has come.
                     self.heard_ns = now_ns;
                     self.heard = true;
+                    self.bytes_heard += bytes as u64;
                     self.reader.feed(&buffer[..bytes]);
                     loop {
                         match self.reader.next() {

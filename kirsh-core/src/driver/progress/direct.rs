@@ -7,7 +7,7 @@ use super::Progress;
 use super::connect::Wish;
 use super::loss::Loss;
 use crate::driver::choose::AnyIo;
-use crate::driver::clock::now_ns;
+use crate::driver::clock::{Stretch, now_ns};
 use crate::driver::direct::{Ask, DirectCore, TOKEN_CLASS};
 use crate::driver::fork::Fd;
 use crate::driver::io::Completion;
@@ -67,6 +67,11 @@ impl Directs {
                 self.cores.remove(&lane);
             }
         }
+    }
+
+    /// This thread has waited for so long.
+    pub(super) fn waited(&self, stretch: Stretch) {
+        self.cores.values().for_each(|core| core.waited(stretch));
     }
 
     pub(super) fn next_deadline(&self) -> u64 {

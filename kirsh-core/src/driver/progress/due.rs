@@ -8,6 +8,7 @@ use super::talk::Departed;
 use super::{Progress, unwatch};
 use crate::driver::clock::now_ns;
 use crate::driver::mail::Mail;
+use crate::driver::trace::WRITE_EVERY_NS;
 use crate::error::ErrorKind;
 use crate::types::Rank;
 use crate::wire::control::Message;
@@ -38,6 +39,17 @@ impl Progress {
             .unwrap_or(u64::MAX)
             .min(self.lanes.next_deadline())
             .min(self.directs.next_deadline())
+            .min(self.facts.observed.trace().map_or(u64::MAX, |_| self.trace_due_ns))
+    }
+
+    /// Writes what has been traced, where its time has come.
+    pub(super) fn write_trace(&mut self) {
+        let Some(trace) = self.facts.observed.trace() else { return };
+        let now = now_ns();
+        if now >= self.trace_due_ns {
+            let more = trace.write();
+            self.trace_due_ns = if more { now } else { now.saturating_add(WRITE_EVERY_NS) };
+        }
     }
 
     /// How long this process may be silent. P-28

@@ -2,8 +2,10 @@
 //! them are made.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::roll::Roll;
+use crate::driver::observed::Observed;
 use crate::driver::peer::Peer;
 use crate::driver::socket::LinkOptions;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +36,7 @@ pub(crate) struct Facts {
     /// Bytes a second that may go to other hosts; none where nobody limits it.
     pub(crate) rate_limit: Option<u64>,
     pub(crate) roll: Roll,
+    pub(crate) observed: Arc<Observed>,
 }
 
 impl Facts {

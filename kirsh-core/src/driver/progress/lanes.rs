@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::loss::Loss;
-use crate::driver::clock::now_ns;
+use crate::driver::clock::{Stretch, now_ns};
 use crate::driver::fork::Fd;
 use crate::driver::io::Completion;
 use crate::driver::lane::{Key, Lane};
@@ -242,6 +242,13 @@ impl Lanes {
         if let Some(tracked) = self.tracked.get(&number).filter(|tracked| tracked.held) {
             let lane = &tracked.lane;
             lane.core().complete(&mut own.io, lane, event);
+        }
+    }
+
+    /// This thread has waited for so long, with whatever lanes it holds.
+    pub(super) fn waited(&self, stretch: Stretch) {
+        for tracked in self.tracked.values().filter(|tracked| tracked.held) {
+            tracked.lane.core().waited(&tracked.lane, stretch);
         }
     }
 

@@ -48,7 +48,7 @@ use super::io::{Completion, Io, Op, Wait};
 use super::lane::{Key, Lane};
 use super::members::Members;
 use super::socket;
-use super::thread::ThreadIo;
+use super::thread::{Happening, ThreadIo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Audience;
 use crate::types::{Rank, Sequence};
@@ -125,6 +125,8 @@ pub(crate) struct Progress {
     events: Vec<Completion>,
     frame: Vec<u8>,
     leaving: Option<(u64, Sender<()>)>,
+    /// When the trace is to be written on.
+    trace_due_ns: u64,
 }
 
 /// The upper halves of tokens that are no lane's.
@@ -193,6 +195,7 @@ impl Progress {
             events: Vec::with_capacity(256),
             frame: Vec::with_capacity(1024),
             leaving: None,
+            trace_due_ns: 0,
         }
     }
 
@@ -217,12 +220,20 @@ impl Progress {
             let wait = Wait { until_ns: self.next_deadline(), spin_ns: 0 };
             let mut events = std::mem::take(&mut self.events);
             // Signals are blocked in this thread.
-            self.own.wait(wait, |_, completion| events.push(completion))?;
+            self.own.wait(wait, |_, happening| match happening {
+                Happening::Waited(stretch) => {
+                    self.lanes.waited(stretch);
+                    self.directs.waited(stretch);
+                }
+                Happening::Done(completion) => events.push(completion),
+            })?;
+            self.facts.observed.calls.take_from(self.own.io.account());
             for event in events.drain(..) {
                 self.handle(event);
             }
             self.events = events;
             self.look_at_clock();
+            self.write_trace();
         }
     }
 

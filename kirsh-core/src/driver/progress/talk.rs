@@ -75,7 +75,11 @@ impl Progress {
     fn hear_out(&mut self, peer: Rank) -> Option<(Reading, bool, bool)> {
         let link = self.controls.get_mut(&peer)?;
         let mut messages = Vec::new();
+        let before = link.bytes_heard;
         let reading = link.read(now_ns(), &mut |message| messages.push(message));
+        let traffic = &self.facts.observed.control[peer as usize];
+        traffic.bytes_received.add(link.bytes_heard - before);
+        traffic.frames_received.add(messages.len() as u64);
         // P-26
         link.goodbye |= messages.iter().any(
             |message| matches!(message, Message::Goodbye { finished, .. } if finished.is_empty()),
@@ -220,6 +224,7 @@ impl Progress {
         let Some(link) = self.controls.get_mut(&peer) else { return };
         self.frame.clear();
         message.encode(&mut self.frame);
+        self.facts.observed.control[peer as usize].sent(self.frame.len() as u64);
         let full = link.write(&self.frame, now_ns());
         self.await_writable(peer, full);
     }

@@ -17,6 +17,7 @@ use crate::driver::ZeroCopy;
 use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
 use crate::driver::lane::Makings;
+use crate::driver::observed::Observed;
 use crate::driver::peer::Peer;
 use crate::driver::sending::Sending;
 use crate::limits::HANDSHAKES_PENDING_MAX;
@@ -46,6 +47,7 @@ fn progress_of(
     listeners: Vec<Fd>,
 ) -> (Progress, Arc<Lane>) {
     let driver = choose(Some(driver)).unwrap();
+    let observed = Arc::new(Observed::new(peers.len() as u32, None));
     let facts = Facts {
         rank,
         job: "test".to_owned(),
@@ -57,6 +59,7 @@ fn progress_of(
         user_timeout_ms: 0,
         rate_limit: None,
         roll: Roll::new(2),
+        observed,
     };
     let own = ThreadIo::new(&driver).unwrap();
     let (requests, queue) = crossbeam_channel::unbounded();
@@ -90,7 +93,8 @@ fn lane(
     let sending = Sending { near, zero_copy, limiter: None };
     let makings = Makings { members, pool: Pool::new(64, 2), priority, spin_ns: 0, zero_copy };
     let driver = Arc::new(choose(Some(DriverKind::Poll)).unwrap());
-    Arc::new(Lane::new(settings, number, makings, sending, handle, driver))
+    let observed = Arc::new(Observed::new(settings.world, None));
+    Arc::new(Lane::new(settings, number, makings, sending, observed, handle, driver))
 }
 
 fn barrier() -> (Operation, Job) {
@@ -110,6 +114,9 @@ fn barrier() -> (Operation, Job) {
     // SAFETY: a barrier has no memory.
     let buffers = unsafe { Buffers::new(nowhere.clone(), nowhere, None) };
     let job = Job {
+        call,
+        label: None,
+        enqueued_ns: 0,
         sequence: 0,
         buffers,
         scratch_len: 0,

@@ -15,8 +15,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use io_uring::{EnterFlags, IoUring, squeue, types};
 
 use super::clock::now_ns;
+use super::counters::ONE;
 use super::fork::{self, Birthplace};
-use super::io::{Completion, Event, Io, Op, TOKEN_RESERVED, Wait};
+use super::io::{Account, Completion, Event, Io, Op, TOKEN_RESERVED, Wait};
 use super::socket;
 use crate::limits::LOOK_AHEAD_MAX;
 
@@ -60,6 +61,7 @@ pub struct UringIo {
     lending: Vec<(u64, RawFd)>,
     /// Completions fetched to make room, for the next `wait`.
     early: Vec<Completion>,
+    account: Account,
     _bound_to_thread: PhantomData<*mut ()>,
 }
 
@@ -89,6 +91,7 @@ impl UringIo {
             in_flight: 0,
             lending: Vec::with_capacity(LENDING_ROOM),
             early,
+            account: Account::default(),
             _bound_to_thread: PhantomData,
         })
     }
@@ -140,6 +143,7 @@ impl UringIo {
     /// Hands over everything pushed and works off what was deferred. With `sleep_until_ns` the
     /// kernel then waits for one completion.
     fn enter(&mut self, sleep_until_ns: Option<u64>) -> io::Result<Visit> {
+        self.account.enter += ONE;
         let pushed = self.ring.submission().len();
         let submitter = self.ring.submitter();
         let getevents = EnterFlags::GETEVENTS;
@@ -233,6 +237,7 @@ impl UringIo {
         }
 
         let mut now = now_ns();
+        self.account.waiting_since_ns = now;
         let spin_until_ns = now.saturating_add(wait.spin_ns).min(wait.until_ns);
         loop {
             let sleeps = now >= spin_until_ns && now < wait.until_ns;
@@ -345,6 +350,10 @@ impl Io for UringIo {
 
     fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    fn account(&mut self) -> &mut Account {
+        &mut self.account
     }
 }
 

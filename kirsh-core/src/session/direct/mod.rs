@@ -223,6 +223,17 @@ impl Direct {
         }
     }
 
+    /// The peer that the operation which was posted first waits for, if it is one; `None` where no
+    /// operation is under way.
+    pub fn awaited_peer(&self) -> Option<Option<Rank>> {
+        let (_, operation) = self.operations.first_key_value()?;
+        Some(match operation.request {
+            Request::Send { to, .. } => Some(to),
+            Request::Receive { from: Source::Rank(from), .. } => Some(from),
+            Request::Receive { from: Source::Any, .. } => None,
+        })
+    }
+
     /// A connection is ready.
     pub fn handle_link_up(&mut self, peer: Rank, side: Side) {
         let state = self.peers.entry(peer).or_default();

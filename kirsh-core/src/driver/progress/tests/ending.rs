@@ -12,7 +12,11 @@ use crate::driver::choose::DriverKind;
 pub(super) fn look(progress: &mut Progress) -> Vec<i32> {
     let mut events = Vec::new();
     let wait = Wait { until_ns: 0, spin_ns: 0 };
-    let _ = progress.own.wait(wait, |_, completion| events.push(completion));
+    let _ = progress.own.wait(wait, |_, happening| {
+        if let Happening::Done(completion) = happening {
+            events.push(completion);
+        }
+    });
     let writable = |event: &Completion| (event.token >> 32) as u32 == token::CONTROL_WRITABLE;
     let results = events.iter().filter(|event| writable(event)).map(|event| event.result).collect();
     events.into_iter().for_each(|event| progress.handle(event));
