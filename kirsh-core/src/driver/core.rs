@@ -28,7 +28,7 @@ use super::zero_copy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Lease, Pool, Region};
 use crate::session::{Action, Operation, Session, SlabId, Slot, Target};
-use crate::types::{Rank, Sequence};
+use crate::types::{Rank, Sequence, Span};
 use crate::wire::header::Header;
 
 /// Bytes of scratch that an idle communicator keeps: enough for the slices that plans hold back, and
@@ -191,10 +191,9 @@ impl Core {
         while let Some(action) = self.session.poll() {
             match action {
                 Action::Send { slot, peer, header, source, tail } => {
-                    let Some(job) = self.jobs.front() else { continue };
-                    let payload = job.buffers.at(source);
-                    let callers = job.buffers.is_callers(source);
-                    self.send(io, lane, slot, peer, &header, payload, tail, callers);
+                    if self.begin_send(slot, peer, &header, source, tail) {
+                        self.submit_send(io, lane, peer);
+                    }
                 }
                 Action::Receive { slot, peer, expected, target } => {
                     self.receive(io, lane, slot, peer, expected, target);
@@ -292,24 +291,28 @@ impl Core {
         }
     }
 
-    fn send(
+    /// Makes a frame ready. Whether it may go at once.
+    fn begin_send(
         &mut self,
-        io: &mut AnyIo,
-        lane: &Lane,
         slot: Slot,
         peer: Rank,
         header: &Header,
-        payload: Place,
+        source: Span,
         tail: bool,
-        callers: bool,
-    ) {
-        let Some(link) = self.links[peer as usize].as_mut() else { return };
+    ) -> bool {
+        let Some(job) = self.jobs.front() else { return false };
+        let Some(link) = self.links[peer as usize].as_mut() else { return false };
+        let payload = job.buffers.at(source);
         let zero_copy = link.lending.wants(payload.len(), tail);
         link.begin_send(slot, header, payload);
         link.sending.zero_copy = zero_copy;
-        link.sending.callers = callers;
+        link.sending.callers = job.buffers.is_callers(source);
         let bytes = link.sending.total() as u64;
-        if self.sending.is_near(peer) || self.gate.admits(bytes, peer, now_ns) {
+        self.sending.is_near(peer) || self.gate.admits(bytes, peer, now_ns)
+    }
+
+    fn submit_send(&mut self, io: &mut AnyIo, lane: &Lane, peer: Rank) {
+        if let Some(link) = self.links[peer as usize].as_mut() {
             link.submit_send(io, lane.token(peer, Direction::Send));
         }
     }
@@ -317,9 +320,7 @@ impl Core {
     /// Sends the frames whose time has come, where the rate is limited.
     fn send_due(&mut self, io: &mut AnyIo, lane: &Lane) {
         while let Some(peer) = self.gate.due(now_ns) {
-            if let Some(link) = self.links[peer as usize].as_mut() {
-                link.submit_send(io, lane.token(peer, Direction::Send));
-            }
+            self.submit_send(io, lane, peer);
         }
     }
 
