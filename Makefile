@@ -15,7 +15,7 @@ QUICK ?=
 PEERS_ARGS ?=
 
 .PHONY: all help venv wheel demo test lint test-rust test-python test-loom test-aarch64 \
-	fuzz-smoke bless bench bench-peers install clean
+	fuzz-smoke test-instructions bless bench bench-peers install clean
 
 all: ## build the library and the command
 	$(CARGO) build --release -p kirsh-ffi
@@ -40,7 +40,7 @@ wheel: venv ## build the Python package and install it into .venv
 demo: wheel ## train on the UCI digits with 4 ranks
 	$(BIN)/kirsh run -n $(RANKS) -- $(abspath $(BIN))/python examples/digits.py
 
-test: lint test-rust test-python test-loom test-aarch64 fuzz-smoke ## all tests
+test: lint test-rust test-python test-loom test-aarch64 fuzz-smoke test-instructions ## all tests
 
 lint:
 	$(CARGO) fmt --all --check
@@ -64,6 +64,14 @@ test-aarch64: ## check that it compiles for 64-bit Arm, where Rust's library for
 
 fuzz-smoke: ## fuzz each target for 20 s
 	@fuzz/smoke.sh 20; code=$$?; if [ $$code -eq 77 ]; then echo 'skipped: fuzz smoke (no toolchain that builds the targets)'; else exit $$code; fi
+
+test-instructions: ## say how many instructions a small all-reduce takes, where valgrind is installed
+	@if command -v valgrind >/dev/null; then \
+		$(CARGO) build --release --quiet -p kirsh-benches --bin instructions && \
+		benches/instructions/count.sh target/release/instructions; \
+	else \
+		echo "skipped: instruction counts (no valgrind)"; \
+	fi
 
 bless: ## remake generated files: C header, symbol list, golden vectors
 	KIRSH_BLESS=1 $(CARGO) test -q -p kirsh-core --test wire_golden

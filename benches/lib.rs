@@ -1,2 +1,5 @@
-//! Benchmarks of Kirsh. `benches/parts.rs` times its parts with criterion; `peers` times whole
-//! collectives beside Gloo and MPI. Nothing here is asserted: figures depend on the machine.
+//! Benchmarks of Kirsh. `benches/parts` times its parts with criterion; `peers` times whole
+//! collectives beside Gloo and MPI; `instructions` counts what a small all-reduce executes. Nothing
+//! here is asserted: figures depend on the machine.
+
+pub mod pair;

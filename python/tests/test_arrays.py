@@ -49,7 +49,7 @@ class Interface:
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
-@pytest.mark.parametrize("by", [lambda x: x, Interface, DLPack], ids=["buffer", "interface", "dlpack"])
+@pytest.mark.parametrize("by", [np.asarray, Interface, DLPack])
 def test_complex_numbers_are_summed_and_have_no_order(alone, dtype, by):
     x = (np.arange(6).reshape(2, 3) * (1 - 2j)).astype(dtype)
     held = by(x)
@@ -58,7 +58,7 @@ def test_complex_numbers_are_summed_and_have_no_order(alone, dtype, by):
     assert alone.allreduce(held, op=kirsh.PREMUL_SUM, scale=0.5) is held
     assert np.array_equal(x, (np.arange(6).reshape(2, 3) * (0.5 - 1j)).astype(dtype))
     for op in (kirsh.MIN, kirsh.BAND):
-        with pytest.raises(kirsh.UnsupportedError, match=f"not defined on {dtype}: choose one of sum"):
+        with pytest.raises(kirsh.UnsupportedError, match=f"{dtype}: choose one of sum, prod"):
             alone.allreduce(held, op=op)
 
 
@@ -69,7 +69,7 @@ def test_floats_of_8_bits_move_but_do_not_reduce(alone, dtype):
     gathered = alone.allgather(x)
     assert gathered.dtype == x.dtype
     assert gathered.view("uint8").tolist() == x.view("uint8").tolist()
-    with pytest.raises(kirsh.UnsupportedError, match=f"{x.dtype.name}: it moves but does not reduce"):
+    with pytest.raises(kirsh.UnsupportedError, match=f"{x.dtype.name}: it moves but does"):
         alone.allreduce(x)
 
 
