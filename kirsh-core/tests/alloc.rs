@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Group, comm, for_each_driver, said};
 use kirsh_core::comm::{Persistent, RawPlan};
-use kirsh_core::{Algorithm, Communicator, Options, ReduceOp};
+use kirsh_core::{Algorithm, Communicator, Options, ReduceOp, Wire};
 
 struct Counting;
 
@@ -67,7 +67,8 @@ struct Arrays {
 
 fn call(comm: &Communicator, arrays: &mut Arrays, number: usize) {
     let by = |algorithm| Options { algorithm: Some(algorithm), ..Options::default() };
-    let done = match number % 12 {
+    let wire = |algorithm, wire| Options { wire: Some(wire), ..by(algorithm) };
+    let done = match number % 14 {
         0 => comm.allreduce(&mut arrays.small, ReduceOp::Max, &Options::default()),
         1 => comm.barrier(&Options::default()),
         2 => comm.broadcast(&mut arrays.small, number as u32 % comm.size(), &Options::default()),
@@ -87,6 +88,13 @@ fn call(comm: &Communicator, arrays: &mut Arrays, number: usize) {
         8 => arrays.sum.run(),
         9 => arrays.spread.run(),
         10 => arrays.collected.run(),
+        11 => comm.allreduce(&mut arrays.large, ReduceOp::Max, &wire(Algorithm::Ring, Wire::Int8)),
+        12 => comm.allreduce_into(
+            &arrays.large,
+            &mut arrays.output,
+            ReduceOp::Avg,
+            &wire(Algorithm::HalvingDoubling, Wire::Bf16),
+        ),
         // SAFETY: a barrier has no arrays.
         _ => unsafe { arrays.meeting.run() },
     };

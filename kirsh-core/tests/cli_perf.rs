@@ -81,6 +81,30 @@ fn busbw_of_allreduce_counts_what_each_link_carries() {
 }
 
 #[test]
+fn elements_may_travel_encoded_and_are_as_right_as_that_can_be() {
+    for wire in ["bf16", "f16", "int8"] {
+        for collective in ["allreduce --out-of-place", "allgather", "reduce_scatter", "allgatherv"]
+        {
+            let rows = perf(&format!("{collective} -n 3 --wire {wire} -b 4K -e 64K -f 16 -i 3"));
+            let out = rows.run();
+            assert!(out.stdout_lines()[0].ends_with(&format!(", wire {wire}")), "{out:?}");
+            for row in table(&out) {
+                assert_eq!(row.wrong, "0", "{collective} {wire} {row:?}");
+            }
+        }
+    }
+    for (arguments, text) in [
+        ("broadcast --wire int8", "wire=int8 in broadcast"),
+        ("allreduce --wire bf16 --dtype float64", "wire=bf16 of float64"),
+        ("allreduce --wire bf16 --algorithm tree", "choose from ring, halving_doubling"),
+    ] {
+        let out = perf(arguments).run();
+        assert_eq!(out.code, 2, "{out:?}");
+        assert!(String::from_utf8_lossy(&out.stderr).contains(text), "{out:?}");
+    }
+}
+
+#[test]
 fn broadcast_comes_from_the_root_and_its_busbw_is_its_algbw() {
     for driver in ["uring", "poll"] {
         let arguments = "broadcast -n 3 --root 2 --dtype int64 -b 8 -e 512K -f 64 -i 3";

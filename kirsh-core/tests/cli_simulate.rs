@@ -63,6 +63,28 @@ fn every_algorithm_has_its_line_and_one_is_chosen() {
 }
 
 #[test]
+fn elements_that_travel_encoded_are_fewer_bytes_by_the_algorithms_that_can() {
+    let of = |wire: &str| {
+        let arguments = format!("allreduce -n 8 -s 64M --bandwidth 1Gbit --wire {wire} --json");
+        let value = json(&simulate(&arguments).run());
+        assert_eq!(value["wire"], wire);
+        value["results"].as_array().unwrap().clone()
+    };
+    let (plain, int8) = (of("none"), of("int8"));
+    let names: Vec<_> = int8.iter().map(|row| row["algorithm"].as_str().unwrap()).collect();
+    assert!(names.len() == 2 && names.contains(&"ring") && names.contains(&"halving_doubling"));
+    let number = |rows: &[Value], name: &str| {
+        rows.iter().find(|row| row["algorithm"] == "ring").unwrap()[name].as_f64().unwrap()
+    };
+    let ratio = |name: &str| number(&plain, name) / number(&int8, name);
+    assert!((3.9..4.0).contains(&ratio("bytes_sent")), "{}", ratio("bytes_sent"));
+    assert!((3.5..4.0).contains(&ratio("time_us")), "{}", ratio("time_us"));
+    let out = simulate("allreduce -n 8 --wire bf16 --algorithm tree").run();
+    assert_eq!(out.code, 2, "{out:?}");
+    assert!(String::from_utf8_lossy(&out.stderr).contains("wire=bf16 with tree"), "{out:?}");
+}
+
+#[test]
 fn json_says_the_same_and_busbw_and_bytes_fit_the_time() {
     let value = json(&simulate("allreduce -n 8 -s 8M --algorithm ring --json").run());
     assert_eq!((&value["collective"], &value["ranks"]), (&"allreduce".into(), &8.into()));

@@ -35,6 +35,10 @@ def command(*arguments):
             {"ranks": 1024, "size": "100M", "bandwidth": "10Gbit", "latency": "50us"},
         ),
         (
+            "allreduce -n 16 -s 100M --bandwidth 1Gbit --wire int8".split(),
+            {"ranks": 16, "size": "100M", "bandwidth": "1Gbit", "wire": "int8"},
+        ),
+        (
             "alltoall -n 12 -s 1001 --ranks-per-host 4 --cores 2 --dtype int64".split(),
             {"ranks": 12, "size": 1001, "ranks_per_host": 4, "cores": 2, "dtype": "int64"},
         ),

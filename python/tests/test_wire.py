@@ -276,3 +276,19 @@ for wire in SHARE:
 """,
         3,
     )
+
+
+def test_a_weighted_mean_may_travel_encoded(tmp_path):
+    run_ranks(
+        tmp_path,
+        HELP
+        + """
+for wire in SHARE:
+    x = np.linspace(0, 1, 3000, dtype="f4") + rank
+    kirsh.allreduce(x, op="avg", weight=rank + 1, wire=wire)
+    exact = sum((r + 1) * (np.linspace(0, 1, 3000) + r) for r in range(size)) / 6
+    within(x, exact, size * hop_error(wire, 3.0, np.full(3000, 3.0)), wire)
+    same_everywhere(x, wire)
+""",
+        3,
+    )

@@ -18,7 +18,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let target = into.as_mut_ptr().cast::<u8>();
     for wire in [Wire::Bf16, Wire::F16, Wire::Int8] {
         let kernel = Kernel::choose(DataType::Float32, ReduceOp::Sum);
-        let (Ok(codec), Ok(kernel)) = (Codec::choose(wire), kernel) else { continue };
+        let (Some(codec), Ok(kernel)) = (Codec::choose(wire), kernel) else { continue };
         let mut encoding = vec![0u8; wire.encoded(LEN as u64) as usize];
         let encoded = encoding.as_mut_ptr();
         group.bench_function(BenchmarkId::new("encode", wire), |bench| {

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PLAN_CACHE_MAX;
 use crate::model::Layout;
 use crate::model::choice::{Chooser, Selection};
-use crate::plan::{Counts, Params, Plan, algorithms, build, not_encoded};
+use crate::plan::{Counts, Params, Plan, algorithms, build, can_encode};
 use crate::types::{Algorithm, Call, Rank, Wire};
 use crate::wire::plan_key;
 
@@ -55,7 +55,7 @@ impl Plans {
         let required = self.chooser.selection().required(call, wanted);
         let algorithm = required.unwrap_or(algorithms(call.collective)[0]);
         let wired = Call { algorithm, wire: self.wire, ..*call };
-        if not_encoded(&wired).is_none() { self.wire } else { Wire::Plain }
+        if can_encode(&wired) { self.wire } else { Wire::Plain }
     }
 
     /// Chooses how to carry the call of these parameters out, and gives the plan.

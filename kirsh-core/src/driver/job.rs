@@ -150,7 +150,7 @@ impl Job {
     ) {
         let Some(kernel) = &self.kernel else { return };
         let (with, into) = (self.buffers.at(with), self.buffers.at(into));
-        if let Ok(codec) = Codec::choose(wire) {
+        if let Some(codec) = Codec::choose(wire) {
             let mut first = 0;
             for (with, into, len) in in_step(with.pieces(), into.pieces()) {
                 let run = (first, len / size_of::<f32>());
@@ -214,7 +214,7 @@ const BLOCK_BYTES: usize = Wire::BLOCK as usize * SIZE;
 
 /// Encodes an array, run by run. A block that lies in several runs is copied together first.
 fn encode(wire: Wire, source: &Place, target: &Place, copied: &Counter) {
-    let Ok(codec) = Codec::choose(wire) else { return };
+    let Some(codec) = Codec::choose(wire) else { return };
     // What is encoded is one run.
     let Some((target, _)) = target.pieces().next() else { return };
     let (block, all) = (wire.block() as usize, source.len() as usize / SIZE);
@@ -254,7 +254,7 @@ fn encode(wire: Wire, source: &Place, target: &Place, copied: &Counter) {
 
 /// Decodes an array, run by run.
 fn decode(wire: Wire, source: &Place, target: &Place) {
-    let Ok(codec) = Codec::choose(wire) else { return };
+    let Some(codec) = Codec::choose(wire) else { return };
     let Some((source, _)) = source.pieces().next() else { return };
     let mut first = 0;
     for (to, len) in target.pieces() {

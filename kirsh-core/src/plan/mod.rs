@@ -51,7 +51,7 @@ mod tests;
 mod tree;
 
 pub use build::build;
-pub use params::{Counts, Params, algorithms, algorithms_with, not_encoded};
+pub use params::{Counts, Params, algorithms, algorithms_with, can_encode, not_encoded};
 
 /// One step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

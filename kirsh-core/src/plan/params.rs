@@ -211,34 +211,37 @@ impl Params {
     }
 }
 
-/// Why a call's elements cannot travel in the wire format that it asks for, if they cannot.
-pub fn not_encoded(call: &Call) -> Option<String> {
+/// Whether a call's elements can travel in the wire format that it asks for, by its algorithm.
+pub fn can_encode(call: &Call) -> bool {
     let Call { collective, algorithm, dtype, op, wire, .. } = *call;
-    if wire == Wire::Plain {
+    let fits = dtype == DataType::Float32 && !(collective.reduces() && op == ReduceOp::Prod);
+    wire == Wire::Plain || fits && algorithms_with(collective, wire).contains(&algorithm)
+}
+
+/// Why they cannot, if they cannot.
+pub fn not_encoded(call: &Call) -> Option<String> {
+    if can_encode(call) {
         return None;
     }
+    let Call { collective, algorithm, dtype, wire, .. } = *call;
     let able = algorithms_with(collective, wire);
-    if able.is_empty() {
-        return Some(format!(
+    Some(if able.is_empty() {
+        format!(
             "wire={wire} in {collective}: elements travel encoded in allreduce, reduce_scatter(v) and allgather(v) alone"
-        ));
-    }
-    if dtype != DataType::Float32 {
-        return Some(format!("wire={wire} of {dtype}: float32 alone travels encoded"));
-    }
-    if collective.reduces() && op == ReduceOp::Prod {
-        return Some(format!(
+        )
+    } else if dtype != DataType::Float32 {
+        format!("wire={wire} of {dtype}: float32 alone travels encoded")
+    } else if able.contains(&algorithm) {
+        format!(
             "wire={wire} with prod, in which every factor enlarges the errors of all others; it goes with sum, avg, premul_sum, min and max"
-        ));
-    }
-    if !able.contains(&algorithm) {
+        )
+    } else {
         let names: Vec<_> = able.iter().map(|algorithm| algorithm.name()).collect();
-        return Some(format!(
+        format!(
             "wire={wire} with {algorithm}, of which there is no encoded form; choose from {}",
             names.join(", ")
-        ));
-    }
-    None
+        )
+    })
 }
 
 fn sum(counts: &[u64]) -> Option<u64> {

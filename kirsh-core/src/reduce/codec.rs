@@ -17,7 +17,6 @@ use super::avx2;
 use super::element::{Arithmetic, Bf16, Element, F16, Float};
 use super::loops::{elements, elements_mut};
 use super::{Kernel, environment};
-use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Finish, Wire};
 use std::mem::MaybeUninit;
 
@@ -40,36 +39,30 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// The fastest that this machine runs.
-    ///
-    /// # Errors
-    /// `Unsupported` for [`Wire::Plain`], which encodes nothing.
-    pub fn choose(wire: Wire) -> Result<Codec> {
+    /// The fastest that this machine runs; `None` for [`Wire::Plain`], which encodes nothing.
+    pub fn choose(wire: Wire) -> Option<Codec> {
         #[cfg(target_arch = "x86_64")]
         if avx2::available() {
             let (encode, decode): (Encode, Decode) = match wire {
-                Wire::Plain => return Err(nothing()),
+                Wire::Plain => return None,
                 Wire::Bf16 => (avx2::encode_each::<Bf16>, avx2::decode_each::<Bf16>),
                 Wire::F16 => (avx2::encode_half, avx2::decode_half),
                 Wire::Int8 => (avx2::encode_int8, avx2::decode_int8),
             };
-            return Ok(Codec { wire, encode, decode });
+            return Some(Codec { wire, encode, decode });
         }
         Self::portable(wire)
     }
 
     /// What runs everywhere. For tests and for comparison.
-    ///
-    /// # Errors
-    /// As for [`Codec::choose`].
-    pub fn portable(wire: Wire) -> Result<Codec> {
+    pub fn portable(wire: Wire) -> Option<Codec> {
         let (encode, decode): (Encode, Decode) = match wire {
-            Wire::Plain => return Err(nothing()),
+            Wire::Plain => return None,
             Wire::Bf16 => (encode_each::<Bf16>, decode_each::<Bf16>),
             Wire::F16 => (encode_each::<F16>, decode_each::<F16>),
             Wire::Int8 => (encode_int8, decode_int8),
         };
-        Ok(Codec { wire, encode, decode })
+        Some(Codec { wire, encode, decode })
     }
 
     /// Writes the encoding of so many elements. Addresses need no alignment.
@@ -148,10 +141,6 @@ impl Codec {
     pub fn wire(&self) -> Wire {
         self.wire
     }
-}
-
-fn nothing() -> Error {
-    Error::new(ErrorKind::Unsupported, "elements that travel as they are have no encoding")
 }
 
 /// An element each, by its own.

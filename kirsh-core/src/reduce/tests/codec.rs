@@ -248,9 +248,7 @@ fn a_fold_of_what_came_encoded_is_a_decoding_and_a_fold() {
 
 #[test]
 fn a_format_that_encodes_nothing_has_no_codec() {
-    for refused in [Codec::choose(Wire::Plain), Codec::portable(Wire::Plain)] {
-        assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::Unsupported));
-    }
+    assert!(Codec::choose(Wire::Plain).is_none() && Codec::portable(Wire::Plain).is_none());
 }
 
 #[test]
