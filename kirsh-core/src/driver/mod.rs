@@ -30,6 +30,7 @@ mod progress;
 mod rate;
 mod sending;
 pub mod socket;
+mod spin;
 mod sync;
 mod thread;
 mod trace;

@@ -13,6 +13,7 @@ use super::clock::now_ns;
 use super::counters::ONE;
 use super::fork::{self, Birthplace};
 use super::io::{Account, Completion, Io, Op, TOKEN_RESERVED, Wait};
+use super::spin::Spinning;
 
 /// Operations that fit without allocating: two for each of a hundred peers, and then some.
 const CAPACITY: usize = 256;
@@ -57,6 +58,7 @@ pub struct PollIo {
     /// Done, and not yet returned.
     ready: Vec<Completion>,
     waits_without_look: u32,
+    spinning: Spinning,
     account: Account,
 }
 
@@ -74,6 +76,7 @@ impl PollIo {
             stale: false,
             ready: Vec::with_capacity(CAPACITY),
             waits_without_look: 0,
+            spinning: Spinning::new(),
             account: Account::default(),
         })
     }
@@ -157,6 +160,7 @@ impl PollIo {
     /// Tries what is pending over and over until something is done or the time has come, and lets
     /// others have the core between two rounds.
     fn spin(&mut self, until_ns: u64) -> io::Result<()> {
+        let mut before = None;
         for round in 0u32.. {
             let few = self.pending.len() <= TRIED_DIRECTLY_MAX;
             if few {
@@ -167,10 +171,16 @@ impl PollIo {
             if self.ready.is_empty() && (!few || round % ROUNDS_PER_POLL == 0) {
                 self.look(0)?;
             }
-            if !self.ready.is_empty() || now_ns() >= until_ns {
+            if !self.ready.is_empty() {
+                self.spinning.found(before);
+                break;
+            }
+            let now = now_ns();
+            if !self.spinning.goes_on(before, now) || now >= until_ns {
                 break;
             }
             std::thread::yield_now();
+            before = Some(now);
         }
         Ok(())
     }
@@ -193,8 +203,9 @@ impl PollIo {
             return self.look(0);
         }
         self.account.waiting_since_ns = now;
-        if wait.spin_ns > 0 {
-            self.spin(now.saturating_add(wait.spin_ns).min(wait.until_ns))?;
+        let spin_ns = self.spinning.allowed_ns(wait.spin_ns);
+        if spin_ns > 0 {
+            self.spin(now.saturating_add(spin_ns).min(wait.until_ns))?;
         }
         while self.ready.is_empty() && now_ns() < wait.until_ns {
             self.look(wait.until_ns)?;

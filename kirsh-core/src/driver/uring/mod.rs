@@ -19,6 +19,7 @@ use super::counters::ONE;
 use super::fork::{self, Birthplace};
 use super::io::{Account, Completion, Event, Io, Op, TOKEN_RESERVED, Wait};
 use super::socket;
+use super::spin::Spinning;
 use crate::limits::LOOK_AHEAD_MAX;
 
 /// Looks at the shared flags between two looks at the clock, which costs some 25 ns.
@@ -59,6 +60,7 @@ pub struct UringIo {
     in_flight: usize,
     /// Tokens and sockets of sends that were to be made without a copy and are not over.
     lending: Vec<(u64, RawFd)>,
+    spinning: Spinning,
     /// Completions fetched to make room, for the next `wait`.
     early: Vec<Completion>,
     account: Account,
@@ -90,6 +92,7 @@ impl UringIo {
             born: Birthplace::here(),
             in_flight: 0,
             lending: Vec::with_capacity(LENDING_ROOM),
+            spinning: Spinning::new(),
             early,
             account: Account::default(),
             _bound_to_thread: PhantomData,
@@ -204,20 +207,27 @@ impl UringIo {
     }
 
     /// Looks from user space until there is something to fetch or to enter for, or until the time,
-    /// and now and then lets others have the core. Returns the time of the last look at the clock.
+    /// and now and then lets others have the core. Returns the time of the last look at the clock, or
+    /// `until_ns` where looking does not pay any more.
     fn spin(&mut self, until_ns: u64) -> u64 {
+        let mut before = None;
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
                 if !self.ring.completion().is_empty() || self.has_deferred() {
+                    self.spinning.found(before);
                     return 0;
                 }
                 std::hint::spin_loop();
             }
             let now = now_ns();
+            if !self.spinning.goes_on(before, now) {
+                return now.max(until_ns);
+            }
             if now >= until_ns {
                 return now;
             }
             std::thread::yield_now();
+            before = Some(now);
         }
     }
 
@@ -238,7 +248,8 @@ impl UringIo {
 
         let mut now = now_ns();
         self.account.waiting_since_ns = now;
-        let spin_until_ns = now.saturating_add(wait.spin_ns).min(wait.until_ns);
+        let spin_ns = self.spinning.allowed_ns(wait.spin_ns);
+        let spin_until_ns = now.saturating_add(spin_ns).min(wait.until_ns);
         loop {
             let sleeps = now >= spin_until_ns && now < wait.until_ns;
             if sleeps || self.has_unsubmitted() || self.has_deferred() {
