@@ -351,3 +351,24 @@ fn merging_what_is_no_trace_says_so() {
     assert!(merged.stderr().contains("is no trace of Kirsh"), "{merged:?}");
     assert_eq!(merged.stdout, b"");
 }
+
+#[test]
+fn merging_brings_files_of_hosts_with_different_clocks_on_one() {
+    let scratch = Scratch::new();
+    // Both begin in the same microsecond of the world's time.
+    let hosts =
+        [(0, 1_700_000_000_000_000_000u64, "5000.000"), (1, 1_699_999_999_999_998_000, "5003.500")];
+    let files = hosts.map(|(rank, offset, ts)| {
+        let file = scratch.file(&rank.to_string());
+        let text = format!(
+            "[\n{{\"ph\":\"M\",\"pid\":{rank},\"name\":\"kirsh\",\"args\":{{\"realtime_offset_ns\":{offset}}}}},\n\
+             {{\"ph\":\"X\",\"pid\":{rank},\"ts\":{ts},\"dur\":1.000}}\n]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        file
+    });
+    let merged = Kirsh::new(["trace", "merge"]).args(&files).run();
+    let merged: Vec<Value> = serde_json::from_slice(&merged.stdout).unwrap();
+    let times: Vec<f64> = merged.iter().filter(|event| event["ph"] == "X").map(start).collect();
+    assert_eq!(times, [0.0, 1.5]);
+}
