@@ -66,8 +66,8 @@
  *            after the fork.
  *
  * Structs    begin with their size, so that old programs meet new libraries: start from the _INIT
- *            macros, which set it, and never reorder. Only kirsh_array_t has none, as it comes in arrays
- *            and never grows. docs/ABI.md has the whole promise.
+ *            macros, which set it, and never reorder. Only kirsh_array_t and kirsh_lane_stats_t have none,
+ *            as they are parts of others and never grow. docs/ABI.md has the whole promise.
  *
  * C++ has kirsh.hpp, on top of this: RAII, spans, exceptions.
  *

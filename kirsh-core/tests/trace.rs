@@ -67,9 +67,12 @@ fn aborted() {
     let options = Options::default();
     comm.barrier(&options).unwrap();
     if comm.rank() == 0 {
-        let error = comm.allreduce(&mut [1.0f32], ReduceOp::Sum, &options).unwrap_err();
-        said("failed", error);
+        // The call is under way before the word that lets the other abort.
+        let work = comm.start_allreduce(vec![1.0f32], ReduceOp::Sum, &options).unwrap();
+        comm.send(&[1u8], 1, 0, &options).unwrap();
+        said("failed", work.wait().unwrap_err().0);
     } else {
+        comm.recv(&mut [0u8], Source::Rank(0), Tag::Is(0), &options).unwrap();
         comm.abort("enough \"now\"");
     }
 }
@@ -309,7 +312,7 @@ fn an_operation_that_was_aborted_is_marked_with_the_reason() {
     assert_eq!(outcomes, [("barrier", "ok"), ("allreduce", "aborted")]);
     let last = of(&events, "collective")[1];
     assert!(last["args"]["error"].as_str().unwrap().contains("enough \"now\""), "{last}");
-    assert_eq!(last["args"]["blamed"], 1);
+    assert_eq!((&last["args"]["blamed"], &last["args"]["sequence"]), (&1.into(), &1.into()));
 }
 
 #[test]
@@ -350,4 +353,25 @@ fn merging_what_is_no_trace_says_so() {
     assert_eq!(merged.code, 1);
     assert!(merged.stderr().contains("is no trace of Kirsh"), "{merged:?}");
     assert_eq!(merged.stdout, b"");
+}
+
+#[test]
+fn merging_brings_files_of_hosts_with_different_clocks_on_one() {
+    let scratch = Scratch::new();
+    // Both begin in the same microsecond of the world's time.
+    let hosts =
+        [(0, 1_700_000_000_000_000_000u64, "5000.000"), (1, 1_699_999_999_999_998_000, "5003.500")];
+    let files = hosts.map(|(rank, offset, ts)| {
+        let file = scratch.file(&rank.to_string());
+        let text = format!(
+            "[\n{{\"ph\":\"M\",\"pid\":{rank},\"name\":\"kirsh\",\"args\":{{\"realtime_offset_ns\":{offset}}}}},\n\
+             {{\"ph\":\"X\",\"pid\":{rank},\"ts\":{ts},\"dur\":1.000}}\n]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        file
+    });
+    let merged = Kirsh::new(["trace", "merge"]).args(&files).run();
+    let merged: Vec<Value> = serde_json::from_slice(&merged.stdout).unwrap();
+    let times: Vec<f64> = merged.iter().filter(|event| event["ph"] == "X").map(start).collect();
+    assert_eq!(times, [0.0, 1.5]);
 }
