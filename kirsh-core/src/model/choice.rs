@@ -383,7 +383,7 @@ impl<'a> Contest<'a> {
         if below_ps < u64::MAX && self.predictor.bound_ps(&params).ok()? >= below_ps {
             return None;
         }
-        let time_ps = self.predictor.predict(&params, Effort::of_choice(self.layout)).ok()?.time_ps;
+        let time_ps = self.predictor.time_ps(&params, Effort::of_choice(self.layout)).ok()?;
         Some(Found { time_ps, algorithm, slice })
     }
 }

@@ -7,7 +7,7 @@
 //! two smaller worlds. Tests hold this against the walk of every step.
 
 use super::evaluate::{Outcome, Walk};
-use super::load::{Load, load};
+use super::load::{Load, load, load_of_alike};
 use super::network::{Layout, Network, Time};
 use super::smaller::{
     continued, counts_per_rank, cut_short, evened, halved, of_blocks, one_slice, parts, samples,
@@ -16,7 +16,7 @@ use super::smaller::{
 use super::symmetry::Symmetry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Counts, Params, build};
-use crate::types::{Algorithm, Collective};
+use crate::types::{Algorithm, Collective, Rank};
 
 /// Slices that a pipeline should be walked with at least: fewer tell nothing of how it fills.
 const SLICES_MIN: u64 = 4;
@@ -26,6 +26,12 @@ const SLICES_FEW: u64 = 2;
 
 /// Places of a plan that are too many to add up for many ranks.
 const PLACES_MANY: u64 = 200;
+
+/// Places of a plan of which a few more or less make little difference.
+const PLACES_SOME: u64 = 48;
+
+/// Ranks of a host that are too many for adding up the plans of each.
+const RANKS_MANY: u32 = 4;
 
 /// How many steps a prediction may walk, about; fewer are fewer slices and smaller worlds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +83,22 @@ pub struct Predictor {
     network: Network,
     walk: Walk,
     /// What was found out about calls so far, the latest last.
-    symmetries: Vec<(Kind, Symmetry)>,
+    symmetries: Vec<(Kind, Alike)>,
     loads: Vec<(Params, Load)>,
 }
 
 /// Collective, algorithm, world, slices, and whether there is an element for every rank: calls alike in
 /// these have ranks that are alike.
 type Kind = (Collective, Algorithm, u32, u64, bool);
+
+/// How the ranks of a call resemble each other.
+#[derive(Clone, Copy)]
+struct Alike {
+    /// One by one.
+    ranks: Symmetry,
+    /// In blocks of those whose places on hosts and switches make a difference.
+    blocks: Symmetry,
+}
 
 /// Calls of which a predictor remembers what it found out: those of one choice.
 const REMEMBERED: usize = 32;
@@ -126,13 +141,23 @@ impl Predictor {
         for rank in samples(params.world) {
             steps = steps.max(build(params, rank)?.len());
         }
-        let (outcome, whole) = if matches!(params.counts, Counts::Even) {
-            self.by_worlds(&evened(params), effort)?
-        } else {
-            (self.walk.run(params, Symmetry::None)?, true)
-        };
-        let Outcome { time_ps, bytes_sent, .. } = outcome;
+        let (Outcome { time_ps, bytes_sent, .. }, whole) = self.outcome(params, effort)?;
         Ok(Prediction { time_ps, bytes_sent, steps, whole })
+    }
+
+    /// The time alone of a prediction.
+    ///
+    /// # Errors
+    /// As `predict` has them.
+    pub(super) fn time_ps(&mut self, params: &Params, effort: Effort) -> Result<Time> {
+        Ok(self.outcome(params, effort)?.0.time_ps)
+    }
+
+    fn outcome(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
+        match params.counts {
+            Counts::Even => self.by_worlds(&evened(params), effort),
+            _ => Ok((self.walk.run(params, Symmetry::None)?, true)),
+        }
     }
 
     /// From two smaller worlds, where that saves effort. All or nothing where one rank is unlike the
@@ -314,8 +339,20 @@ impl Predictor {
     }
 
     fn add_up_all(&mut self, params: &Params) -> Result<Load> {
-        let alike = self.symmetry(params)? != Symmetry::None;
-        load(params, self.layout, &self.network, alike)
+        let (layout, network) = (self.layout, self.network);
+        let Alike { ranks, blocks } = self.alike(params)?;
+        if ranks != Symmetry::None {
+            return load_of_alike(params, layout, &network, ranks, &[0]);
+        }
+        // Of short plans a step more or less makes a difference, and of few ranks all can be added up.
+        let about = Symmetry::in_load(params);
+        let many = layout.ranks_per_host_max >= RANKS_MANY && blocks == Symmetry::None;
+        let many = many && network.straggler.is_none() && params.world >= 2 * RANKS_MANY;
+        if many && about != Symmetry::None && build(params, 0)?.len() > PLACES_SOME {
+            let few: Vec<Rank> = samples(params.world).collect();
+            return load_of_alike(params, layout, &network, about, &few);
+        }
+        load(params, layout, &network, blocks != Symmetry::None)
     }
 
     /// From shorter pipelines, where that saves effort.
@@ -360,10 +397,14 @@ impl Predictor {
         per_host.saturating_mul(self.network.switch.map_or(1, |switch| switch.hosts.max(1)))
     }
 
-    /// What does not change from slice to slice is found out once.
     fn symmetry(&mut self, params: &Params) -> Result<Symmetry> {
+        Ok(self.alike(params)?.blocks)
+    }
+
+    /// What does not change from slice to slice is found out once.
+    fn alike(&mut self, params: &Params) -> Result<Alike> {
         if self.network.straggler.is_some() {
-            return Ok(Symmetry::None);
+            return Ok(Alike { ranks: Symmetry::None, blocks: Symmetry::None });
         }
         let Params { call, world, .. } = params;
         let whole = call.count >= u64::from(*world);
@@ -372,7 +413,13 @@ impl Predictor {
         if let Some((_, known)) = self.symmetries.iter().find(|(other, _)| *other == key) {
             return Ok(*known);
         }
-        let found = Symmetry::find(params, self.block())?;
+        let ranks = Symmetry::find(params, 1)?;
+        let blocks = match (ranks, self.block()) {
+            (ranks, 1) => ranks,
+            (Symmetry::None, block) => Symmetry::find(params, block)?,
+            (ranks, block) => ranks.in_blocks(params.world, block),
+        };
+        let found = Alike { ranks, blocks };
         if self.symmetries.len() == REMEMBERED {
             self.symmetries.clear();
         }

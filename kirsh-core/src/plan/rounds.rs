@@ -102,6 +102,9 @@ impl<R: Rounds> Rounded<R> {
 /// run differ by an element at most.
 pub(super) fn piece(shape: &Shape, runs: &[Span], mut slice: u64) -> Option<Span> {
     for run in runs {
+        if slice == 0 && run.len != 0 && run.len <= shape.slice_bytes() {
+            return Some(*run);
+        }
         let slices = run.len.div_ceil(shape.slice_bytes());
         if slice < slices {
             let at = |slice| cut(run.len / shape.size, slices, slice) * shape.size;

@@ -9,7 +9,7 @@
 mod rank;
 mod steps;
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use rank::{Kind, Walker};
@@ -44,7 +44,7 @@ impl Outcome {
 }
 
 /// What is to happen at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 enum What {
     /// A live step may go on.
     Wake { slot: u8 },
@@ -52,19 +52,82 @@ enum What {
     Free,
     /// A frame's first byte is ready for the NIC that the ranks of its host share.
     Transmit { slot: u8 },
-    /// A frame's first byte is at the receiver's NIC; its last cannot be before `end`.
-    Head { link: u32, len: u64, end: Time },
+    /// A frame's first byte is at the receiver's NIC.
+    Head { link: u32, frame: u32 },
     /// A frame is in the receiver's socket.
     Arrival { link: u32 },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Event {
     time: Time,
     /// Of two at one time the one that was foreseen first goes first.
     order: u64,
     walker: u32,
     what: What,
+}
+
+impl Event {
+    /// One number, which is compared without a branch.
+    const fn key(&self) -> u128 {
+        (self.time as u128) << 64 | self.order as u128
+    }
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Event) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Event {}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Event) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Event {
+    fn cmp(&self, other: &Event) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// A frame on its way between two NICs.
+#[derive(Clone, Copy)]
+struct Frame {
+    len: u64,
+    /// Its last byte cannot be there before.
+    end: Time,
+}
+
+/// The frames on their way: beside the events, so that those are short.
+#[derive(Default)]
+struct Frames {
+    all: Vec<Frame>,
+    free: Vec<u32>,
+}
+
+impl Frames {
+    fn clear(&mut self) {
+        self.all.clear();
+        self.free.clear();
+    }
+
+    fn put(&mut self, frame: Frame) -> u32 {
+        let Some(index) = self.free.pop() else {
+            self.all.push(frame);
+            return (self.all.len() - 1) as u32;
+        };
+        self.all[index as usize] = frame;
+        index
+    }
+
+    fn take(&mut self, index: u32) -> Frame {
+        self.free.push(index);
+        self.all[index as usize]
+    }
 }
 
 #[derive(Clone, Default)]
@@ -106,6 +169,7 @@ pub struct Walk {
     hosts: Vec<Host>,
     uplinks: Vec<Uplink>,
     events: BinaryHeap<Reverse<Event>>,
+    frames: Frames,
     order: u64,
     now: Time,
     /// Places of the plans begun so far, in all runs.
@@ -125,6 +189,7 @@ impl Walk {
             hosts: Vec::new(),
             uplinks: Vec::new(),
             events: BinaryHeap::new(),
+            frames: Frames::default(),
             order: 0,
             now: 0,
             steps: 0,
@@ -188,6 +253,7 @@ impl Walk {
             self.uplinks.resize(switches, Uplink::default());
         }
         self.events.clear();
+        self.frames.clear();
         self.order = 0;
         self.now = 0;
         while self.walkers.len() < self.walked {
@@ -214,11 +280,13 @@ impl Walk {
             What::Wake { slot } => self.walkers[who].attend(slot),
             What::Free => {
                 let walker = &mut self.walkers[who];
-                walker.attention |= std::mem::take(&mut walker.deferred);
+                walker.returning = std::mem::take(&mut walker.deferred);
+                walker.attention |= walker.returning;
             }
             What::Transmit { slot } => self.transmit(who, slot, event.time),
-            What::Head { link, len, end } => {
-                let arrival = self.through_receiving_nic(who, link, len, end);
+            What::Head { link, frame } => {
+                let frame = self.frames.take(frame);
+                let arrival = self.through_receiving_nic(who, link, frame);
                 if self.events.peek().is_some_and(|Reverse(next)| next.time < arrival) {
                     self.foresee(arrival, who, What::Arrival { link });
                     return;
@@ -242,10 +310,10 @@ impl Walk {
     /// Does all that a rank can do now.
     fn progress(&mut self, who: usize) {
         loop {
-            while self.walkers[who].attention != 0 {
-                let slot = self.walkers[who].attention.trailing_zeros() as u8;
-                self.walkers[who].attention &= !(1 << slot);
-                self.go_on(who, slot);
+            while let Some(slot) = self.walkers[who].next_to_attend() {
+                if !self.is_put_off_again(who, slot) {
+                    self.go_on(who, slot);
+                }
             }
             if !self.walkers[who].admit() {
                 return;

@@ -4,6 +4,7 @@
 //! says which slots may have touched a place, so that a step is compared with few of the others.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::limits::LOOK_AHEAD_MAX;
@@ -52,6 +53,8 @@ pub(super) struct Live {
     /// The earlier steps that it waits for, and the later ones that wait for it.
     pub(super) waits: u64,
     blocks: u64,
+    /// The places that it touches.
+    places: u64,
     reads: [Span; 2],
     writes: Span,
 }
@@ -92,7 +95,7 @@ const EMPTY: Queue = Queue { head: NONE, tail: NONE };
 
 const NOWHERE: Span = Span::scratch(0, 0);
 
-/// Places of the table that says who may have touched what.
+/// Places of the table that says who may have touched what: a bit for each.
 const PLACES: usize = 64;
 
 pub(super) struct Walker {
@@ -106,22 +109,49 @@ pub(super) struct Walker {
     pub(super) attention: u64,
     /// Slots that could go on, but for the processor.
     pub(super) deferred: u64,
+    /// Of those, the ones that have not been looked at since the processor became free.
+    pub(super) returning: u64,
     live: Vec<Live>,
     /// When each slot was last given back.
     freed: [Time; LOOK_AHEAD_MAX],
     /// Live steps that have a frame to receive.
     receiving: u64,
+    /// Live steps that write.
+    writing: u64,
     touched: [u64; PLACES],
     /// Bits by which an offset is shifted to become a place.
     shift: u32,
     pub(super) links: Vec<Link>,
+    /// Links of an earlier plan, for their memory.
+    spare: Vec<Link>,
     /// The links by peer, where they are more than a glance takes in.
-    of_peer: HashMap<Rank, u32>,
+    of_peer: HashMap<Rank, u32, BuildHasherDefault<ByNumber>>,
     pub(super) cpu_free: Time,
     /// Processor time used so far.
     pub(super) computed: Time,
     pub(super) finish: Time,
     pub(super) bytes_sent: u64,
+}
+
+/// Ranks are no secret and lie close together: a multiplication spreads them well enough.
+#[derive(Default)]
+struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // The golden ratio's bits: both ends of the product depend on all of the number.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Links that are looked through one by one.
@@ -138,13 +168,16 @@ impl Walker {
             used: 0,
             attention: 0,
             deferred: 0,
+            returning: 0,
             live: Vec::new(),
             freed: [0; LOOK_AHEAD_MAX],
             receiving: 0,
+            writing: 0,
             touched: [0; PLACES],
             shift: 0,
             links: Vec::new(),
-            of_peer: HashMap::new(),
+            spare: Vec::new(),
+            of_peer: HashMap::default(),
             cpu_free: 0,
             computed: 0,
             finish: 0,
@@ -162,12 +195,14 @@ impl Walker {
         self.used = 0;
         self.attention = 0;
         self.deferred = 0;
+        self.returning = 0;
         self.live.clear();
         self.freed = [0; LOOK_AHEAD_MAX];
         self.receiving = 0;
+        self.writing = 0;
         self.touched = [0; PLACES];
         self.shift = slice.max(1).ilog2();
-        self.links.clear();
+        self.spare.append(&mut self.links);
         self.of_peer.clear();
         self.cpu_free = 0;
         self.computed = 0;
@@ -193,6 +228,16 @@ impl Walker {
         &mut self.live[slot as usize]
     }
 
+    /// The next slot that may be able to go on.
+    pub(super) fn next_to_attend(&mut self) -> Option<u8> {
+        if self.attention == 0 {
+            return None;
+        }
+        let slot = self.attention.trailing_zeros() as u8;
+        self.attention &= self.attention - 1;
+        Some(slot)
+    }
+
     pub(super) fn attend(&mut self, slot: u8) {
         if slot != NONE {
             self.attention |= 1 << slot;
@@ -211,6 +256,8 @@ impl Walker {
 
     fn add_link(&mut self, peer: Rank) -> u32 {
         let index = self.links.len() as u32;
+        let mut inbox = self.spare.pop().map_or_else(VecDeque::new, |link| link.inbox);
+        inbox.clear();
         self.links.push(Link {
             peer,
             far: None,
@@ -218,7 +265,7 @@ impl Walker {
             crosses: false,
             sends: EMPTY,
             receives: EMPTY,
-            inbox: VecDeque::new(),
+            inbox,
             slabs: [0; SLABS_PER_LINK],
             slabs_used: 0,
         });
@@ -261,7 +308,8 @@ impl Walker {
         let receives = matches!(kind, Kind::Recv | Kind::RecvReduce);
         let len = if writes.len == 0 { reads[0].len } else { writes.len };
         let bit = 1 << slot;
-        let mut waits = self.conflicts(&reads, &writes);
+        let places = self.places(&reads[0]) | self.places(&reads[1]) | self.places(&writes);
+        let mut waits = self.conflicts(places, &reads, &writes);
         if kind == Kind::Send && len == 0 {
             waits |= self.receiving;
         }
@@ -281,6 +329,7 @@ impl Walker {
             received: 0,
             waits,
             blocks: 0,
+            places,
             reads,
             writes,
         };
@@ -293,7 +342,12 @@ impl Walker {
         if receives {
             self.receiving |= bit;
         }
-        self.mark(&reads, &writes, |place| *place |= bit);
+        if writes.len != 0 {
+            self.writing |= bit;
+        }
+        for place in bits(places) {
+            self.touched[place as usize] |= bit;
+        }
         if !matches!(kind, Kind::Local { .. }) {
             self.queue_up(slot, link, receives);
         }
@@ -326,11 +380,16 @@ impl Walker {
     /// The step is through at this time.
     pub(super) fn end(&mut self, slot: u8, at: Time) {
         let bit = 1 << slot;
-        let Live { blocks, reads, writes, .. } = self.live[slot as usize];
-        self.mark(&reads, &writes, |place| *place &= !bit);
+        let Live { blocks, places, .. } = self.live[slot as usize];
+        for place in bits(places) {
+            self.touched[place as usize] &= !bit;
+        }
         self.used &= !bit;
         self.attention &= !bit;
+        self.deferred &= !bit;
+        self.returning &= !bit;
         self.receiving &= !bit;
+        self.writing &= !bit;
         self.freed[slot as usize] = at;
         self.finish = self.finish.max(at);
         for other in bits(blocks) {
@@ -344,15 +403,12 @@ impl Walker {
     }
 
     /// The live steps with which one that reads and writes these spans would conflict.
-    fn conflicts(&self, reads: &[Span; 2], writes: &Span) -> u64 {
-        let mut near = 0;
-        for span in reads.iter().chain([writes]) {
-            for place in self.places(span) {
-                near |= self.touched[place];
-            }
-        }
+    fn conflicts(&self, places: u64, reads: &[Span; 2], writes: &Span) -> u64 {
+        // Two that only read never conflict.
+        let possible = if writes.len == 0 { self.writing } else { self.used };
+        let near = bits(places).fold(0, |near, place| near | self.touched[place as usize]);
         let mut conflicts = 0;
-        for other in bits(near & self.used) {
+        for other in bits(near & possible) {
             let earlier = &self.live[other as usize];
             let conflict = reads.iter().any(|read| read.overlaps(&earlier.writes))
                 || writes.overlaps(&earlier.writes)
@@ -364,26 +420,19 @@ impl Walker {
         conflicts
     }
 
-    fn mark(&mut self, reads: &[Span; 2], writes: &Span, change: impl Fn(&mut u64)) {
-        for span in reads.iter().chain([writes]) {
-            for place in self.places(span) {
-                change(&mut self.touched[place]);
-            }
-        }
-    }
-
     /// The places that a span touches: never one too few.
-    fn places(&self, span: &Span) -> impl Iterator<Item = usize> + use<> {
+    fn places(&self, span: &Span) -> u64 {
+        if span.len == 0 {
+            return 0;
+        }
         let first = span.offset >> self.shift;
-        let end = match span.len {
-            0 => first,
-            _ => ((span.end() - 1) >> self.shift) + 1,
-        };
+        let last = (span.end() - 1) >> self.shift;
         // Beyond that many they would only be the same again.
-        let end = end.min(first + PLACES as u64);
+        let count = (last - first + 1).min(PLACES as u64) as u32;
         // Input and Output lie alike, and would share every place.
         let space = span.space as u64 * 21;
-        (first..end).map(move |granule| ((granule + space) % PLACES as u64) as usize)
+        let turn = ((first % PLACES as u64 + space) % PLACES as u64) as u32;
+        (u64::MAX >> (PLACES as u32 - count)).rotate_left(turn)
     }
 }
 
