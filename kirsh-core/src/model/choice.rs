@@ -56,7 +56,7 @@ const VERSION: u8 = 2;
 
 /// Changes whenever equal tables could lead to other choices than before: ranks whose models differ
 /// must not start together.
-const MODEL_VERSION: u8 = 2;
+const MODEL_VERSION: u8 = 3;
 
 /// A table of costs, with the algorithms that a user forced.
 #[derive(Clone, Debug, PartialEq, Eq)]

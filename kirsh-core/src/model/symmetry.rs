@@ -86,7 +86,9 @@ impl Symmetry {
     pub(super) fn in_load(params: &Params) -> Self {
         let Params { call, world, .. } = params;
         match call.algorithm {
-            Algorithm::Bruck | Algorithm::HalvingDoubling => Symmetry::Shift { block: 1 },
+            Algorithm::Bruck | Algorithm::HalvingDoubling | Algorithm::RecursiveHalving => {
+                Symmetry::Shift { block: 1 }
+            }
             Algorithm::RecursiveDoubling
                 if call.collective == Collective::Allgather && world.is_power_of_two() =>
             {

@@ -86,15 +86,24 @@ impl<R: Rounds> Rounded<R> {
         Rounded { rounds, shape, places: Places::Alike(shape.slices(longest)) }
     }
 
-    /// The round that a row of slices belongs to, and the slice's number in it.
-    fn at(&self, row: u64) -> Option<(Round, u64)> {
-        match &self.places {
-            Places::Each(each, _) => {
-                let (begin, round) = each.iter().rfind(|(begin, _)| *begin <= row)?;
-                Some((*round, row - begin))
+    /// A slice of a round: its move, its send, or its receive.
+    fn part(&self, round: &Round, slice: u64, column: u64) -> Option<Step> {
+        Some(match column {
+            0 => {
+                let (source, target) = round.copy?;
+                let source = piece(&self.shape, &[source], slice)?;
+                let target = piece(&self.shape, &[target], slice)?;
+                Step::Map { source, target, map: Map::Copy }
             }
-            Places::Alike(slices) => Some((self.rounds.round(row / slices), row % slices)),
-        }
+            1 => {
+                let Side { peer, runs } = round.send.as_ref()?;
+                Step::Send { peer: *peer, source: piece(&self.shape, runs, slice)? }
+            }
+            _ => {
+                let Side { peer, runs } = round.receive.as_ref()?;
+                Step::Recv { peer: *peer, target: piece(&self.shape, runs, slice)? }
+            }
+        })
     }
 }
 
@@ -130,23 +139,15 @@ impl<R: Rounds> Plan for Rounded<R> {
 
     fn step(&self, index: u64) -> Option<Step> {
         let (row, column) = (index / WIDTH, index % WIDTH);
-        let (round, slice) = self.at(row)?;
-        Some(match column {
-            0 => {
-                let (source, target) = round.copy?;
-                let source = piece(&self.shape, &[source], slice)?;
-                let target = piece(&self.shape, &[target], slice)?;
-                Step::Map { source, target, map: Map::Copy }
+        match &self.places {
+            Places::Each(each, _) => {
+                let (begin, round) = each.iter().rfind(|(begin, _)| *begin <= row)?;
+                self.part(round, row - begin, column)
             }
-            1 => {
-                let Side { peer, runs } = round.send?;
-                Step::Send { peer, source: piece(&self.shape, &runs, slice)? }
+            Places::Alike(slices) => {
+                self.part(&self.rounds.round(row / slices), row % slices, column)
             }
-            _ => {
-                let Side { peer, runs } = round.receive?;
-                Step::Recv { peer, target: piece(&self.shape, &runs, slice)? }
-            }
-        })
+        }
     }
 
     fn scratch_len(&self) -> u64 {

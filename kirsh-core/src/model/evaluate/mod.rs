@@ -6,12 +6,12 @@
 //! conflicts with, with a bounded view ahead. `docs/MODEL.md` says what each step costs, and what
 //! is left out.
 
+mod events;
+mod links;
 mod rank;
 mod steps;
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
-
+use events::{Event, Events, Frame, Frames, What};
 use rank::{Kind, Walker};
 
 use super::network::{Costs, Layout, Network, Time};
@@ -40,93 +40,6 @@ impl Outcome {
     /// How much longer the call takes than its busiest is busy.
     pub(super) const fn beside(&self) -> Time {
         self.time_ps.saturating_sub(self.busy_ps)
-    }
-}
-
-/// What is to happen at some time.
-#[derive(Clone, Copy, Debug)]
-enum What {
-    /// A live step may go on.
-    Wake { slot: u8 },
-    /// The rank's processor is free for the next of the steps that were put off.
-    Free,
-    /// A frame's first byte is ready for the NIC that the ranks of its host share.
-    Transmit { slot: u8 },
-    /// A frame's first byte is at the receiver's NIC.
-    Head { link: u32, frame: u32 },
-    /// A frame is in the receiver's socket.
-    Arrival { link: u32 },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Event {
-    time: Time,
-    /// Of two at one time the one that was foreseen first goes first.
-    order: u64,
-    walker: u32,
-    what: What,
-}
-
-impl Event {
-    /// One number, which is compared without a branch.
-    const fn key(&self) -> u128 {
-        (self.time as u128) << 64 | self.order as u128
-    }
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Event) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Event) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Event) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-/// A frame on its way between two NICs.
-#[derive(Clone, Copy)]
-struct Frame {
-    len: u64,
-    /// Its last byte cannot be there before.
-    end: Time,
-}
-
-/// The frames on their way: beside the events, so that those are short.
-#[derive(Default)]
-struct Frames {
-    all: Vec<Frame>,
-    free: Vec<u32>,
-}
-
-impl Frames {
-    fn clear(&mut self) {
-        self.all.clear();
-        self.free.clear();
-    }
-
-    fn put(&mut self, frame: Frame) -> u32 {
-        let Some(index) = self.free.pop() else {
-            self.all.push(frame);
-            return (self.all.len() - 1) as u32;
-        };
-        self.all[index as usize] = frame;
-        index
-    }
-
-    fn take(&mut self, index: u32) -> Frame {
-        self.free.push(index);
-        self.all[index as usize]
     }
 }
 
@@ -168,9 +81,8 @@ pub struct Walk {
     walked: usize,
     hosts: Vec<Host>,
     uplinks: Vec<Uplink>,
-    events: BinaryHeap<Reverse<Event>>,
+    events: Events,
     frames: Frames,
-    order: u64,
     now: Time,
     /// Places of the plans begun so far, in all runs.
     steps: u64,
@@ -188,9 +100,8 @@ impl Walk {
             walked: 0,
             hosts: Vec::new(),
             uplinks: Vec::new(),
-            events: BinaryHeap::new(),
+            events: Events::default(),
             frames: Frames::default(),
-            order: 0,
             now: 0,
             steps: 0,
         }
@@ -211,7 +122,7 @@ impl Walk {
         for who in 0..self.walked {
             self.progress(who);
         }
-        while let Some(Reverse(event)) = self.events.pop() {
+        while let Some(event) = self.events.next() {
             self.now = event.time;
             self.happen(event);
         }
@@ -254,7 +165,6 @@ impl Walk {
         }
         self.events.clear();
         self.frames.clear();
-        self.order = 0;
         self.now = 0;
         while self.walkers.len() < self.walked {
             self.walkers.push(Walker::new());
@@ -269,9 +179,7 @@ impl Walk {
     }
 
     fn foresee(&mut self, time: Time, walker: usize, what: What) {
-        self.order += 1;
-        let event = Event { time, order: self.order, walker: walker as u32, what };
-        self.events.push(Reverse(event));
+        self.events.foresee(time, walker as u32, what);
     }
 
     fn happen(&mut self, event: Event) {
@@ -287,7 +195,7 @@ impl Walk {
             What::Head { link, frame } => {
                 let frame = self.frames.take(frame);
                 let arrival = self.through_receiving_nic(who, link, frame);
-                if self.events.peek().is_some_and(|Reverse(next)| next.time < arrival) {
+                if self.events.is_any_before(arrival) {
                     self.foresee(arrival, who, What::Arrival { link });
                     return;
                 }
@@ -301,7 +209,7 @@ impl Walk {
 
     fn arrive(&mut self, who: usize, link: u32, at: Time) {
         let walker = &mut self.walkers[who];
-        let link = &mut walker.links[link as usize];
+        let link = &mut walker.links[link];
         link.inbox.push_back(at);
         let head = link.receives.head;
         walker.attend(head);

@@ -3,20 +3,13 @@
 //! The rules are those of a session's window. Only how a conflict is found differs: a small table
 //! says which slots may have touched a place, so that a step is compared with few of the others.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use super::links::{Links, NONE};
 use crate::limits::LOOK_AHEAD_MAX;
 use crate::model::network::Time;
 use crate::plan::{Plan, Step};
 use crate::types::{Rank, Span};
-
-/// No slot.
-pub(super) const NONE: u8 = u8::MAX;
-
-/// Slabs that each link owns, as a communicator has it: one is folded from while the next fills.
-const SLABS_PER_LINK: usize = 2;
 
 /// What a live step does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,40 +52,6 @@ pub(super) struct Live {
     writes: Span,
 }
 
-/// What passes between this rank and one other.
-pub(super) struct Link {
-    pub(super) peer: Rank,
-    /// The peer's walker, and this link's number there, once they are known.
-    pub(super) far: Option<(u32, u32)>,
-    pub(super) local: bool,
-    /// Between hosts of different switches.
-    pub(super) crosses: bool,
-    pub(super) sends: Queue,
-    pub(super) receives: Queue,
-    /// When frames came that nobody has received yet.
-    pub(super) inbox: VecDeque<Time>,
-    /// When each slab was last given back.
-    pub(super) slabs: [Time; SLABS_PER_LINK],
-    pub(super) slabs_used: u8,
-}
-
-impl Link {
-    /// The slab that has been free for longest.
-    pub(super) fn free_slab(&self) -> Option<usize> {
-        let free = (0..SLABS_PER_LINK).filter(|slab| self.slabs_used & (1 << slab) == 0);
-        free.min_by_key(|slab| self.slabs[*slab])
-    }
-}
-
-/// The live steps of one link and direction, in the order of the plan.
-#[derive(Clone, Copy)]
-pub(super) struct Queue {
-    pub(super) head: u8,
-    tail: u8,
-}
-
-const EMPTY: Queue = Queue { head: NONE, tail: NONE };
-
 const NOWHERE: Span = Span::scratch(0, 0);
 
 /// Places of the table that says who may have touched what: a bit for each.
@@ -121,41 +80,13 @@ pub(super) struct Walker {
     touched: [u64; PLACES],
     /// Bits by which an offset is shifted to become a place.
     shift: u32,
-    pub(super) links: Vec<Link>,
-    /// Links of an earlier plan, for their memory.
-    spare: Vec<Link>,
-    /// The links by peer, where they are more than a glance takes in.
-    of_peer: HashMap<Rank, u32, BuildHasherDefault<ByNumber>>,
+    pub(super) links: Links,
     pub(super) cpu_free: Time,
     /// Processor time used so far.
     pub(super) computed: Time,
     pub(super) finish: Time,
     pub(super) bytes_sent: u64,
 }
-
-/// Ranks are no secret and lie close together: a multiplication spreads them well enough.
-#[derive(Default)]
-struct ByNumber(u64);
-
-impl Hasher for ByNumber {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        // The golden ratio's bits: both ends of the product depend on all of the number.
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// Links that are looked through one by one.
-const GLANCE: usize = 12;
 
 impl Walker {
     pub(super) fn new() -> Self {
@@ -175,9 +106,7 @@ impl Walker {
             writing: 0,
             touched: [0; PLACES],
             shift: 0,
-            links: Vec::new(),
-            spare: Vec::new(),
-            of_peer: HashMap::default(),
+            links: Links::default(),
             cpu_free: 0,
             computed: 0,
             finish: 0,
@@ -202,8 +131,7 @@ impl Walker {
         self.writing = 0;
         self.touched = [0; PLACES];
         self.shift = slice.max(1).ilog2();
-        self.spare.append(&mut self.links);
-        self.of_peer.clear();
+        self.links.clear();
         self.cpu_free = 0;
         self.computed = 0;
         self.finish = 0;
@@ -242,39 +170,6 @@ impl Walker {
         if slot != NONE {
             self.attention |= 1 << slot;
         }
-    }
-
-    /// The link to a peer, made where there is none yet.
-    pub(super) fn link_to(&mut self, peer: Rank) -> u32 {
-        let found = if self.links.len() <= GLANCE {
-            self.links.iter().position(|link| link.peer == peer).map(|index| index as u32)
-        } else {
-            self.of_peer.get(&peer).copied()
-        };
-        found.unwrap_or_else(|| self.add_link(peer))
-    }
-
-    fn add_link(&mut self, peer: Rank) -> u32 {
-        let index = self.links.len() as u32;
-        let mut inbox = self.spare.pop().map_or_else(VecDeque::new, |link| link.inbox);
-        inbox.clear();
-        self.links.push(Link {
-            peer,
-            far: None,
-            local: false,
-            crosses: false,
-            sends: EMPTY,
-            receives: EMPTY,
-            inbox,
-            slabs: [0; SLABS_PER_LINK],
-            slabs_used: 0,
-        });
-        if self.links.len() == GLANCE + 1 {
-            self.of_peer.extend((0..).zip(&self.links).map(|(index, link)| (link.peer, index)));
-        } else if self.links.len() > GLANCE {
-            self.of_peer.insert(peer, index);
-        }
-        index
     }
 
     /// Takes steps in while there is room. Whether there were any.
@@ -316,7 +211,7 @@ impl Walker {
         for other in bits(waits) {
             self.live[other as usize].blocks |= bit;
         }
-        let link = if matches!(kind, Kind::Local { .. }) { 0 } else { self.link_to(peer) };
+        let link = if matches!(kind, Kind::Local { .. }) { 0 } else { self.links.to(peer) };
         let admitted = self.freed[slot as usize];
         let step = Live {
             kind,
@@ -354,7 +249,7 @@ impl Walker {
     }
 
     fn queue_up(&mut self, slot: u8, link: u32, receives: bool) {
-        let link = &mut self.links[link as usize];
+        let link = &mut self.links[link];
         let queue = if receives { &mut link.receives } else { &mut link.sends };
         let last = std::mem::replace(&mut queue.tail, slot);
         if last == NONE {
@@ -367,7 +262,7 @@ impl Walker {
     /// The step at the head of its link and direction is done with it; the next one may go.
     pub(super) fn turn_over(&mut self, slot: u8) {
         let Live { link, next, kind, .. } = self.live[slot as usize];
-        let link = &mut self.links[link as usize];
+        let link = &mut self.links[link];
         let sends = matches!(kind, Kind::Send | Kind::Sending);
         let queue = if sends { &mut link.sends } else { &mut link.receives };
         queue.head = next;

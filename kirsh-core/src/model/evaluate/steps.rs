@@ -1,6 +1,7 @@
 //! What each step does and what it costs: the arithmetic of `docs/MODEL.md`.
 
-use super::rank::{Kind, Link, Live};
+use super::links::Link;
+use super::rank::{Kind, Live};
 use super::{Frame, SOCKET_BYTES, Walk, What};
 use crate::model::network::{self, FRAME_BYTES, Network, Time};
 use crate::types::Rank;
@@ -62,8 +63,8 @@ impl Walk {
         // on before: with any other, time that was given away ahead would leave gaps that nobody uses.
         let cores = &mut self.hosts[walker.host as usize].cores;
         let core = cores.iter_mut().min_by_key(|free| match **free <= start {
-            true => (false, start - **free),
-            false => (true, **free),
+            true => start - **free,
+            false => **free | BUSY,
         });
         if let Some(free) = &core {
             start = start.max(**free);
@@ -85,21 +86,21 @@ impl Walk {
     pub(super) fn send(&mut self, who: usize, slot: u8) {
         let walker = &self.walkers[who];
         let &Live { waits, link, ready, len, .. } = walker.step(slot);
-        if waits != 0 || walker.links[link as usize].sends.head != slot {
+        if waits != 0 || walker.links[link].sends.head != slot {
             return;
         }
         if !self.in_time(who, slot, ready) {
             return;
         }
         self.resolve(who, link);
-        let local = self.walkers[who].links[link as usize].local;
+        let local = self.walkers[who].links[link].local;
         let costs = self.link(local);
         let copy = len * costs.copy_fs / 1000;
         let (start, end) = self.compute(who, ready, costs.frame_ps + copy);
         let walker = &mut self.walkers[who];
         walker.bytes_sent += len;
         if local {
-            let far = walker.links[link as usize].far;
+            let far = walker.links[link].far;
             walker.turn_over(slot);
             walker.end(slot, end);
             if let Some((peer, link)) = far {
@@ -125,7 +126,7 @@ impl Walk {
         let walker = &self.walkers[who];
         let (rank, host) = (walker.rank, walker.host as usize);
         let &Live { len, link, received, .. } = walker.step(slot);
-        let &Link { crosses, far, .. } = &walker.links[link as usize];
+        let &Link { crosses, far, .. } = &walker.links[link];
         let wire = slowed(&self.network, rank, (len + FRAME_BYTES) * costs.wire_fs / 1000);
         let nic = &mut self.hosts[host];
         nic.sent += wire;
@@ -163,7 +164,7 @@ impl Walk {
         let wire = (len + FRAME_BYTES) * self.network.costs.remote.wire_fs / 1000;
         let wire = slowed(&self.network, rank, wire);
         let mut start = self.now;
-        if walker.links[link as usize].crosses
+        if walker.links[link].crosses
             && let Some(switch) = self.network.switch
         {
             let uplink = &mut self.uplinks[host / switch.hosts.max(1) as usize];
@@ -180,7 +181,7 @@ impl Walk {
     pub(super) fn receive(&mut self, who: usize, slot: u8) {
         let walker = &self.walkers[who];
         let &Live { kind, link: number, len, waits, admitted, ready, .. } = walker.step(slot);
-        let link = &walker.links[number as usize];
+        let link = &walker.links[number];
         if link.receives.head != slot {
             return;
         }
@@ -203,13 +204,13 @@ impl Walk {
         let (_, end) = self.compute(who, earliest, costs.frame_ps + copy);
         let end = end.max(arrival);
         let walker = &mut self.walkers[who];
-        walker.links[number as usize].inbox.pop_front();
+        walker.links[number].inbox.pop_front();
         walker.turn_over(slot);
         let Some(slab) = slab else {
             walker.end(slot, end);
             return;
         };
-        walker.links[number as usize].slabs_used |= 1 << slab;
+        walker.links[number].slabs_used |= 1 << slab;
         let live = walker.step_mut(slot);
         live.kind = Kind::Fold;
         live.slab = slab as u8;
@@ -225,7 +226,7 @@ impl Walk {
         }
         let (_, end) = self.compute(who, ready, len * self.fold_fs / 1000);
         let walker = &mut self.walkers[who];
-        let link = &mut walker.links[link as usize];
+        let link = &mut walker.links[link];
         link.slabs_used &= !(1 << slab);
         link.slabs[slab as usize] = end;
         let head = link.receives.head;
@@ -246,16 +247,16 @@ impl Walk {
     /// Finds the other end of a link at its first frame.
     fn resolve(&mut self, who: usize, link: u32) {
         let walker = &self.walkers[who];
-        let (from, to) = (walker.rank, walker.links[link as usize].peer);
-        if walker.links[link as usize].far.is_some() {
+        let (from, to) = (walker.rank, walker.links[link].peer);
+        if walker.links[link].far.is_some() {
             return;
         }
         let (local, crosses) = self.between(from, to);
         let (receiver, seen) = self.symmetry.image(self.world, from, to);
-        let far = self.walkers[receiver as usize].link_to(seen);
-        let back = &mut self.walkers[receiver as usize].links[far as usize];
+        let far = self.walkers[receiver as usize].links.to(seen);
+        let back = &mut self.walkers[receiver as usize].links[far];
         (back.local, back.crosses) = (local, crosses);
-        let link = &mut self.walkers[who].links[link as usize];
+        let link = &mut self.walkers[who].links[link];
         link.far = Some((receiver, far));
         (link.local, link.crosses) = (local, crosses);
     }
@@ -268,6 +269,9 @@ impl Walk {
         (from == to, from / per_switch != to / per_switch)
     }
 }
+
+/// Sets cores that are busy behind all that are idle: no time is as long.
+const BUSY: Time = 1 << (Time::BITS - 1);
 
 /// What something takes on this rank, where it may be the slow one.
 fn slowed(network: &Network, rank: Rank, cost: Time) -> Time {
