@@ -2,10 +2,11 @@
 //!
 //! `cargo bench -p kirsh-benches --bench choice` prints the time of choosing for a new size on some
 //! 256 ranks, the shortest of several tries, for each collective and layout the size that takes
-//! longest. With `-- grid` it holds what is chosen against the walk of as many steps as
-//! `kirsh simulate` affords, and prints where the choice does worst; `-- accuracy` how far each
-//! algorithm's prediction with the effort of a choice is from that walk. Both take minutes, less for
-//! the collectives alone whose names follow; `STEPS` in the environment is another effort.
+//! longest (`NOTES=1` in the environment says which): at most 2 ms is the aim. With `-- grid` it holds
+//! what is chosen against the walk of as many steps as `kirsh simulate` affords, and prints where the
+//! choice does worst; `-- accuracy` how far each algorithm's prediction with the effort of a choice is
+//! from that walk. Both take minutes, less for the collectives alone whose names follow; `STEPS` in the
+//! environment is another effort.
 
 use std::time::{Duration, Instant};
 

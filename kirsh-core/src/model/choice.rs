@@ -56,7 +56,7 @@ const VERSION: u8 = 2;
 
 /// Changes whenever equal tables could lead to other choices than before: ranks whose models differ
 /// must not start together.
-const MODEL_VERSION: u8 = 2;
+const MODEL_VERSION: u8 = 3;
 
 /// A table of costs, with the algorithms that a user forced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -393,7 +393,7 @@ impl<'a> Contest<'a> {
         if below_ps < u64::MAX && self.predictor.bound_ps(&params).ok()? >= below_ps {
             return None;
         }
-        let time_ps = self.predictor.predict(&params, Effort::of_choice(self.layout)).ok()?.time_ps;
+        let time_ps = self.predictor.time_ps(&params, Effort::of_choice(self.layout)).ok()?;
         Some(Found { time_ps, algorithm, slice })
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod choice;
 mod evaluate;
+mod known;
 mod load;
 mod network;
 mod predict;

@@ -7,25 +7,21 @@
 //! two smaller worlds. Tests hold this against the walk of every step.
 
 use super::evaluate::{Outcome, Walk};
-use super::load::{Load, load};
+use super::known::Known;
 use super::network::{Layout, Network, Time};
 use super::smaller::{
-    continued, counts_per_rank, cut_short, evened, halved, of_blocks, one_slice, parts, samples,
-    slices, turns_grow_with_world,
+    continued, cut_short, evened, halved, of_blocks, one_slice, parts, samples, slices,
+    turns_grow_with_world,
 };
 use super::symmetry::Symmetry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Counts, Params, build};
-use crate::types::{Algorithm, Collective};
 
 /// Slices that a pipeline should be walked with at least: fewer tell nothing of how it fills.
-const SLICES_MIN: u64 = 4;
+pub(super) const SLICES_MIN: u64 = 4;
 
 /// Slices that are walked in any case.
 const SLICES_FEW: u64 = 2;
-
-/// Places of a plan that are too many to add up for many ranks.
-const PLACES_MANY: u64 = 200;
 
 /// How many steps a prediction may walk, about; fewer are fewer slices and smaller worlds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,20 +69,11 @@ pub struct Prediction {
 
 /// Predicts for one layout and network, and keeps its memory from one prediction to the next.
 pub struct Predictor {
-    layout: Layout,
-    network: Network,
+    pub(super) layout: Layout,
+    pub(super) network: Network,
     walk: Walk,
-    /// What was found out about calls so far, the latest last.
-    symmetries: Vec<(Kind, Symmetry)>,
-    loads: Vec<(Params, Load)>,
+    pub(super) known: Known,
 }
-
-/// Collective, algorithm, world, slices, and whether there is an element for every rank: calls alike in
-/// these have ranks that are alike.
-type Kind = (Collective, Algorithm, u32, u64, bool);
-
-/// Calls of which a predictor remembers what it found out: those of one choice.
-const REMEMBERED: usize = 32;
 
 /// What a call would take on a network, with about this effort.
 ///
@@ -107,8 +94,7 @@ impl Predictor {
             layout,
             network: *network,
             walk: Walk::new(layout, network),
-            symmetries: Vec::with_capacity(REMEMBERED),
-            loads: Vec::with_capacity(REMEMBERED),
+            known: Known::default(),
         }
     }
 
@@ -126,13 +112,23 @@ impl Predictor {
         for rank in samples(params.world) {
             steps = steps.max(build(params, rank)?.len());
         }
-        let (outcome, whole) = if matches!(params.counts, Counts::Even) {
-            self.by_worlds(&evened(params), effort)?
-        } else {
-            (self.walk.run(params, Symmetry::None)?, true)
-        };
-        let Outcome { time_ps, bytes_sent, .. } = outcome;
+        let (Outcome { time_ps, bytes_sent, .. }, whole) = self.outcome(params, effort)?;
         Ok(Prediction { time_ps, bytes_sent, steps, whole })
+    }
+
+    /// The time alone of a prediction.
+    ///
+    /// # Errors
+    /// As `predict` has them.
+    pub(super) fn time_ps(&mut self, params: &Params, effort: Effort) -> Result<Time> {
+        Ok(self.outcome(params, effort)?.0.time_ps)
+    }
+
+    fn outcome(&mut self, params: &Params, effort: Effort) -> Result<(Outcome, bool)> {
+        match params.counts {
+            Counts::Even => self.by_worlds(&evened(params), effort),
+            _ => Ok((self.walk.run(params, Symmetry::None)?, true)),
+        }
     }
 
     /// From two smaller worlds, where that saves effort. All or nothing where one rank is unlike the
@@ -253,71 +249,6 @@ impl Predictor {
         Ok(Some(self.run(&cut_short(params, few), symmetry)?))
     }
 
-    /// What no prediction of a call can be below.
-    ///
-    /// # Errors
-    /// As `predict` has them.
-    pub(super) fn bound_ps(&mut self, params: &Params) -> Result<Time> {
-        Ok(self.load(&evened(params))?.busy_ps)
-    }
-
-    /// The load of a call, remembered.
-    fn load(&mut self, params: &Params) -> Result<Load> {
-        if let Some((_, known)) = self.loads.iter().find(|(other, _)| other == params) {
-            return Ok(*known);
-        }
-        let found = self.add_up(params)?;
-        if self.loads.len() == REMEMBERED {
-            self.loads.clear();
-        }
-        self.loads.push((params.clone(), found));
-        Ok(found)
-    }
-
-    /// The load of a call from shorter ones: each further slice adds as much, and so does each further
-    /// turn.
-    fn add_up(&mut self, params: &Params) -> Result<Load> {
-        let slices = slices(params);
-        let (world, block) = (params.world, self.block());
-        let in_turns = turns_grow_with_world(params.call.algorithm);
-        if in_turns && world / block > 8 {
-            let one = one_slice(params);
-            let (near, far) = (of_blocks(&one, 2, block), of_blocks(&one, 3, block));
-            let at = [near.world, far.world, world].map(u64::from);
-            let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
-            return Ok(near.continued(far, at).times(slices));
-        }
-        let one = one_slice(params);
-        let large = world >> 4 > block;
-        if params.call.collective == Collective::Alltoall && large {
-            let (near, far) = (halved(params, 4), halved(params, 3));
-            return Ok(self.add_up(&near)?.continued(self.add_up(&far)?, [0, 1, 4]));
-        }
-        // As many frames as ranks, or nearly, once blocks are as long as slices.
-        let many = large && counts_per_rank(params.call.collective);
-        if many && build(&one, 0)?.len() > PLACES_MANY {
-            let of = |times: u32| of_blocks(&one, (world >> times) / block, block);
-            let (near, far) = (of(4), of(3));
-            let at = [near.world, far.world, world].map(u64::from);
-            let (near, far) = (self.add_up_all(&near)?, self.add_up_all(&far)?);
-            return Ok(near.continued(far, at).times(slices));
-        }
-        if slices <= 2 {
-            return self.add_up_all(params);
-        }
-        let one = self.add_up_all(&one)?;
-        if in_turns {
-            return Ok(one.times(slices));
-        }
-        let two = self.add_up_all(&cut_short(params, 2))?;
-        Ok(one.continued(two, [1, 2, slices]))
-    }
-
-    fn add_up_all(&mut self, params: &Params) -> Result<Load> {
-        let alike = self.symmetry(params)? != Symmetry::None;
-        load(params, self.layout, &self.network, alike)
-    }
-
     /// From shorter pipelines, where that saves effort.
     fn by_slices(
         &mut self,
@@ -353,31 +284,6 @@ impl Predictor {
             }
             outcome => outcome,
         }
-    }
-
-    fn block(&self) -> u32 {
-        let per_host = self.layout.ranks_per_host_max.max(1);
-        per_host.saturating_mul(self.network.switch.map_or(1, |switch| switch.hosts.max(1)))
-    }
-
-    /// What does not change from slice to slice is found out once.
-    fn symmetry(&mut self, params: &Params) -> Result<Symmetry> {
-        if self.network.straggler.is_some() {
-            return Ok(Symmetry::None);
-        }
-        let Params { call, world, .. } = params;
-        let whole = call.count >= u64::from(*world);
-        let key =
-            (call.collective, call.algorithm, *world, slices(params).min(2 * SLICES_MIN), whole);
-        if let Some((_, known)) = self.symmetries.iter().find(|(other, _)| *other == key) {
-            return Ok(*known);
-        }
-        let found = Symmetry::find(params, self.block())?;
-        if self.symmetries.len() == REMEMBERED {
-            self.symmetries.clear();
-        }
-        self.symmetries.push((key, found));
-        Ok(found)
     }
 
     /// How many steps there are to walk, about.

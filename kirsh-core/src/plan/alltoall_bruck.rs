@@ -26,8 +26,11 @@ pub(super) struct AlltoallBruck {
     half: u32,
     /// Slices of one block.
     slices: u64,
-    /// Slices of what goes in one round, at most.
-    packed_slices: u64,
+    /// Steps of one round: pack, then a send and a receive for each slice.
+    packing: u64,
+    width: u64,
+    /// Bytes of one block.
+    block: u64,
 }
 
 impl AlltoallBruck {
@@ -40,12 +43,10 @@ impl AlltoallBruck {
         };
         let rounds = doublings(shape.world);
         let slices = shape.slices(count);
-        AlltoallBruck { shape, blocks: Blocks::Even(count), rounds, half, slices, packed_slices }
-    }
-
-    fn block(&self) -> u64 {
-        let (begin, end) = self.blocks.of(0);
-        self.shape.bytes(end - begin)
+        let packing = u64::from(half) * slices;
+        let width = packing + 2 * packed_slices;
+        let (blocks, block) = (Blocks::Even(count), shape.bytes(count));
+        AlltoallBruck { shape, blocks, rounds, half, slices, packing, width, block }
     }
 
     /// Distances below the world size that have this bit.
@@ -91,7 +92,7 @@ impl AlltoallBruck {
     }
 
     fn blocks_at(&self, first: u32, blocks: u32) -> Span {
-        Span::scratch(u64::from(first) * self.block(), u64::from(blocks) * self.block())
+        Span::scratch(u64::from(first) * self.block, u64::from(blocks) * self.block)
     }
 
     /// Where the block of a distance lies before a round that it has the bit of.
@@ -141,16 +142,11 @@ impl AlltoallBruck {
         let target = piece(&self.shape, &[target], slice)?;
         Some(Step::Map { source, target, map: Map::Copy })
     }
-
-    /// Steps of one round: pack, then a send and a receive for each slice.
-    fn width(&self) -> u64 {
-        u64::from(self.half) * self.slices + 2 * self.packed_slices
-    }
 }
 
 impl Plan for AlltoallBruck {
     fn len(&self) -> u64 {
-        self.slices + u64::from(self.rounds) * self.width()
+        self.slices + u64::from(self.rounds) * self.width
     }
 
     fn step(&self, index: u64) -> Option<Step> {
@@ -159,9 +155,8 @@ impl Plan for AlltoallBruck {
             let own = self.blocks.of(rank);
             return self.copy(self.shape.input(own), self.shape.output(own), index);
         };
-        let (round, index) = ((index / self.width()) as u32, index % self.width());
-        let packing = u64::from(self.half) * self.slices;
-        let Some(index) = index.checked_sub(packing) else {
+        let (round, index) = ((index / self.width) as u32, index % self.width);
+        let Some(index) = index.checked_sub(self.packing) else {
             let (number, slice) = ((index / self.slices) as u32, index % self.slices);
             if number >= self.with_bit(round) {
                 return None;
@@ -182,8 +177,8 @@ impl Plan for AlltoallBruck {
     fn scratch_len(&self) -> u64 {
         match self.shape.world {
             // Nothing waits after the last round.
-            3.. => u64::from(self.waiting(self.rounds - 1)) * self.block(),
-            _ => u64::from(self.half) * self.block(),
+            3.. => u64::from(self.waiting(self.rounds - 1)) * self.block,
+            _ => u64::from(self.half) * self.block,
         }
     }
 }

@@ -228,6 +228,13 @@ impl Batches {
 
 /// Where part `index` of `parts` balanced parts of `len` begins: `len * index / parts`.
 pub(super) const fn cut(len: u64, parts: u64, index: u64) -> u64 {
+    // Both ends are asked for most often, and plans are looked at by the thousand.
+    if index == 0 {
+        return 0;
+    }
+    if index == parts {
+        return len;
+    }
     match len.checked_mul(index) {
         Some(product) => product / parts,
         None => (len as u128 * index as u128 / parts as u128) as u64,

@@ -115,9 +115,14 @@ impl Halving {
     fn runs(&self, rank: Rank, (from, to): (Rank, Rank)) -> [(u64, u64); 2] {
         let world = self.shape.world;
         let (from, to) = (rank + from, rank + to);
-        let upper = self.blocks.run(from.min(world), to.min(world));
-        let lower = self.blocks.run(from.max(world) - world, to.max(world) - world);
-        [upper, lower]
+        let mut runs = [(0, 0); 2];
+        if from < world {
+            runs[0] = self.blocks.run(from, to.min(world));
+        }
+        if to > world {
+            runs[1] = self.blocks.run(from.max(world) - world, to - world);
+        }
+        runs
     }
 
     /// One frame of a leg. The last go first: the next round sends what they are folded into.
@@ -161,7 +166,10 @@ impl Plan for Halving {
     fn step(&self, index: u64) -> Option<Step> {
         let Shape { world, rank, size, .. } = self.shape;
         let (pair, receives) = (index / 2, index % 2 == 1);
-        let (column, pair) = (pair / self.pairs, pair % self.pairs);
+        let (column, pair) = match self.columns {
+            1 => (0, pair),
+            _ => (pair / self.pairs, pair % self.pairs),
+        };
         let leg = &self.legs[self.legs.partition_point(|leg| leg.before <= pair) - 1];
         let frame = pair - leg.before;
         let [source_untouched, with_untouched] = leg.untouched;

@@ -71,6 +71,16 @@ pub enum Step {
 }
 
 impl Step {
+    /// The rank that a frame goes to or comes from.
+    pub const fn peer(&self) -> Option<Rank> {
+        match self {
+            Step::Send { peer, .. } | Step::Recv { peer, .. } | Step::RecvReduce { peer, .. } => {
+                Some(*peer)
+            }
+            Step::Reduce { .. } | Step::Map { .. } => None,
+        }
+    }
+
     /// Whether a frame comes from a peer in this step.
     pub const fn receives(&self) -> bool {
         matches!(self, Step::Recv { .. } | Step::RecvReduce { .. })

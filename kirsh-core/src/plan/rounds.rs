@@ -86,35 +86,35 @@ impl<R: Rounds> Rounded<R> {
         Rounded { rounds, shape, places: Places::Alike(shape.slices(longest)) }
     }
 
-    /// The round that a row of slices belongs to, and the slice's number in it.
-    fn at(&self, row: u64) -> Option<(Round, u64)> {
-        match &self.places {
-            Places::Each(each, _) => {
-                let (begin, round) = each.iter().rfind(|(begin, _)| *begin <= row)?;
-                Some((*round, row - begin))
+    /// A slice of a round: its move, its send, or its receive.
+    fn part(&self, round: &Round, slice: u64, column: u64) -> Option<Step> {
+        Some(match column {
+            0 => {
+                let (source, target) = round.copy?;
+                let source = piece(&self.shape, &[source], slice)?;
+                let target = piece(&self.shape, &[target], slice)?;
+                Step::Map { source, target, map: Map::Copy }
             }
-            // Spares a division where it can.
-            Places::Alike(1) => Some((self.rounds.round(row), 0)),
-            Places::Alike(slices) => Some((self.rounds.round(row / slices), row % slices)),
-        }
+            1 => {
+                let Side { peer, runs } = round.send.as_ref()?;
+                Step::Send { peer: *peer, source: piece(&self.shape, runs, slice)? }
+            }
+            _ => {
+                let Side { peer, runs } = round.receive.as_ref()?;
+                Step::Recv { peer: *peer, target: piece(&self.shape, runs, slice)? }
+            }
+        })
     }
 }
 
 /// A slice of some runs, counted through all of them; `None` where they have fewer. The slices of a
 /// run differ by an element at most.
 pub(super) fn piece(shape: &Shape, runs: &[Span], mut slice: u64) -> Option<Span> {
-    let slice_bytes = shape.slice_bytes();
     for run in runs {
-        // Many are short: spares them the divisions.
-        if run.len <= slice_bytes {
-            match (slice, run.len) {
-                (_, 0) => {}
-                (0, _) => return Some(*run),
-                _ => slice -= 1,
-            }
-            continue;
+        if slice == 0 && run.len != 0 && run.len <= shape.slice_bytes() {
+            return Some(*run);
         }
-        let slices = run.len.div_ceil(slice_bytes);
+        let slices = run.len.div_ceil(shape.slice_bytes());
         if slice < slices {
             let at = |slice| cut(run.len / shape.size, slices, slice) * shape.size;
             let (from, to) = (at(slice), at(slice + 1));
@@ -139,23 +139,15 @@ impl<R: Rounds> Plan for Rounded<R> {
 
     fn step(&self, index: u64) -> Option<Step> {
         let (row, column) = (index / WIDTH, index % WIDTH);
-        let (round, slice) = self.at(row)?;
-        Some(match column {
-            0 => {
-                let (source, target) = round.copy?;
-                let source = piece(&self.shape, &[source], slice)?;
-                let target = piece(&self.shape, &[target], slice)?;
-                Step::Map { source, target, map: Map::Copy }
+        match &self.places {
+            Places::Each(each, _) => {
+                let (begin, round) = each.iter().rfind(|(begin, _)| *begin <= row)?;
+                self.part(round, row - begin, column)
             }
-            1 => {
-                let Side { peer, runs } = round.send?;
-                Step::Send { peer, source: piece(&self.shape, &runs, slice)? }
+            Places::Alike(slices) => {
+                self.part(&self.rounds.round(row / slices), row % slices, column)
             }
-            _ => {
-                let Side { peer, runs } = round.receive?;
-                Step::Recv { peer, target: piece(&self.shape, &runs, slice)? }
-            }
-        })
+        }
     }
 
     fn scratch_len(&self) -> u64 {

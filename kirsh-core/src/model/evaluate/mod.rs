@@ -6,12 +6,12 @@
 //! conflicts with, with a bounded view ahead. `docs/MODEL.md` says what each step costs, and what
 //! is left out.
 
+mod events;
+mod links;
 mod rank;
 mod steps;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
+use events::{Event, Events, Frame, Frames, What};
 use rank::{Kind, Walker};
 
 use super::network::{Costs, Layout, Network, Time};
@@ -41,30 +41,6 @@ impl Outcome {
     pub(super) const fn beside(&self) -> Time {
         self.time_ps.saturating_sub(self.busy_ps)
     }
-}
-
-/// What is to happen at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
-    /// A live step may go on.
-    Wake { slot: u8 },
-    /// The rank's processor is free for the next of the steps that were put off.
-    Free,
-    /// A frame's first byte is ready for the NIC that the ranks of its host share.
-    Transmit { slot: u8 },
-    /// A frame's first byte is at the receiver's NIC; its last cannot be before `end`.
-    Head { link: u32, len: u64, end: Time },
-    /// A frame is in the receiver's socket.
-    Arrival { link: u32 },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Event {
-    time: Time,
-    /// Of two at one time the one that was foreseen first goes first.
-    order: u64,
-    walker: u32,
-    what: What,
 }
 
 #[derive(Clone, Default)]
@@ -105,8 +81,8 @@ pub struct Walk {
     walked: usize,
     hosts: Vec<Host>,
     uplinks: Vec<Uplink>,
-    events: BinaryHeap<Reverse<Event>>,
-    order: u64,
+    events: Events,
+    frames: Frames,
     now: Time,
     /// Places of the plans begun so far, in all runs.
     steps: u64,
@@ -124,8 +100,8 @@ impl Walk {
             walked: 0,
             hosts: Vec::new(),
             uplinks: Vec::new(),
-            events: BinaryHeap::new(),
-            order: 0,
+            events: Events::default(),
+            frames: Frames::default(),
             now: 0,
             steps: 0,
         }
@@ -146,7 +122,7 @@ impl Walk {
         for who in 0..self.walked {
             self.progress(who);
         }
-        while let Some(Reverse(event)) = self.events.pop() {
+        while let Some(event) = self.events.next() {
             self.now = event.time;
             self.happen(event);
         }
@@ -188,7 +164,7 @@ impl Walk {
             self.uplinks.resize(switches, Uplink::default());
         }
         self.events.clear();
-        self.order = 0;
+        self.frames.clear();
         self.now = 0;
         while self.walkers.len() < self.walked {
             self.walkers.push(Walker::new());
@@ -203,9 +179,7 @@ impl Walk {
     }
 
     fn foresee(&mut self, time: Time, walker: usize, what: What) {
-        self.order += 1;
-        let event = Event { time, order: self.order, walker: walker as u32, what };
-        self.events.push(Reverse(event));
+        self.events.foresee(time, walker as u32, what);
     }
 
     fn happen(&mut self, event: Event) {
@@ -214,12 +188,14 @@ impl Walk {
             What::Wake { slot } => self.walkers[who].attend(slot),
             What::Free => {
                 let walker = &mut self.walkers[who];
-                walker.attention |= std::mem::take(&mut walker.deferred);
+                walker.returning = std::mem::take(&mut walker.deferred);
+                walker.attention |= walker.returning;
             }
             What::Transmit { slot } => self.transmit(who, slot, event.time),
-            What::Head { link, len, end } => {
-                let arrival = self.through_receiving_nic(who, link, len, end);
-                if self.events.peek().is_some_and(|Reverse(next)| next.time < arrival) {
+            What::Head { link, frame } => {
+                let frame = self.frames.take(frame);
+                let arrival = self.through_receiving_nic(who, link, frame);
+                if self.events.is_any_before(arrival) {
                     self.foresee(arrival, who, What::Arrival { link });
                     return;
                 }
@@ -233,7 +209,7 @@ impl Walk {
 
     fn arrive(&mut self, who: usize, link: u32, at: Time) {
         let walker = &mut self.walkers[who];
-        let link = &mut walker.links[link as usize];
+        let link = &mut walker.links[link];
         link.inbox.push_back(at);
         let head = link.receives.head;
         walker.attend(head);
@@ -242,10 +218,10 @@ impl Walk {
     /// Does all that a rank can do now.
     fn progress(&mut self, who: usize) {
         loop {
-            while self.walkers[who].attention != 0 {
-                let slot = self.walkers[who].attention.trailing_zeros() as u8;
-                self.walkers[who].attention &= !(1 << slot);
-                self.go_on(who, slot);
+            while let Some(slot) = self.walkers[who].next_to_attend() {
+                if !self.is_put_off_again(who, slot) {
+                    self.go_on(who, slot);
+                }
             }
             if !self.walkers[who].admit() {
                 return;

@@ -3,19 +3,13 @@
 //! The rules are those of a session's window. Only how a conflict is found differs: a small table
 //! says which slots may have touched a place, so that a step is compared with few of the others.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::links::{Links, NONE};
 use crate::limits::LOOK_AHEAD_MAX;
 use crate::model::network::Time;
 use crate::plan::{Map, Plan, Step};
 use crate::types::{Rank, Span, Wire};
-
-/// No slot.
-pub(super) const NONE: u8 = u8::MAX;
-
-/// Slabs that each link owns, as a communicator has it: one is folded from while the next fills.
-const SLABS_PER_LINK: usize = 2;
 
 /// What a live step does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,47 +50,15 @@ pub(super) struct Live {
     /// The earlier steps that it waits for, and the later ones that wait for it.
     pub(super) waits: u64,
     blocks: u64,
+    /// The places that it touches.
+    places: u64,
     reads: [Span; 2],
     writes: Span,
 }
 
-/// What passes between this rank and one other.
-pub(super) struct Link {
-    pub(super) peer: Rank,
-    /// The peer's walker, and this link's number there, once they are known.
-    pub(super) far: Option<(u32, u32)>,
-    pub(super) local: bool,
-    /// Between hosts of different switches.
-    pub(super) crosses: bool,
-    pub(super) sends: Queue,
-    pub(super) receives: Queue,
-    /// When frames came that nobody has received yet.
-    pub(super) inbox: VecDeque<Time>,
-    /// When each slab was last given back.
-    pub(super) slabs: [Time; SLABS_PER_LINK],
-    pub(super) slabs_used: u8,
-}
-
-impl Link {
-    /// The slab that has been free for longest.
-    pub(super) fn free_slab(&self) -> Option<usize> {
-        let free = (0..SLABS_PER_LINK).filter(|slab| self.slabs_used & (1 << slab) == 0);
-        free.min_by_key(|slab| self.slabs[*slab])
-    }
-}
-
-/// The live steps of one link and direction, in the order of the plan.
-#[derive(Clone, Copy)]
-pub(super) struct Queue {
-    pub(super) head: u8,
-    tail: u8,
-}
-
-const EMPTY: Queue = Queue { head: NONE, tail: NONE };
-
 const NOWHERE: Span = Span::scratch(0, 0);
 
-/// Places of the table that says who may have touched what.
+/// Places of the table that says who may have touched what: a bit for each.
 const PLACES: usize = 64;
 
 pub(super) struct Walker {
@@ -110,26 +72,25 @@ pub(super) struct Walker {
     pub(super) attention: u64,
     /// Slots that could go on, but for the processor.
     pub(super) deferred: u64,
+    /// Of those, the ones that have not been looked at since the processor became free.
+    pub(super) returning: u64,
     live: Vec<Live>,
     /// When each slot was last given back.
     freed: [Time; LOOK_AHEAD_MAX],
     /// Live steps that have a frame to receive.
     receiving: u64,
+    /// Live steps that write.
+    writing: u64,
     touched: [u64; PLACES],
     /// Bits by which an offset is shifted to become a place.
     shift: u32,
-    pub(super) links: Vec<Link>,
-    /// The links by peer, where they are more than a glance takes in.
-    of_peer: HashMap<Rank, u32>,
+    pub(super) links: Links,
     pub(super) cpu_free: Time,
     /// Processor time used so far.
     pub(super) computed: Time,
     pub(super) finish: Time,
     pub(super) bytes_sent: u64,
 }
-
-/// Links that are looked through one by one.
-const GLANCE: usize = 12;
 
 impl Walker {
     pub(super) fn new() -> Self {
@@ -142,13 +103,14 @@ impl Walker {
             used: 0,
             attention: 0,
             deferred: 0,
+            returning: 0,
             live: Vec::new(),
             freed: [0; LOOK_AHEAD_MAX],
             receiving: 0,
+            writing: 0,
             touched: [0; PLACES],
             shift: 0,
-            links: Vec::new(),
-            of_peer: HashMap::new(),
+            links: Links::default(),
             cpu_free: 0,
             computed: 0,
             finish: 0,
@@ -166,13 +128,14 @@ impl Walker {
         self.used = 0;
         self.attention = 0;
         self.deferred = 0;
+        self.returning = 0;
         self.live.clear();
         self.freed = [0; LOOK_AHEAD_MAX];
         self.receiving = 0;
+        self.writing = 0;
         self.touched = [0; PLACES];
         self.shift = slice.max(1).ilog2();
         self.links.clear();
-        self.of_peer.clear();
         self.cpu_free = 0;
         self.computed = 0;
         self.finish = 0;
@@ -197,41 +160,20 @@ impl Walker {
         &mut self.live[slot as usize]
     }
 
+    /// The next slot that may be able to go on.
+    pub(super) fn next_to_attend(&mut self) -> Option<u8> {
+        if self.attention == 0 {
+            return None;
+        }
+        let slot = self.attention.trailing_zeros() as u8;
+        self.attention &= self.attention - 1;
+        Some(slot)
+    }
+
     pub(super) fn attend(&mut self, slot: u8) {
         if slot != NONE {
             self.attention |= 1 << slot;
         }
-    }
-
-    /// The link to a peer, made where there is none yet.
-    pub(super) fn link_to(&mut self, peer: Rank) -> u32 {
-        let found = if self.links.len() <= GLANCE {
-            self.links.iter().position(|link| link.peer == peer).map(|index| index as u32)
-        } else {
-            self.of_peer.get(&peer).copied()
-        };
-        found.unwrap_or_else(|| self.add_link(peer))
-    }
-
-    fn add_link(&mut self, peer: Rank) -> u32 {
-        let index = self.links.len() as u32;
-        self.links.push(Link {
-            peer,
-            far: None,
-            local: false,
-            crosses: false,
-            sends: EMPTY,
-            receives: EMPTY,
-            inbox: VecDeque::new(),
-            slabs: [0; SLABS_PER_LINK],
-            slabs_used: 0,
-        });
-        if self.links.len() == GLANCE + 1 {
-            self.of_peer.extend((0..).zip(&self.links).map(|(index, link)| (link.peer, index)));
-        } else if self.links.len() > GLANCE {
-            self.of_peer.insert(peer, index);
-        }
-        index
     }
 
     /// Takes steps in while there is room. Whether there were any.
@@ -270,14 +212,15 @@ impl Walker {
             _ => false,
         };
         let bit = 1 << slot;
-        let mut waits = self.conflicts(&reads, &writes);
+        let places = self.places(&reads[0]) | self.places(&reads[1]) | self.places(&writes);
+        let mut waits = self.conflicts(places, &reads, &writes);
         if kind == Kind::Send && len == 0 {
             waits |= self.receiving;
         }
         for other in bits(waits) {
             self.live[other as usize].blocks |= bit;
         }
-        let link = if matches!(kind, Kind::Local { .. }) { 0 } else { self.link_to(peer) };
+        let link = if matches!(kind, Kind::Local { .. }) { 0 } else { self.links.to(peer) };
         let admitted = self.freed[slot as usize];
         let step = Live {
             kind,
@@ -292,6 +235,7 @@ impl Walker {
             received: 0,
             waits,
             blocks: 0,
+            places,
             reads,
             writes,
         };
@@ -304,14 +248,19 @@ impl Walker {
         if receives {
             self.receiving |= bit;
         }
-        self.mark(&reads, &writes, |place| *place |= bit);
+        if writes.len != 0 {
+            self.writing |= bit;
+        }
+        for place in bits(places) {
+            self.touched[place as usize] |= bit;
+        }
         if !matches!(kind, Kind::Local { .. }) {
             self.queue_up(slot, link, receives);
         }
     }
 
     fn queue_up(&mut self, slot: u8, link: u32, receives: bool) {
-        let link = &mut self.links[link as usize];
+        let link = &mut self.links[link];
         let queue = if receives { &mut link.receives } else { &mut link.sends };
         let last = std::mem::replace(&mut queue.tail, slot);
         if last == NONE {
@@ -324,7 +273,7 @@ impl Walker {
     /// The step at the head of its link and direction is done with it; the next one may go.
     pub(super) fn turn_over(&mut self, slot: u8) {
         let Live { link, next, kind, .. } = self.live[slot as usize];
-        let link = &mut self.links[link as usize];
+        let link = &mut self.links[link];
         let sends = matches!(kind, Kind::Send | Kind::Sending);
         let queue = if sends { &mut link.sends } else { &mut link.receives };
         queue.head = next;
@@ -337,11 +286,16 @@ impl Walker {
     /// The step is through at this time.
     pub(super) fn end(&mut self, slot: u8, at: Time) {
         let bit = 1 << slot;
-        let Live { blocks, reads, writes, .. } = self.live[slot as usize];
-        self.mark(&reads, &writes, |place| *place &= !bit);
+        let Live { blocks, places, .. } = self.live[slot as usize];
+        for place in bits(places) {
+            self.touched[place as usize] &= !bit;
+        }
         self.used &= !bit;
         self.attention &= !bit;
+        self.deferred &= !bit;
+        self.returning &= !bit;
         self.receiving &= !bit;
+        self.writing &= !bit;
         self.freed[slot as usize] = at;
         self.finish = self.finish.max(at);
         for other in bits(blocks) {
@@ -355,15 +309,12 @@ impl Walker {
     }
 
     /// The live steps with which one that reads and writes these spans would conflict.
-    fn conflicts(&self, reads: &[Span; 2], writes: &Span) -> u64 {
-        let mut near = 0;
-        for span in reads.iter().chain([writes]) {
-            for place in self.places(span) {
-                near |= self.touched[place];
-            }
-        }
+    fn conflicts(&self, places: u64, reads: &[Span; 2], writes: &Span) -> u64 {
+        // Two that only read never conflict.
+        let possible = if writes.len == 0 { self.writing } else { self.used };
+        let near = bits(places).fold(0, |near, place| near | self.touched[place as usize]);
         let mut conflicts = 0;
-        for other in bits(near & self.used) {
+        for other in bits(near & possible) {
             let earlier = &self.live[other as usize];
             let conflict = reads.iter().any(|read| read.overlaps(&earlier.writes))
                 || writes.overlaps(&earlier.writes)
@@ -375,26 +326,19 @@ impl Walker {
         conflicts
     }
 
-    fn mark(&mut self, reads: &[Span; 2], writes: &Span, change: impl Fn(&mut u64)) {
-        for span in reads.iter().chain([writes]) {
-            for place in self.places(span) {
-                change(&mut self.touched[place]);
-            }
-        }
-    }
-
     /// The places that a span touches: never one too few.
-    fn places(&self, span: &Span) -> impl Iterator<Item = usize> + use<> {
+    fn places(&self, span: &Span) -> u64 {
+        if span.len == 0 {
+            return 0;
+        }
         let first = span.offset >> self.shift;
-        let end = match span.len {
-            0 => first,
-            _ => ((span.end() - 1) >> self.shift) + 1,
-        };
+        let last = (span.end() - 1) >> self.shift;
         // Beyond that many they would only be the same again.
-        let end = end.min(first + PLACES as u64);
+        let count = (last - first + 1).min(PLACES as u64) as u32;
         // Input and Output lie alike, and would share every place.
         let space = span.space as u64 * 21;
-        (first..end).map(move |granule| ((granule + space) % PLACES as u64) as usize)
+        let turn = ((first % PLACES as u64 + space) % PLACES as u64) as u32;
+        (u64::MAX >> (PLACES as u32 - count)).rotate_left(turn)
     }
 }
 

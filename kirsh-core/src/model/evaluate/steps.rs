@@ -1,8 +1,9 @@
 //! What each step does and what it costs: the arithmetic of `docs/MODEL.md`.
 
-use super::rank::Kind;
-use super::{SOCKET_BYTES, Walk, What};
-use crate::model::network::{FRAME_BYTES, Link, Network, Time};
+use super::links::Link;
+use super::rank::{Kind, Live};
+use super::{Frame, SOCKET_BYTES, Walk, What};
+use crate::model::network::{self, FRAME_BYTES, Network, Time};
 use crate::types::Rank;
 
 impl Walk {
@@ -18,14 +19,38 @@ impl Walk {
         }
         // Who shares a core asks for it one step at a time, so that all get their turn.
         if shared && walker.cpu_free > self.now {
-            let first = walker.deferred == 0;
-            walker.deferred |= 1 << slot;
-            let free = walker.cpu_free;
-            if first {
-                self.foresee(free, who, What::Free);
-            }
+            self.put_off(who, 1 << slot);
             return false;
         }
+        true
+    }
+
+    /// Leaves slots for when the processor is free.
+    fn put_off(&mut self, who: usize, slots: u64) {
+        let walker = &mut self.walkers[who];
+        let first = walker.deferred == 0;
+        walker.deferred |= slots;
+        let free = walker.cpu_free;
+        if first {
+            self.foresee(free, who, What::Free);
+        }
+    }
+
+    /// Whether a slot that waited for the processor has to go on waiting, since one before it has
+    /// taken that: with all others that come back from there. What else they needed they still have.
+    pub(super) fn is_put_off_again(&mut self, who: usize, slot: u8) -> bool {
+        let walker = &mut self.walkers[who];
+        let bit = 1 << slot;
+        if walker.returning & bit == 0 {
+            return false;
+        }
+        if walker.cpu_free <= self.now {
+            walker.returning &= !bit;
+            return false;
+        }
+        let all = std::mem::take(&mut walker.returning);
+        walker.attention &= !all;
+        self.put_off(who, all);
         true
     }
 
@@ -38,8 +63,8 @@ impl Walk {
         // on before: with any other, time that was given away ahead would leave gaps that nobody uses.
         let cores = &mut self.hosts[walker.host as usize].cores;
         let core = cores.iter_mut().min_by_key(|free| match **free <= start {
-            true => (false, start - **free),
-            false => (true, **free),
+            true => start - **free,
+            false => **free | BUSY,
         });
         if let Some(free) = &core {
             start = start.max(**free);
@@ -54,28 +79,28 @@ impl Walk {
         (start, end)
     }
 
-    fn link(&self, local: bool) -> Link {
+    fn link(&self, local: bool) -> network::Link {
         if local { self.network.costs.local } else { self.network.costs.remote }
     }
 
     pub(super) fn send(&mut self, who: usize, slot: u8) {
         let walker = &self.walkers[who];
-        let step = *walker.step(slot);
-        if step.waits != 0 || walker.links[step.link as usize].sends.head != slot {
+        let &Live { waits, link, ready, len, .. } = walker.step(slot);
+        if waits != 0 || walker.links[link].sends.head != slot {
             return;
         }
-        if !self.in_time(who, slot, step.ready) {
+        if !self.in_time(who, slot, ready) {
             return;
         }
-        self.resolve(who, step.link);
-        let local = self.walkers[who].links[step.link as usize].local;
+        self.resolve(who, link);
+        let local = self.walkers[who].links[link].local;
         let costs = self.link(local);
-        let copy = step.len * costs.copy_fs / 1000;
-        let (start, end) = self.compute(who, step.ready, costs.frame_ps + copy);
+        let copy = len * costs.copy_fs / 1000;
+        let (start, end) = self.compute(who, ready, costs.frame_ps + copy);
         let walker = &mut self.walkers[who];
-        walker.bytes_sent += step.len;
+        walker.bytes_sent += len;
         if local {
-            let far = walker.links[step.link as usize].far;
+            let far = walker.links[link].far;
             walker.turn_over(slot);
             walker.end(slot, end);
             if let Some((peer, link)) = far {
@@ -99,17 +124,17 @@ impl Walk {
     pub(super) fn transmit(&mut self, who: usize, slot: u8, first: Time) {
         let costs = self.network.costs.remote;
         let walker = &self.walkers[who];
-        let (step, rank, host) = (*walker.step(slot), walker.rank, walker.host as usize);
-        let link = &walker.links[step.link as usize];
-        let (crosses, far) = (link.crosses, link.far);
-        let wire = slowed(&self.network, rank, (step.len + FRAME_BYTES) * costs.wire_fs / 1000);
+        let (rank, host) = (walker.rank, walker.host as usize);
+        let &Live { len, link, received, .. } = walker.step(slot);
+        let &Link { crosses, far, .. } = &walker.links[link];
+        let wire = slowed(&self.network, rank, (len + FRAME_BYTES) * costs.wire_fs / 1000);
         let nic = &mut self.hosts[host];
         nic.sent += wire;
         let mut head = first.max(nic.sending_until);
-        nic.sending_until = (head + wire).max(step.received);
+        nic.sending_until = (head + wire).max(received);
         let mut end = nic.sending_until;
         let backlog = SOCKET_BYTES * costs.wire_fs / 1000;
-        let accepted = step.received.max(end.saturating_sub(backlog));
+        let accepted = received.max(end.saturating_sub(backlog));
         if crosses && let Some(switch) = self.network.switch {
             let uplink = &mut self.uplinks[host / switch.hosts.max(1) as usize];
             head = head.max(uplink.up_until);
@@ -121,7 +146,8 @@ impl Walk {
         walker.end(slot, accepted);
         if let Some((peer, link)) = far {
             let end = end + costs.latency_ps;
-            let what = What::Head { link, len: step.len, end };
+            let frame = self.frames.put(Frame { len, end });
+            let what = What::Head { link, frame };
             self.foresee(head + costs.latency_ps, peer as usize, what);
         }
     }
@@ -131,15 +157,14 @@ impl Walk {
         &mut self,
         who: usize,
         link: u32,
-        len: u64,
-        end: Time,
+        Frame { len, end }: Frame,
     ) -> Time {
         let walker = &self.walkers[who];
         let (rank, host) = (walker.rank, walker.host as usize);
         let wire = (len + FRAME_BYTES) * self.network.costs.remote.wire_fs / 1000;
         let wire = slowed(&self.network, rank, wire);
         let mut start = self.now;
-        if walker.links[link as usize].crosses
+        if walker.links[link].crosses
             && let Some(switch) = self.network.switch
         {
             let uplink = &mut self.uplinks[host / switch.hosts.max(1) as usize];
@@ -155,37 +180,37 @@ impl Walk {
     /// Receives a frame that has come, if it is this step's turn.
     pub(super) fn receive(&mut self, who: usize, slot: u8) {
         let walker = &self.walkers[who];
-        let step = *walker.step(slot);
-        let link = &walker.links[step.link as usize];
+        let &Live { kind, link: number, len, waits, admitted, ready, .. } = walker.step(slot);
+        let link = &walker.links[number];
         if link.receives.head != slot {
             return;
         }
         let Some(&arrival) = link.inbox.front() else { return };
-        let folds = step.kind == Kind::RecvReduce;
+        let folds = kind == Kind::RecvReduce;
         let slab = link.free_slab().filter(|_| folds);
         let posted = match slab {
-            Some(slab) => step.admitted.max(link.slabs[slab]),
+            Some(slab) => admitted.max(link.slabs[slab]),
             // Without a slab the frame stays in the socket; what lands in place waits for others.
-            None if folds || step.waits != 0 => return,
-            None => step.ready,
+            None if folds || waits != 0 => return,
+            None => ready,
         };
         let costs = self.link(link.local);
         if !self.in_time(who, slot, posted) {
             return;
         }
         // The kernel hands bytes over while more of them come.
-        let copy = step.len * costs.copy_fs / 1000;
+        let copy = len * costs.copy_fs / 1000;
         let earliest = posted.max(arrival.saturating_sub(copy));
         let (_, end) = self.compute(who, earliest, costs.frame_ps + copy);
         let end = end.max(arrival);
         let walker = &mut self.walkers[who];
-        walker.links[step.link as usize].inbox.pop_front();
+        walker.links[number].inbox.pop_front();
         walker.turn_over(slot);
         let Some(slab) = slab else {
             walker.end(slot, end);
             return;
         };
-        walker.links[step.link as usize].slabs_used |= 1 << slab;
+        walker.links[number].slabs_used |= 1 << slab;
         let live = walker.step_mut(slot);
         live.kind = Kind::Fold;
         live.slab = slab as u8;
@@ -194,50 +219,51 @@ impl Walk {
     }
 
     pub(super) fn fold(&mut self, who: usize, slot: u8) {
-        let step = *self.walkers[who].step(slot);
-        let ready = step.ready.max(step.received);
-        if step.waits != 0 || !self.in_time(who, slot, ready) {
+        let &Live { waits, ready, received, work, encoded, link, slab, .. } =
+            self.walkers[who].step(slot);
+        let ready = ready.max(received);
+        if waits != 0 || !self.in_time(who, slot, ready) {
             return;
         }
-        let decode_fs = if step.encoded { self.network.costs.encode_fs() } else { 0 };
-        let (_, end) = self.compute(who, ready, step.work * (self.fold_fs + decode_fs) / 1000);
+        let decode_fs = if encoded { self.network.costs.encode_fs() } else { 0 };
+        let (_, end) = self.compute(who, ready, work * (self.fold_fs + decode_fs) / 1000);
         let walker = &mut self.walkers[who];
-        let link = &mut walker.links[step.link as usize];
-        link.slabs_used &= !(1 << step.slab);
-        link.slabs[step.slab as usize] = end;
+        let link = &mut walker.links[link];
+        link.slabs_used &= !(1 << slab);
+        link.slabs[slab as usize] = end;
         let head = link.receives.head;
         walker.attend(head);
         walker.end(slot, end);
     }
 
     pub(super) fn work_locally(&mut self, who: usize, slot: u8, moves: bool) {
-        let step = *self.walkers[who].step(slot);
-        if step.waits != 0 || !self.in_time(who, slot, step.ready) {
+        let &Live { waits, ready, work, encoded, .. } = self.walkers[who].step(slot);
+        if waits != 0 || !self.in_time(who, slot, ready) {
             return;
         }
         let costs = &self.network.costs;
-        let per_byte = match (moves, step.encoded) {
+        let per_byte = match (moves, encoded) {
             (_, true) => costs.encode_fs(),
             (true, _) => costs.move_fs,
             (false, _) => self.fold_fs,
         };
-        let (_, end) = self.compute(who, step.ready, step.work * per_byte / 1000);
+        let (_, end) = self.compute(who, ready, work * per_byte / 1000);
         self.walkers[who].end(slot, end);
     }
 
     /// Finds the other end of a link at its first frame.
     fn resolve(&mut self, who: usize, link: u32) {
         let walker = &self.walkers[who];
-        let (from, to) = (walker.rank, walker.links[link as usize].peer);
-        if walker.links[link as usize].far.is_some() {
+        let (from, to) = (walker.rank, walker.links[link].peer);
+        if walker.links[link].far.is_some() {
             return;
         }
         let (local, crosses) = self.between(from, to);
         let (receiver, seen) = self.symmetry.image(self.world, from, to);
-        let far = self.walkers[receiver as usize].link_to(seen);
-        let back = &mut self.walkers[receiver as usize].links[far as usize];
+        let far = self.walkers[receiver as usize].links.to(seen);
+        let back = &mut self.walkers[receiver as usize].links[far];
         (back.local, back.crosses) = (local, crosses);
-        let link = &mut self.walkers[who].links[link as usize];
+        let link = &mut self.walkers[who].links[link];
         link.far = Some((receiver, far));
         (link.local, link.crosses) = (local, crosses);
     }
@@ -250,6 +276,9 @@ impl Walk {
         (from == to, from / per_switch != to / per_switch)
     }
 }
+
+/// Sets cores that are busy behind all that are idle: no time is as long.
+const BUSY: Time = 1 << (Time::BITS - 1);
 
 /// What something takes on this rank, where it may be the slow one.
 fn slowed(network: &Network, rank: Rank, cost: Time) -> Time {

@@ -1,6 +1,7 @@
 //! What saves effort gives what it stands for.
 
 use super::*;
+use crate::model::load::{load, load_of_alike};
 use crate::model::{Effort, Symmetry, Walk, predict};
 
 fn whole(params: &Params, layout: Layout) -> u64 {
@@ -57,6 +58,60 @@ fn plans_with_many_gaps_are_not_taken_to_be_alike() {
         assert_eq!(Symmetry::find(&params, 1).expect("plans"), Symmetry::None, "{world}");
         assert!(predict(&params, spread(world), &network(), Effort::of(100_000)).is_ok());
     }
+}
+
+#[test]
+fn what_few_plans_say_of_a_host_is_what_its_plans_add_up_to() {
+    let mut seen = [0; 2];
+    let mut wrong = Vec::new();
+    let few_cores = Network::new(Costs { cores: 2, ..ROUND });
+    for (collective, algorithm) in everything() {
+        for (world, per_host) in [(64, 8), (96, 8), (60, 4), (255, 8)] {
+            let params = params(collective, algorithm, 40_000 * u64::from(world), world, 32 << 10);
+            let layout = packed(world, per_host);
+            let exact = Symmetry::find(&params, 1).expect("plans");
+            let (alike, few, percent) = match (exact, Symmetry::in_load(&params)) {
+                (Symmetry::None, Symmetry::None) => continue,
+                (Symmetry::None, about) => (about, vec![0, 1, world / 3, world / 2, world - 1], 3),
+                (exact, _) => (exact, vec![0], 1),
+            };
+            seen[few.len().min(2) - 1] += 1;
+            for network in [network(), few_cores] {
+                let all = load(&params, layout, &network, false).expect("plans");
+                let few = load_of_alike(&params, layout, &network, alike, &few).expect("plans");
+                for (all, few) in [(all.busy_ps, few.busy_ps), (all.bytes_sent, few.bytes_sent)] {
+                    if all.abs_diff(few) > all * percent / 100 {
+                        wrong.push(format!(
+                            "{collective} by {algorithm}, {world} ranks, {per_host} a host: {few} for {all}"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(seen[0] >= 20 && seen[1] >= 8, "{seen:?}");
+}
+
+#[test]
+fn ranks_alike_one_by_one_are_alike_in_blocks() {
+    let mut alike = 0;
+    for (collective, algorithm) in everything() {
+        for (world, block) in [(64, 8), (96, 8), (60, 4), (60, 7), (8, 8)] {
+            let params = params(collective, algorithm, 4_096 * u64::from(world), world, 32 << 10);
+            let ranks = Symmetry::find(&params, 1).expect("plans");
+            if ranks != Symmetry::None {
+                alike += 1;
+                let blocks = Symmetry::find(&params, block).expect("plans");
+                assert_eq!(
+                    ranks.in_blocks(world, block),
+                    blocks,
+                    "{collective} by {algorithm}, {world} ranks, {block} in a block"
+                );
+            }
+        }
+    }
+    assert!(alike >= 20, "{alike}");
 }
 
 #[test]
