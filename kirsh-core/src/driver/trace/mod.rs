@@ -241,6 +241,7 @@ mod tests {
             assert!(text.starts_with("[\n{") && text.ends_with("}\n]\n"), "{text}");
             assert_eq!(text.matches("\"cat\":\"wait\"").count() as u64, round + 1);
             assert_eq!(text.matches("process_name").count(), 1);
+            assert_eq!(text.matches(']').count(), 1, "the bracket has been written over: {text}");
         }
         // One that somebody has taken away is begun anew.
         std::fs::remove_file(&file).unwrap();
