@@ -166,7 +166,7 @@ def test_a_table_has_the_costs_that_are_not_given(tmp_path):
         ({"algorithm": "rings"}, "algorithm='rings' is none of ring"),
         ({"op": "mean"}, "op='mean' is none of sum"),
         ({"op": "band"}, "band is not defined on float32"),
-        ({"dtype": "complex64"}, "dtype='complex64' is none of"),
+        ({"dtype": "complex32"}, "dtype='complex32' is none of"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_says_what_could(keywords, said):
