@@ -85,7 +85,7 @@ mod tests {
             assert!(!spinning.goes_on(Some(10), 10 + LONG_NS));
             assert_eq!(spinning.allowed_ns(0), 0, "counts for nothing");
             assert_eq!(sleeps(&mut spinning), expected);
-            (0..SLEEPS_FIRST - 1).for_each(|_| spinning.found(Some(now_ns())));
+            (0..SLEEPS_FIRST - 1).for_each(|_| spinning.found(None));
         }
         // What was found late is no sign of quiet.
         spinning.found(Some(now_ns() - LONG_NS));
