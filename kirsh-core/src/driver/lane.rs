@@ -51,6 +51,7 @@ pub(crate) struct Makings {
     pub(crate) priority: i32,
     /// How long a blocking call looks before it sleeps.
     pub(crate) spin_ns: u64,
+    /// When sends ask the kernel not to copy.
     pub(crate) zero_copy: ZeroCopy,
 }
 
