@@ -11,7 +11,8 @@ import matplotlib.pyplot as pyplot  # noqa: E402
 from . import report  # noqa: E402
 from .cases import human  # noqa: E402
 
-COLOURS = {"kirsh-uring": "tab:red", "kirsh-poll": "tab:orange", "gloo": "tab:blue",
+COLOURS = {"kirsh-uring": "tab:red", "kirsh-poll": "tab:orange", "kirsh-unix": "tab:pink",
+           "gloo": "tab:blue",
            "openmpi": "tab:green", "mpich": "tab:purple", "limit": "black"}
 
 

@@ -10,6 +10,7 @@ import sys
 from . import report
 from .cases import KIB, MIB, human
 
+UNIX = "kirsh-unix"
 SIZES = (4, KIB, 64 * KIB, MIB, 16 * MIB, 64 * MIB)
 TITLES = {
     "loopback-2": "Two ranks on loopback",
@@ -26,6 +27,8 @@ def row(world, case):
     medians = report.medians(case)
     bus = report.bus_gb_per_s(report.world_of(world), case, medians[ours])
     cells = [human(case["bytes"]), report.duration(medians[ours]), f"{bus:.2f} GB/s" if case["bytes"] >= 64 * KIB else ""]
+    if world["world"]["rate"] is None:
+        cells.append(report.duration(medians[UNIX]) if UNIX in medians else "")
     for name, _ in OTHERS:
         times = report.ratio(case, ours, name)
         cells.append("" if times is None else f"{times:.2g}×" if times < 10 else f"{times:.0f}×")
@@ -38,8 +41,9 @@ def section(record):
         title = TITLES.get(world["world"]["name"])
         if title is None:
             continue
-        others = " | ".join(title for _, title in OTHERS)
-        lines += [f"**{title}**", "", f"| array | Kirsh | busbw | {others} |", "|---" * (3 + len(OTHERS)) + "|"]
+        heads = ["array", "Kirsh", "busbw"] + ["Kirsh, Unix sockets"] * (world["world"]["rate"] is None)
+        heads += [title for _, title in OTHERS]
+        lines += [f"**{title}**", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         cases = [case for case in world["cases"] if case["collective"] == "allreduce" and case["bytes"] in SIZES]
         lines += [line for line in (row(world, case) for case in cases) if line]
         lines.append("")

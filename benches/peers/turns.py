@@ -42,7 +42,8 @@ def measure(worlds, contestants, folder, pace, cases_of, say):
         say(f"{world.name}: {own.left():.0f} s")
         try:
             with place.place(world) as where:
-                records.append(_world(world, where, contestants, folder, own, cases_of(world), say))
+                apt = [one for one in contestants if world.rate is None or not getattr(one, "LOOPBACK_ONLY", False)]
+                records.append(_world(world, where, apt, folder, own, cases_of(world), say))
         except Unavailable as cause:
             say(f"{world.name}: skipped: {cause}")
             records.append({"world": dataclasses.asdict(world), "skipped": str(cause), "cases": []})

@@ -75,8 +75,18 @@ pub const TOKEN_BYTES_MAX: usize = 256;
 /// Connections that have not yet shaken hands and are held open at one time by one listener.
 pub const HANDSHAKES_PENDING_MAX: usize = 256;
 
+/// Sockets between two ranks of a communicator's collective lane. What one flow cannot carry, a few can:
+/// beyond as many as a host has cores for their receive queues they only cost memory.
+pub const STRIPES_MAX: u8 = 8;
+
+/// Networks that join the same hosts and are used together: NICs of one host.
+pub const RAILS_MAX: usize = 4;
+
 /// Seconds a connection may take to shake hands.
 pub const HANDSHAKE_SECONDS: u64 = 10;
+
+/// Channels that carry out one collective: eight cores and more fill what a host's links carry.
+pub const CHANNELS_MAX: u16 = 8;
 
 /// Plans that a communicator keeps ready.
 pub const PLAN_CACHE_MAX: usize = 256;

@@ -135,9 +135,10 @@ fn a_rank() {
     said("counts", format_args!("{counts:?}"));
 }
 
-fn fewest(scenario: &'static str, world: u32, driver: &str) -> Vec<u64> {
+fn fewest(scenario: &'static str, world: u32, driver: &str, channels: u32) -> Vec<u64> {
     // Heartbeats are no part of a call.
     let group = Group::new(scenario, world).driver(driver).env("KIRSH_LIVENESS_TIMEOUT", 600);
+    let group = group.env("KIRSH_CHANNELS", channels);
     let outcomes = group.succeed();
     outcomes.iter().map(|outcome| outcome.must_have_said("fewest").text.parse().unwrap()).collect()
 }
@@ -146,15 +147,23 @@ fn fewest(scenario: &'static str, world: u32, driver: &str) -> Vec<u64> {
 fn a_warm_blocking_call_allocates_nothing_in_the_whole_process() {
     for_each_driver(|driver| {
         for world in [2, 3] {
-            let fewest = fewest("warm", world, driver);
+            let fewest = fewest("warm", world, driver, 1);
             assert!(fewest.iter().all(|count| *count == 0), "{driver}, {world} ranks: {fewest:?}");
         }
     });
 }
 
 #[test]
+fn nor_does_one_that_several_channels_carry_out() {
+    for_each_driver(|driver| {
+        let fewest = fewest("warm", 2, driver, 3);
+        assert!(fewest.iter().all(|count| *count == 0), "{driver}: {fewest:?}");
+    });
+}
+
+#[test]
 fn one_allocation_in_each_call_is_found() {
     for_each_driver(|driver| {
-        assert!(fewest("canary", 2, driver).iter().all(|count| *count >= CALLS as u64));
+        assert!(fewest("canary", 2, driver, 1).iter().all(|count| *count >= CALLS as u64));
     });
 }

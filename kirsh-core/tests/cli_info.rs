@@ -188,3 +188,46 @@ fn a_misspelt_variable_is_pointed_out() {
     assert_eq!(out.code, 0, "it may be somebody else's: {out:?}");
     assert!(entry(&out, "warnings")[0].contains("KIRSH_TIMEOUTS"), "{out:?}");
 }
+
+#[test]
+fn the_launcher_that_was_found_is_shown() {
+    let slurm = |size| {
+        let variables =
+            [("PROCID", "1"), ("JOB_ID", "7"), ("STEP_ID", "0"), ("STEP_NUM_TASKS", size)];
+        let nodes = [("STEP_NUM_NODES", "2"), ("STEP_NODELIST", "n[01-02]")];
+        let all = variables.into_iter().chain(nodes);
+        all.fold(info(""), |info, (name, value)| info.env(&format!("SLURM_{name}"), value)).run()
+    };
+    let out = slurm("2");
+    assert_eq!(entry(&out, "identity"), ["rank 1 of 2 (Slurm)"]);
+    assert_eq!(entry(&out, "rendezvous"), ["tcp://n01:20007 (Slurm)"]);
+    assert_eq!(out.code, 0, "{out:?}");
+    let out = slurm("1");
+    assert_eq!(out.code, 1, "rank 1 of 1 cannot be: {out:?}");
+
+    let torchrun = [("RANK", "1"), ("WORLD_SIZE", "2"), ("TORCHELASTIC_RUN_ID", "x")];
+    let store = [("MASTER_ADDR", "localhost"), ("MASTER_PORT", "4000")];
+    let all = torchrun.into_iter().chain(store);
+    let out = all.fold(info(""), |info, (name, value)| info.env(name, value)).run();
+    assert_eq!(entry(&out, "identity"), ["rank 1 of 2 (torchrun)"]);
+    let place = entry(&out, "rendezvous").join(" ");
+    assert!(place.starts_with("torch's store at localhost:4000 (torchrun; for Python"), "{place}");
+    assert_eq!(out.code, 0, "a program in Python would do: {out:?}");
+}
+
+#[test]
+fn bare_pmi_is_shown_with_what_it_lacks() {
+    let pmi = |info: Kirsh| info.env("PMI_RANK", "1").env("PMI_SIZE", "2");
+    let out = pmi(info("")).run();
+    assert_eq!(out.code, 1, "{out:?}");
+    assert_eq!(entry(&out, "identity"), ["rank 1 of 2 (PMI)"]);
+    let problems = entry(&out, "problems").join(" ");
+    assert!(problems.contains("PMI's variables hold no address"), "{problems}");
+    assert!(problems.contains("KIRSH_RENDEZVOUS=tcp://host:port"), "{problems}");
+
+    let place = "tcp://127.0.0.1:4711";
+    let out = pmi(info("")).env("KIRSH_RENDEZVOUS", place).run();
+    assert_eq!(out.code, 0, "{out:?}");
+    assert_eq!(entry(&out, "identity"), ["rank 1 of 2 (PMI)"]);
+    assert_eq!(entry(&out, "rendezvous"), [format!("{place} (KIRSH_* variables)")]);
+}

@@ -53,6 +53,18 @@ fn near(left: f64, right: f64) -> bool {
 }
 
 #[test]
+fn calls_of_several_channels_are_right_and_the_heading_says_how_many() {
+    for collective in ["allreduce", "allgather", "alltoall"] {
+        let out = perf(&format!("{collective} -n 2 -b 4 -e 1M -f 64 -i 4 -w 1 --channels 3")).run();
+        let rows = table(&out);
+        assert!(rows.iter().all(|row| row.wrong == "0"), "{out:?}");
+        assert!(out.stdout_lines()[0].ends_with(", channels 3"), "{out:?}");
+    }
+    let out = perf("allreduce -n 2 --channels 9").run();
+    assert!(out.code != 0 && out.stderr().contains("9"), "{out:?}");
+}
+
+#[test]
 fn allreduce_prints_every_size_once_and_is_right_on_both_drivers() {
     for driver in ["uring", "poll"] {
         let out = perf("allreduce -n 2 -b 4 -e 1M -f 16 -i 4 -w 1").env("KIRSH_DRIVER", driver);
@@ -340,4 +352,14 @@ fn a_failing_call_fails_the_command_on_every_rank() {
     let out = perf("allreduce -n 2 --algorithm chain -b 4 -e 4").run();
     assert_eq!(out.code, 1, "{out:?}");
     assert!(out.stderr().contains("chain"), "{out:?}");
+}
+
+#[test]
+fn a_number_of_sockets_is_used_and_shown_and_one_that_cannot_be_is_refused() {
+    let out = perf("allreduce -n 2 --stripes 3 -b 1M -e 1M -i 3").run();
+    let rows = table(&out);
+    assert!(rows.len() == 1 && rows[0].wrong == "0", "{out:?}");
+    assert!(out.stdout_lines()[0].ends_with(", 3 sockets"), "{out:?}");
+    let out = perf("allreduce -n 2 --stripes 9 -b 1M -e 1M").run();
+    assert!(out.code == 2 && out.stderr().contains("--stripes"), "{out:?}");
 }

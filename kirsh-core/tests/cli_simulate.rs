@@ -63,6 +63,24 @@ fn every_algorithm_has_its_line_and_one_is_chosen() {
 }
 
 #[test]
+fn channels_help_where_a_core_is_slower_than_its_link_and_are_chosen_by_cores() {
+    let of = |more: &str| {
+        let value = json(&simulate(&format!("allreduce -n 4 -s 256M --json {more}")).run());
+        let chosen = value["results"].as_array().unwrap().iter().find(|row| row["chosen"] == true);
+        let chosen = chosen.unwrap().clone();
+        (chosen["channels"].as_u64().unwrap(), chosen["time_us"].as_f64().unwrap())
+    };
+    let (one, alone) = of("--bandwidth 100Gbit");
+    let (four, together) = of("--bandwidth 100Gbit --cores 32 --channels 4");
+    assert_eq!((one, four), (1, 4));
+    assert!(together < alone / 2.0, "{together} us, {alone} us with one core");
+    assert_eq!(of("--bandwidth 100Gbit --cores 8").0, 4);
+    assert_eq!(of("--bandwidth 10Gbit --cores 64").0, 1);
+    let out = simulate("allreduce -n 4 -s 256M --bandwidth 100Gbit --cores 8").run();
+    assert!(out.stdout_lines().iter().any(|line| line.starts_with("# 4 channels")), "{out:?}");
+}
+
+#[test]
 fn elements_that_travel_encoded_are_fewer_bytes_by_the_algorithms_that_can() {
     let of = |wire: &str| {
         let arguments = format!("allreduce -n 8 -s 64M --bandwidth 1Gbit --wire {wire} --json");

@@ -119,7 +119,8 @@ fn lent(mode: &str) {
     let asked = stats.bytes_sent_copied_anyway;
     let uring = std::env::var("KIRSH_DRIVER").is_ok_and(|driver| driver == "uring");
     match mode {
-        "on" if uring => assert!(asked > stats.bytes_sent / 2, "{asked} of {}", stats.bytes_sent),
+        // A link lends one frame at a time, and copies what is due meanwhile.
+        "on" if uring => assert!(asked > stats.bytes_sent / 20, "{asked} of {}", stats.bytes_sent),
         _ => assert_eq!(asked, 0, "nobody asks {mode}, or poll cannot"),
     }
     said("done", "");

@@ -253,3 +253,75 @@ fn a_host_that_is_cut_off_is_named_by_the_others_within_the_liveness_timeout() {
         }
     });
 }
+
+/// Two hosts with two cables each, of these rates; or why there can be none.
+fn two_rails(rates: [&str; 2]) -> Option<Network> {
+    let network = Network::or_skip(2, Family::V4)?;
+    network.add_second_rail(2);
+    for host in 0..2 {
+        for (interface, rate) in ["eth0", "eth1"].into_iter().zip(rates) {
+            if let Err(why) = network.shape(host, interface, rate) {
+                eprintln!("skipped: {why}");
+                return None;
+            }
+        }
+    }
+    Some(network)
+}
+
+/// The first cable's shares of the bytes: of large calls, of large calls of a communicator made from the
+/// first, and of small calls; for each rank.
+fn shares(network: &Network, rails: &str, driver: &str) -> Vec<[f64; 3]> {
+    let token = a_token();
+    let group = Group::new("rails", 2)
+        .through(network.starters(2))
+        .env("KIRSH_RENDEZVOUS", network.rendezvous())
+        .env("KIRSH_TOKEN_FILE", token.path())
+        .env("KIRSH_RAILS", rails)
+        .driver(driver);
+    let of = |outcome: &Outcome| {
+        ["large", "inherited", "small"]
+            .map(|word| outcome.must_have_said(word).text.parse().unwrap())
+    };
+    group.succeed().iter().map(of).collect()
+}
+
+/// Whether the first cable got its share, of each rank's bytes.
+fn fits(seen: &[[f64; 3]], share: f64) -> bool {
+    let near = |seen: f64| (seen - share).abs() < 0.15;
+    seen.iter().all(|[large, inherited, small]| {
+        near(*large) && near(*inherited) && (share == 0.5 || (*small > 0.5) == (share > 0.5))
+    })
+}
+
+// P-61
+#[test]
+fn two_cables_carry_their_shares_of_large_calls_and_the_faster_one_the_small() {
+    for (rates, share) in [
+        (["300mbit", "300mbit"], 0.5),
+        (["300mbit", "100mbit"], 0.75),
+        (["100mbit", "300mbit"], 0.25),
+    ] {
+        let Some(network) = two_rails(rates) else { return };
+        for_each_driver(|driver| {
+            // What is measured on a machine that others use as well may be wrong, but not each time.
+            let mut tries = Vec::new();
+            let fitting = (0..4).any(|_| {
+                tries.push(shares(&network, "auto", driver));
+                tries.last().is_some_and(|seen| fits(seen, share))
+            });
+            assert!(fitting, "{driver}, {rates:?}: {tries:?} of the bytes");
+        });
+    }
+}
+
+// P-61
+#[test]
+fn without_rails_one_cable_carries_everything() {
+    let Some(network) = two_rails(["400mbit", "400mbit"]) else { return };
+    for [large, inherited, small] in shares(&network, "off", "poll") {
+        for share in [large, inherited, small] {
+            assert!(!(0.1..=0.9).contains(&share), "{share}");
+        }
+    }
+}

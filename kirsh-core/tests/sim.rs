@@ -26,6 +26,7 @@ use std::ops::Range;
 use catalogue::{
     calls, counted_calls, encoded_calls, large_calls, large_counts_calls, rooted_calls, some_calls,
 };
+use kirsh_core::plan::Pattern;
 use kirsh_core::sim::{Calling, Report, Scenario, run, walk};
 
 fn setting(name: &str) -> Option<u64> {
@@ -46,9 +47,11 @@ fn seeds(usual: u64) -> Range<u64> {
 fn simulate(test: &str, scenario: &Scenario) -> Report {
     run(scenario).unwrap_or_else(|failure| {
         panic!(
-            "{failure:?}\nworld {world}, seed {seed}, look-ahead {}, slabs {}, {:?}; again: KIRSH_SIM_WORLD={world} KIRSH_SIM_SEED={seed} cargo test -p kirsh-core --features sim --test sim {test}",
+            "{failure:?}\nworld {world}, seed {seed}, look-ahead {}, slabs {}, stripes {} by {:?}, {:?}; again: KIRSH_SIM_WORLD={world} KIRSH_SIM_SEED={seed} cargo test -p kirsh-core --features sim --test sim {test}",
             scenario.look_ahead,
             scenario.slabs_per_link,
+            scenario.calls.first().map_or(1, |calling| calling.params.stripes),
+            scenario.pattern.round(),
             scenario.fault,
             world = scenario.world,
             seed = scenario.seed,
@@ -64,10 +67,29 @@ fn simulate_well(test: &str, scenario: &Scenario) -> Report {
     report
 }
 
-/// With one slab for each link or two.
+/// The calls with up to four sockets between two ranks, and frames dealt out to them evenly or by weight.
+fn striped(mut calls: Vec<Calling>, turn: u64) -> (Vec<Calling>, Pattern) {
+    let (stripes, weights): (u16, &[u32]) = match turn % 6 {
+        0 => (1, &[1]),
+        1 => (2, &[1]),
+        2 => (3, &[1]),
+        3 => (2, &[3, 1]),
+        4 => (4, &[2, 1]),
+        _ => (4, &[1]),
+    };
+    for calling in &mut calls {
+        if !calling.params.call.collective.has_own_counts() {
+            calling.params.stripes = stripes;
+        }
+    }
+    (calls, Pattern::of_weights(weights).expect("weights that fit"))
+}
+
+/// With one slab for each link or two, and one link between two ranks or more.
 fn scenario(world: u32, calls: Vec<Calling>, seed: u64) -> Scenario {
     let slabs_per_link = 1 + ((seed + u64::from(world)) % 2) as u8;
-    Scenario { slabs_per_link, ..Scenario::new(world, calls, seed) }
+    let (calls, pattern) = striped(calls, seed + u64::from(world / 2));
+    Scenario { slabs_per_link, pattern, ..Scenario::new(world, calls, seed) }
 }
 
 #[test]
@@ -85,10 +107,13 @@ fn every_algorithm_gives_the_right_result_in_every_small_world() {
                 let orders = orders.get_or_insert_with(|| report.orders.clone());
                 assert_eq!(&report.orders, orders, "world {world}, seed {seed}");
             }
-            // And the same as by the rules of plans alone.
-            let by_rules: Vec<_> =
-                calls.iter().map(|calling| walk(calling).expect("a right plan")).collect();
-            assert_eq!(orders.as_ref(), Some(&by_rules), "world {world}");
+            // And the same as by the rules of plans alone, by however many sockets.
+            for turn in [0, 1 + u64::from(world % 5)] {
+                let (calls, _) = striped(calls.clone(), turn);
+                let by_rules: Vec<_> =
+                    calls.iter().map(|calling| walk(calling).expect("a right plan")).collect();
+                assert_eq!(orders.as_ref(), Some(&by_rules), "world {world}, turn {turn}");
+            }
         }
     }
 }
@@ -208,8 +233,10 @@ fn a_short_look_ahead_stops_nothing() {
         for look_ahead in [4, 5, 16] {
             let calls = calls(world, (world + look_ahead) % 2 == 0);
             for calls in [calls, encoded_calls(world, look_ahead as usize)] {
-                let mut scenario = Scenario::new(world, calls, look_ahead.into());
-                scenario.look_ahead = look_ahead as usize;
+                let (calls, pattern) = striped(calls, u64::from(world + look_ahead));
+                let scenario = Scenario::new(world, calls, look_ahead.into());
+                let look_ahead = look_ahead as usize;
+                let scenario = Scenario { look_ahead, pattern, ..scenario };
                 simulate_well("a_short_look_ahead_stops_nothing", &scenario);
             }
         }

@@ -183,6 +183,29 @@ fn every_algorithm_gives_what_the_oracle_gives_and_sends_what_its_plan_says() {
     });
 }
 
+// P-6. Checksums are taken in the passes that fold, and known ones are sent again: where the bytes
+// are others, the receiver says so.
+#[test]
+fn with_checksums_every_algorithm_gives_what_the_oracle_gives() {
+    for_each_driver(|driver| {
+        let calls = setting("KIRSH_TEST_SOAK", CALLS) / 4;
+        for outcome in group("soak", calls).env("KIRSH_CHECKSUM", "on").driver(driver).succeed() {
+            outcome.must_have_said("calls");
+        }
+    });
+}
+
+// P-60
+#[test]
+fn by_several_sockets_every_algorithm_gives_the_same() {
+    for_each_driver(|driver| {
+        let calls = setting("KIRSH_TEST_SOAK", CALLS) / 4;
+        for outcome in group("soak", calls).driver(driver).env("KIRSH_STRIPES", 3).succeed() {
+            outcome.must_have_said("calls");
+        }
+    });
+}
+
 #[test]
 fn where_io_uring_is_forbidden_everything_works_over_poll() {
     for outcome in group("soak", 300).denied().succeed() {

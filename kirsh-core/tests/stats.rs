@@ -97,7 +97,8 @@ fn moved() {
     for (calls, what) in [(callers, "callers"), (progress, "progress")] {
         let [enter, ppoll, sendmsg, recvmsg] = calls.map(|calls| calls > 0);
         if uring {
-            assert_eq!([enter, ppoll, sendmsg, recvmsg], [true, false, false, false], "{what}");
+            // Small messages do without the ring.
+            assert!(enter && !ppoll && sendmsg, "{what}: {calls:?}");
         } else {
             assert!(!enter && sendmsg && recvmsg, "{what}: {calls:?}");
         }

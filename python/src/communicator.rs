@@ -145,7 +145,7 @@ impl Communicator {
             }
             None => None,
         };
-        let config = Config {
+        let mut config = Config {
             rank,
             world_size,
             rendezvous,
@@ -159,6 +159,11 @@ impl Communicator {
         interrupt::remember_main_thread(py)?;
         // Before the ranks meet: late ones are warned about from then on.
         PyModule::import(py, "kirsh._logging")?.call_method0("start")?;
+        if config.store.is_none()
+            && let Some(store) = PythonStore::of_torchrun(py, &config)?
+        {
+            config.store = Some(Arc::new(store));
+        }
         let comm = py.detach(|| kirsh_core::Communicator::create(&config));
         let comm = comm.map_err(|error| raise(py, &error))?;
         Ok(Communicator { member: Member::enlist(comm) })

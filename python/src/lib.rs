@@ -4,7 +4,8 @@
 //! users call, with their documentation and types, are Python (`kirsh/_reducing.py` and its
 //! neighbours). A collective comes in by `Communicator._call` or `_plan`, `shapes` makes a `Request` of
 //! its arguments, and that is what the core is asked; so a collective is a method there and an arm in
-//! `shapes`. Messages between two ranks come in by the functions of `message`. Three rules hold
+//! `shapes`. Messages between two ranks come in by the functions of `message`, and
+//! what `kirsh.torch` asks for, by addresses, by those of `raw`. Three rules hold
 //! everywhere in here:
 //! - whatever may wait is called detached from the interpreter (without the GIL);
 //! - memory that a started operation works on is kept alive until that operation is over, also
@@ -26,6 +27,7 @@ mod memory;
 mod message;
 mod operand;
 mod plan;
+mod raw;
 mod request;
 mod shapes;
 mod simulate;
@@ -63,6 +65,11 @@ fn _kirsh(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(message::send, module)?)?;
     module.add_function(wrap_pyfunction!(message::recv, module)?)?;
     module.add_function(wrap_pyfunction!(message::sendrecv, module)?)?;
+    module.add_function(wrap_pyfunction!(raw::call_at, module)?)?;
+    module.add_function(wrap_pyfunction!(raw::send_at, module)?)?;
+    module.add_function(wrap_pyfunction!(raw::recv_at, module)?)?;
+    module.add_function(wrap_pyfunction!(raw::refuse_call, module)?)?;
+    module.add_function(wrap_pyfunction!(raw::feed_back_at, module)?)?;
     module.add_function(wrap_pyfunction!(simulate::simulate, module)?)?;
     module.add_function(wrap_pyfunction!(waits::wait_all, module)?)?;
     module.add_function(wrap_pyfunction!(waits::wait_any, module)?)?;

@@ -212,7 +212,7 @@ pub(crate) fn sendrecv(
     Ok(Received::new(received, room.dtype.size()))
 }
 
-fn start(
+pub(crate) fn start(
     py: Python<'_>,
     work: kirsh_core::Result<RawWork>,
     lent: Lent,

@@ -252,6 +252,8 @@ pub(crate) enum Reply {
 pub(crate) struct Lent {
     operands: Vec<Operand>,
     reply: Reply,
+    /// Bytes of an element, of the first operand where there are several.
+    element_size: usize,
 }
 
 impl Lent {
@@ -260,7 +262,13 @@ impl Lent {
     }
 
     pub(crate) fn new(operands: Vec<Operand>, reply: Reply) -> Self {
-        Lent { operands, reply }
+        let element_size = operands.first().map_or(0, |operand| operand.dtype().size());
+        Lent { operands, reply, element_size }
+    }
+
+    /// An object that owns memory of which nothing else is known, and that the caller gets back.
+    pub(crate) fn object(owner: Py<PyAny>, element_size: usize) -> Self {
+        Lent { operands: Vec::new(), reply: Reply::Object(owner), element_size }
     }
 
     /// What the caller gets back, once the operation is over.
@@ -272,9 +280,9 @@ impl Lent {
         }
     }
 
-    /// Bytes of an element of the first operand.
+    /// Bytes of an element.
     pub(crate) fn element_size(&self) -> usize {
-        self.operands.first().map_or(0, |operand| operand.dtype().size())
+        self.element_size
     }
 
     /// Whether all of it is memory of the caller's, which can be filled anew for another run.

@@ -92,6 +92,10 @@ impl Runs {
     pub(crate) fn new(runs: impl Iterator<Item = (Address, usize)>) -> Self {
         Runs(runs.map(|(address, count)| (address.pointer(), count)).collect())
     }
+
+    pub(crate) fn as_slice(&self) -> &[(*mut u8, usize)] {
+        &self.0
+    }
 }
 
 /// How many elements belong to which rank; see `RawCounts`.
@@ -128,12 +132,12 @@ impl Request {
         let call = match &self.send {
             Side::None => call,
             Side::One(address) => call.send(address.pointer()),
-            Side::Many(Runs(runs)) => call.send_many(runs),
+            Side::Many(runs) => call.send_many(runs.as_slice()),
         };
         match &self.recv {
             Side::None => call,
             Side::One(address) => call.recv(address.pointer()),
-            Side::Many(Runs(runs)) => call.recv_many(runs),
+            Side::Many(runs) => call.recv_many(runs.as_slice()),
         }
     }
 }

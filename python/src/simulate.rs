@@ -80,8 +80,8 @@ pub(crate) fn simulate(
 }
 
 fn row(simulated: &Simulated) -> Row {
-    let Simulated { algorithm, bytes, slice, time_us, algbw, busbw, bytes_sent, steps, chosen } =
-        *simulated;
+    let Simulated { algorithm, bytes, slice, time_us, algbw, busbw, .. } = *simulated;
+    let Simulated { bytes_sent, steps, chosen, .. } = *simulated;
     let seconds = time_us / 1e6;
     (algorithm.name(), bytes, slice, seconds, algbw, busbw, bytes_sent, steps, chosen)
 }

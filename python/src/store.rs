@@ -7,8 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use kirsh_core::rendezvous::Store;
-use kirsh_core::{Error, ErrorKind, Result};
+use kirsh_core::rendezvous::identity::{Arguments, identity, process_env};
+use kirsh_core::rendezvous::launchers::agent_store;
+use kirsh_core::rendezvous::{Store, settings};
+use kirsh_core::{Config, Error, ErrorKind, Result};
 use pyo3::exceptions::{PyException, PyTimeoutError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDelta, PyString};
@@ -49,6 +51,24 @@ impl PythonStore {
             can_check: object.hasattr("check")?,
             object: object.clone().unbind(),
         })
+    }
+
+    /// torch's store, where torchrun started this process, nothing else says where the ranks meet, and
+    /// torch is there. Blocks until that store can be reached.
+    pub(crate) fn of_torchrun(py: Python<'_>, config: &Config) -> PyResult<Option<Self>> {
+        let (rank, world_size) = (config.rank, config.world_size);
+        let arguments = Arguments { rank, world_size, ..Arguments::default() };
+        let env = &process_env;
+        // What is wrong with an identity, creating the communicator says.
+        let Ok(me) = identity(&arguments, env) else { return Ok(None) };
+        if config.rendezvous.is_some() || agent_store(&me, env).is_none() {
+            return Ok(None);
+        }
+        let limit = config.join_timeout.or(settings::join_timeout(env).ok().flatten());
+        let seconds = limit.map(|limit| limit.as_secs_f64());
+        let store =
+            PyModule::import(py, "kirsh._torchrun")?.call_method1("store", (me.rank, seconds))?;
+        if store.is_none() { Ok(None) } else { Self::new(&store).map(Some) }
     }
 
     /// Calls the object, attached to the interpreter for just as long.

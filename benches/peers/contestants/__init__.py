@@ -3,6 +3,7 @@
 NAME              what it is called in the record
 starts(world, place, folder)
                   the processes to start, as a list of `Start`
+LOOPBACK_ONLY     true for those who take part in no other world; may be missing
 connect()         called in each rank that runs `worker.py`: joins the others and gives an object
                   with `rank`, `size`, `version`, `barrier()`, `close()` and
                   `prepare(collective, elements)`, which gives a `Job`
@@ -46,6 +47,6 @@ def worker(module):
 
 def everyone():
     """All contestants, in the order of the table."""
-    from . import gloo, kirsh_poll, kirsh_uring, limit, mpich, openmpi
+    from . import gloo, kirsh_poll, kirsh_unix, kirsh_uring, limit, mpich, openmpi
 
-    return [kirsh_uring, kirsh_poll, gloo, openmpi, mpich, limit]
+    return [kirsh_uring, kirsh_poll, kirsh_unix, gloo, openmpi, mpich, limit]

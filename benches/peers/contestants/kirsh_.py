@@ -1,4 +1,5 @@
-"""Kirsh from Python, with one driver or the other (`kirsh_uring.py`, `kirsh_poll.py`)."""
+"""Kirsh from Python, with one driver or the other (`kirsh_uring.py`, `kirsh_poll.py`), over TCP; and as it
+is when nothing is said, over Unix sockets on one host (`kirsh_unix.py`)."""
 
 import os
 import secrets
@@ -8,11 +9,12 @@ import numpy
 from . import BENCHES, Job, Start, worker
 
 
-def starts(driver, world, place):
+def starts(driver, world, place, local="tcp"):
     port = place.free_ports(1)[0]
     env = {
         "PYTHONPATH": BENCHES,
         "KIRSH_DRIVER": driver,
+        "KIRSH_LOCAL": local,
         "KIRSH_RENDEZVOUS": f"tcp://{place.address(0)}:{port}",
         "WORLD_SIZE": str(world.ranks),
     }

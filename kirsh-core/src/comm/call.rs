@@ -8,6 +8,7 @@ use super::raw::{RawCall, RawCounts};
 use super::{Communicator, Inner, arrays};
 use crate::driver::clock::now_ns;
 use crate::driver::job::{Buffers, Job, Staged};
+use crate::driver::parts::Parts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Counts, Params, algorithms};
 use crate::reduce::Kernel;
@@ -19,20 +20,22 @@ use crate::types::{Call, Collective, DataType, Rank, ReduceOp, Wire};
 pub(super) struct Prepared {
     operation: Operation,
     job: Job,
+    /// All parts of the call, where it is cut; then operation and job are of the first one.
+    parts: Option<Parts>,
     /// How long each run may take.
     timeout: Option<Duration>,
 }
 
 impl Prepared {
     /// An operation and a job for one run, whose deadline counts from now.
-    pub(super) fn into_run(mut self) -> (Operation, Job) {
+    pub(super) fn into_run(mut self) -> (Operation, Job, Option<Parts>) {
         self.operation.deadline_ns = match self.timeout {
             Some(limit) => {
                 now_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
             }
             None => u64::MAX,
         };
-        (self.operation, self.job)
+        (self.operation, self.job, self.parts)
     }
 
     pub(super) fn call(&self) -> Call {
@@ -145,7 +148,7 @@ fn build(inner: &Inner, call: Call, raw: &RawCall<'_>, options: &Options<'_>) ->
     // spans lie within those.
     let buffers = unsafe { Buffers::new(arrays.input, arrays.output, staged) };
     let label = options.name.filter(|_| inner.process.observed().trace().is_some());
-    let job = Job {
+    let mut job = Job {
         sequence: 0,
         call,
         label: label.map(Arc::from),
@@ -160,9 +163,11 @@ fn build(inner: &Inner, call: Call, raw: &RawCall<'_>, options: &Options<'_>) ->
         contributions: inner.size,
         completion: None,
     };
-    let (plan, key) = (ready.plan, ready.key);
-    let operation = Operation { call, plan, key, alias: arrays.alias, deadline_ns: u64::MAX };
-    Ok(Prepared { operation, job, timeout: options.timeout.or(inner.timeout) })
+    let (plan, key) = (ready.plan.clone(), ready.key);
+    let (alias, stripes) = (arrays.alias, ready.stripes);
+    let mut operation = Operation { call, plan, key, stripes, alias, deadline_ns: u64::MAX };
+    let parts = inner.cut(&ready, &mut operation, &mut job)?;
+    Ok(Prepared { operation, job, parts, timeout: options.timeout.or(inner.timeout) })
 }
 
 /// The counts as plans take them.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::TABLE_TEXT_BYTES_MAX;
 use crate::model::choice::Selection;
-use crate::model::{Class, Costs, wire_fs};
+use crate::model::{ChannelRule, Class, Costs, wire_fs};
 use crate::rendezvous::address;
 use crate::rendezvous::identity::Env;
 use crate::rendezvous::settings::{self, LinkChoice};
@@ -47,6 +47,15 @@ pub fn tables_in_force(env: Env<'_>) -> Result<Tables> {
         None => (costs, source),
     };
     Ok(Tables { selection: Selection::new(costs).with_forced(&forced(env)?)?, source })
+}
+
+/// How channels would be chosen if this process were rank 0 and all hosts were like this one.
+///
+/// # Errors
+/// `Configuration` for a malformed setting.
+pub fn channels_in_force(env: Env<'_>, ranks_per_host: u32) -> Result<ChannelRule> {
+    let forced = settings::channels(env)?;
+    Ok(ChannelRule { forced, cores_per_rank: cores() / ranks_per_host.max(1) })
 }
 
 /// What every rank assumes until rank 0 has said what holds.
@@ -99,6 +108,7 @@ fn class_in_force(env: Env<'_>) -> Result<(Class, String)> {
     })
 }
 
-fn cores() -> u32 {
+/// That this process may use.
+pub(super) fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(65_536) as u32)
 }

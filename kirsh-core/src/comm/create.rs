@@ -5,7 +5,8 @@ mod reach;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -13,25 +14,28 @@ use super::costs;
 use super::group::{SLABS_PER_LINK, layout_of, pool};
 use super::handout::Handout;
 use super::listen::listen;
-use super::plans::Plans;
+use super::plans::{Forced, Plans};
 use super::{Birth, Inner};
 use crate::driver::choose::{self, Choice, DriverKind};
 use crate::driver::fork::Fd;
 use crate::driver::lane::{Makings, interrupted};
+use crate::driver::local;
 use crate::driver::members::Members;
 use crate::driver::process::Process;
-use crate::driver::{Facts, OBSERVE, Observed, Peer, Roll, Trace, ZeroCopy, interrupt};
+use crate::driver::{Facts, OBSERVE, ONE_RAIL, Observed, Peer, Roll, Trace, ZeroCopy, interrupt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::choice::built_in_hash;
+use crate::model::{ChannelRule, Layout};
 use crate::rendezvous::address;
-use crate::rendezvous::identity::{self, Arguments, Env, process_env};
+use crate::rendezvous::identity::{self, Arguments, Env};
 use crate::rendezvous::join::is_lost;
+use crate::rendezvous::rails::{self, Rail};
 use crate::rendezvous::settings::{self, DriverChoice, Switch};
 use crate::rendezvous::{
-    Identity, Joiner, Member, Opened, Patience, Source, Table, host_id, join, open, token,
+    Identity, Joiner, Member, Opened, Patience, Source, Store, Table, host_id, join, open, token,
 };
-use crate::session::Settings;
+use crate::session::{Dealing, Settings};
 use crate::types::Rank;
 use crate::wire::auth::Token;
 
@@ -47,9 +51,8 @@ const SPIN: Duration = Duration::from_micros(100);
 /// instead of 125; of sixteen so many could run that it gains little, and beyond nothing.
 const SPINNERS_PER_CORE: usize = 8;
 
-pub(super) fn create(config: &Config) -> Result<Inner> {
+pub(super) fn create(config: &Config, env: Env<'_>) -> Result<Inner> {
     crate::log::install()?;
-    let env: Env<'_> = &process_env;
     let arguments = Arguments {
         rank: config.rank,
         world_size: config.world_size,
@@ -99,13 +102,18 @@ impl<'a> Creation<'a> {
                 return Err(Error::new(ErrorKind::Configuration, text));
             }
             Some(job) => job.clone(),
-            None => settings::job_id(env)?,
+            None => identity::job_id(&identity, env)?,
         };
         let limit = config.join_timeout.or(settings::join_timeout(env)?);
         // Ten years is as good as for ever, and can be added to a clock.
         let limit = limit.unwrap_or(Duration::from_secs(10 * 365 * 86_400));
         Ok(Creation {
-            generation: next_generation(&job, identity.rank, identity.world_size),
+            generation: match &config.store {
+                Some(store) if identity.world_size > 1 => {
+                    generation_in(&**store, identity.rank, identity.world_size)?
+                }
+                _ => next_generation(&job, identity.rank, identity.world_size),
+            },
             config,
             arguments,
             token: token::find(env)?,
@@ -119,11 +127,14 @@ impl<'a> Creation<'a> {
 
     fn run(self) -> Result<Inner> {
         let alone = self.identity.world_size == 1;
+        // P-32: a process of the protocol is what one `create` makes, with all communicators that
+        // stem from it.
+        let process_id = random_u64()?;
         let (listeners, addresses) =
-            if alone { Default::default() } else { listen(self.env, self.token.is_some())? };
-        let joiner = self.joiner(addresses)?;
+            if alone { Default::default() } else { self.listen(process_id)? };
+        let joiner = self.joiner(process_id, addresses)?;
         if alone {
-            return self.connect(Table::alone(&joiner)?, listeners);
+            return self.connect(Table::alone(&joiner)?, listeners, &[]);
         }
         let (opened, store, outcome) = loop {
             let opened = self.config.store.is_none().then(|| self.meet()).transpose()?;
@@ -139,11 +150,15 @@ impl<'a> Creation<'a> {
             }
         };
         let joined = outcome.clone().and_then(|table| {
-            let inner = self
-                .connect(table, listeners)
+            let (rails, layout) = self.rails_of(&table)?;
+            let mut inner = self
+                .connect(table, listeners, &rails)
                 .inspect_err(|error| self.tell_failure(&*store, error))?;
             let by_rank_0 = opened.as_ref().is_some_and(|opened| opened.is_for(self.generation));
             self.reach_all(&inner, &*store, by_rank_0)?;
+            if rails.len() > 1 {
+                inner.choose_rails(layout, &rails)?;
+            }
             Ok(inner)
         });
         // Whoever serves the store lets the others read the end of it, good or bad.
@@ -178,7 +193,28 @@ impl<'a> Creation<'a> {
         open(&rendezvous, &self.identity, job, token, served, self.generation, patience)
     }
 
-    fn joiner(&self, addresses: Vec<SocketAddr>) -> Result<Joiner> {
+    /// Where this process listens, and under which addresses others find it.
+    fn listen(&self, process_id: u64) -> Result<(Vec<Fd>, Vec<SocketAddr>)> {
+        let (mut listeners, addresses) = listen(self.env, self.token.is_some())?;
+        if self.local_links()? {
+            match local::listen(process_id) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => {
+                    let rank = self.identity.rank;
+                    tracing::info!(rank, %error, "no Unix socket: ranks of this host use TCP");
+                }
+            }
+        }
+        Ok((listeners, addresses))
+    }
+
+    /// Whether data goes to ranks of this host over Unix sockets, from which the kernel always copies.
+    fn local_links(&self) -> Result<bool> {
+        let lends = settings::zero_copy(self.env)? == Switch::On;
+        Ok(settings::local_links(self.env)? && !lends)
+    }
+
+    fn joiner(&self, process_id: u64, addresses: Vec<SocketAddr>) -> Result<Joiner> {
         // Rank 0's table is everybody's: what others find in their environment does not matter.
         let selection = match self.identity.rank {
             0 => costs::tables_in_force(self.env)?.selection,
@@ -187,23 +223,26 @@ impl<'a> Creation<'a> {
         let handout = Handout {
             checksum: settings::checksum(self.env)?,
             slice: settings::slice(self.env)?.map(|bytes| bytes as u32),
+            stripes: settings::stripes(self.env)?,
+            rails: settings::rails(self.env)?,
             wire: match self.config.wire {
                 Some(wire) => wire,
                 None => settings::wire(self.env)?,
             },
             liveness_ns: nanoseconds(settings::liveness_timeout(self.env)?),
             selection,
+            channels: settings::channels(self.env)?,
         };
         Ok(Joiner {
+            places: address::places(&addresses)?,
             rank: self.identity.rank,
             world_size: self.identity.world_size,
             job_id: self.job.clone(),
             protocol: PROTOCOL,
             generation: self.generation,
-            // P-32: a process of the protocol is what one `create` makes, with all communicators that
-            // stem from it.
-            process_id: random_u64()?,
+            process_id,
             host_id: host_id(),
+            cores: costs::cores(),
             pid: std::process::id(),
             host_name: address::host_name(),
             addresses,
@@ -215,7 +254,7 @@ impl<'a> Creation<'a> {
     }
 
     /// Starts this process's part of the world that the table describes.
-    fn connect(&self, table: Table, listeners: Vec<Fd>) -> Result<Inner> {
+    fn connect(&self, table: Table, listeners: Vec<Fd>, rails: &[Rail]) -> Result<Inner> {
         let (rank, world) = (self.identity.rank, self.identity.world_size);
         let handout = Handout::from_bytes(&table.handout)?;
         let hosts: Vec<u64> = table.ranks.iter().map(|member| member.host_id).collect();
@@ -232,17 +271,21 @@ impl<'a> Creation<'a> {
             (Some(rank), Some(size)) => (rank, size),
             _ => placed,
         };
+        let rule = ChannelRule { forced: handout.channels, cores_per_rank: table.cores_per_rank() };
+        let selection = handout.selection.with_channels(rule);
         let trace = self.trace()?;
         let facts = Facts {
             rank,
             job: self.job.clone(),
             secret: table.secret.clone(),
             authenticated: self.token.is_some() || world == 1,
-            peers: table.ranks.into_iter().map(peer_of).collect(),
+            peers: table.ranks.into_iter().map(|member| peer_of(member, rails)).collect(),
+            rail: AtomicU8::new(ONE_RAIL),
             checksums,
             liveness_ns: handout.liveness_ns,
             user_timeout_ms: u32::try_from(handout.liveness_ns / 1_000_000).unwrap_or(0),
             rate_limit: settings::rate_limit(self.env)?,
+            local_links: self.local_links()?,
             roll: Roll::new(world),
             observed: Arc::new(Observed::new(world, trace)),
         };
@@ -257,17 +300,22 @@ impl<'a> Creation<'a> {
             slabs_per_link: SLABS_PER_LINK,
             checksums,
             warn_after_ns: nanoseconds(settings::warn_after(self.env)?),
+            dealing: Dealing::even(),
         };
+        let forced = Forced { slice: handout.slice, stripes: handout.stripes, wire: handout.wire };
         let makings = Makings {
             members: Members::everyone(world),
             pool: pool(world),
             priority: 0,
+            stripes_near: handout.stripes.is_some(),
+            rails: None,
             spin_ns: self.spin_ns(placed.1)?,
             zero_copy: match settings::zero_copy(self.env)? {
                 Switch::Auto => ZeroCopy::Auto,
                 Switch::On => ZeroCopy::On,
                 Switch::Off => ZeroCopy::Off,
             },
+            further: None,
         };
         Inner::on(Birth {
             process,
@@ -276,8 +324,16 @@ impl<'a> Creation<'a> {
             local,
             launched: self.identity.source != Source::Alone,
             timeout: self.config.timeout.or(settings::timeout(self.env)?),
-            plans: Plans::new(layout, handout.selection, handout.slice, handout.wire),
+            plans: Plans::new(layout, selection, forced),
         })
+    }
+
+    /// The rails of a world, where several hosts may use them, and its layout.
+    fn rails_of(&self, table: &Table) -> Result<(Vec<Rail>, Layout)> {
+        let hosts: Vec<u64> = table.ranks.iter().map(|member| member.host_id).collect();
+        let layout = layout_of(&hosts);
+        let wanted = Handout::from_bytes(&table.handout)?.rails && !layout.one_host();
+        Ok((if wanted { rails::rails(&table.ranks) } else { Vec::new() }, layout))
     }
 
     /// The trace of this process, where one is asked for.
@@ -303,9 +359,14 @@ impl<'a> Creation<'a> {
 }
 
 /// What the driver needs of what a rank published.
-fn peer_of(member: Member) -> Peer {
+fn peer_of(member: Member, rails: &[Rail]) -> Peer {
     let Member { process_id, host_id, addresses, .. } = member;
-    Peer { process_id, host_id, addresses }
+    let rail_of = |address: &SocketAddr| {
+        let rail = rails.iter().position(|rail| rail.holds(address.ip()));
+        rail.map_or(ONE_RAIL, |rail| rail as u8)
+    };
+    let rail_of = addresses.iter().map(rail_of).collect();
+    Peer { process_id, host_id, addresses, rail_of }
 }
 
 /// How many communicators this process has created before as this rank of this job.
@@ -316,6 +377,21 @@ fn next_generation(job: &str, rank: Rank, world: u32) -> u64 {
     let count = made.get_or_insert_default().entry((job.to_owned(), rank, world)).or_default();
     *count += 1;
     *count - 1
+}
+
+/// How many communicators this process has created before as this rank by way of this store, counted there:
+/// a process may be of many groups of ranks, each with a store (or a prefix in one) of its own. Another
+/// process counts for itself, so that two who claim one rank meet, and are told.
+fn generation_in(store: &dyn Store, rank: Rank, world: u32) -> Result<u64> {
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    let drawn = random_u64()?;
+    let (pid, process) = (std::process::id(), PROCESS.get_or_init(|| drawn));
+    let count = store.add(&format!("kirsh/made/{world}/{rank}/{pid}-{process:016x}"), 1)?;
+    let before = u64::try_from(count).ok().and_then(|count| count.checked_sub(1));
+    before.ok_or_else(|| {
+        let text = format!("{} counts {count} communicators of rank {rank}", store.describe());
+        Error::new(ErrorKind::Rendezvous, text)
+    })
 }
 
 fn nanoseconds(limit: Option<Duration>) -> u64 {

@@ -274,10 +274,21 @@ impl Communicator {
             ..parent.settings.clone()
         };
         let (spin_ns, zero_copy) = (parent.lane.spin_ns, parent.lane.sending.zero_copy);
+        let stripes_near = parent.plans.forced().stripes.is_some();
+        let rails = parent.lane.rails().cloned();
         let inner = Inner::on(Birth {
             process: parent.process.clone(),
             settings,
-            makings: Makings { members, pool: pool(world), priority, spin_ns, zero_copy },
+            makings: Makings {
+                members,
+                pool: pool(world),
+                priority,
+                stripes_near,
+                rails,
+                spin_ns,
+                zero_copy,
+                further: None,
+            },
             local,
             launched: parent.launched,
             timeout: parent.timeout,
@@ -292,7 +303,8 @@ impl Communicator {
 
 /// Receive slabs for a communicator of so many ranks.
 pub(super) fn pool(world: u32) -> Pool {
-    Pool::new(limits::SLICE_BYTES_MAX, world as usize * usize::from(SLABS_PER_LINK))
+    let per_peer = usize::from(SLABS_PER_LINK) * usize::from(limits::STRIPES_MAX);
+    Pool::new(limits::SLICE_BYTES_MAX, world as usize * per_peer)
 }
 
 /// How ranks on these hosts lie.
@@ -312,7 +324,7 @@ fn place(hosts: &[u64], rank: usize) -> (u32, u32) {
 }
 
 /// P-45
-fn id(parent: u64, epoch: u32, sequence: Sequence, color: u32) -> u64 {
+pub(super) fn id(parent: u64, epoch: u32, sequence: Sequence, color: u32) -> u64 {
     let mut hash = Sha256::new_with_prefix(ID_PREFIX);
     hash.update(parent.to_le_bytes());
     hash.update(epoch.to_le_bytes());
@@ -329,6 +341,7 @@ fn hash_of(ranks: &[Rank]) -> [u32; 2] {
     [hash as u32, (hash >> 32) as u32]
 }
 
-fn first_8(bytes: &[u8]) -> u64 {
+/// The first 64 bits of a hash.
+pub(super) fn first_8(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

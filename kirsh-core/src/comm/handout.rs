@@ -2,6 +2,7 @@
 //! ends with.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{CHANNELS_MAX, STRIPES_MAX};
 use crate::model::choice::Selection;
 use crate::rendezvous::settings::Switch;
 use crate::types::Wire;
@@ -10,11 +11,17 @@ use crate::types::Wire;
 pub(super) struct Handout {
     pub(super) checksum: Switch,
     pub(super) slice: Option<u32>,
+    /// Sockets between two ranks, where they are not chosen.
+    pub(super) stripes: Option<u8>,
+    /// Whether several networks between the hosts are used together.
+    pub(super) rails: bool,
     /// For calls that say nothing of it.
     pub(super) wire: Wire,
     /// Heartbeats must come more often than anybody's patience ends, so it is one for all.
     pub(super) liveness_ns: u64,
     pub(super) selection: Selection,
+    /// Of every call that can be cut; the costs decide where nothing is said.
+    pub(super) channels: Option<u16>,
 }
 
 /// The first byte's bits from here on are the wire format.
@@ -29,7 +36,10 @@ impl Handout {
         };
         let mut bytes = vec![checksum | (self.wire as u8) << WIRE_SHIFT];
         bytes.extend(self.slice.unwrap_or(0).to_le_bytes());
+        bytes.push(self.stripes.unwrap_or(0));
+        bytes.push(self.rails.into());
         bytes.extend(self.liveness_ns.to_le_bytes());
+        bytes.extend(self.channels.unwrap_or(0).to_le_bytes());
         bytes.extend(self.selection.to_bytes());
         bytes
     }
@@ -46,10 +56,27 @@ impl Handout {
             _ => return Err(malformed()),
         };
         let slice = Some(u32::from_le_bytes([a, b, c, d])).filter(|slice| *slice != 0);
-        let (liveness, selection) = rest.split_first_chunk().ok_or_else(malformed)?;
+        let (&stripes, rest) = rest.split_first().ok_or_else(malformed)?;
+        let stripes = match stripes {
+            0 => None,
+            1..=STRIPES_MAX => Some(stripes),
+            _ => return Err(malformed()),
+        };
+        let (&rails, rest) = rest.split_first().ok_or_else(malformed)?;
+        let rails = match rails {
+            0 => false,
+            1 => true,
+            _ => return Err(malformed()),
+        };
+        let (liveness, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
         let liveness_ns = u64::from_le_bytes(*liveness);
+        let (channels, selection) = rest.split_first_chunk().ok_or_else(malformed)?;
+        let channels = Some(u16::from_le_bytes(*channels)).filter(|channels| *channels != 0);
+        if channels.is_some_and(|channels| channels > CHANNELS_MAX) {
+            return Err(malformed());
+        }
         let selection = Selection::from_bytes(selection)?;
-        Ok(Handout { checksum, slice, wire, liveness_ns, selection })
+        Ok(Handout { checksum, slice, stripes, rails, wire, liveness_ns, selection, channels })
     }
 }
 
@@ -63,11 +90,27 @@ mod tests {
         for wire in Wire::ALL {
             let selection = Selection::built_in(Class::Gbit10, 4);
             let (checksum, slice, liveness_ns) = (Switch::Off, Some(4096), 77);
-            let given = Handout { checksum, slice, wire: *wire, liveness_ns, selection };
+            let (stripes, rails, channels) = (Some(3), true, Some(8));
+            let wire = *wire;
+            let given =
+                Handout { checksum, slice, stripes, rails, wire, liveness_ns, selection, channels };
             let mut bytes = given.to_bytes();
             let read = Handout::from_bytes(&bytes).expect("what was written");
-            assert_eq!((read.wire, read.checksum, read.slice), (*wire, checksum, slice));
+            assert_eq!((read.wire, read.checksum, read.slice), (wire, checksum, slice));
+            assert_eq!((read.stripes, read.rails), (stripes, rails));
+            bytes[6] = 2;
+            assert!(Handout::from_bytes(&bytes).is_err(), "neither with rails nor without");
+            bytes[6] = 0;
             assert_eq!((read.liveness_ns, &read.selection), (77, &given.selection));
+            assert_eq!(read.channels, channels);
+            for (at, most, what) in
+                [(5, STRIPES_MAX, "sockets"), (15, CHANNELS_MAX as u8, "channels")]
+            {
+                bytes[at] = most + 1;
+                assert!(Handout::from_bytes(&bytes).is_err(), "more {what} than there may be");
+                bytes[at] = most;
+                assert!(Handout::from_bytes(&bytes).is_ok());
+            }
             bytes[0] = 4 << WIRE_SHIFT;
             assert!(Handout::from_bytes(&bytes).is_err(), "a wire format that there is not");
             bytes[0] = 3;

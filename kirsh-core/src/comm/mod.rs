@@ -10,6 +10,7 @@ mod arrays;
 mod blocking;
 mod buffer;
 mod call;
+mod channels;
 mod config;
 mod costs;
 mod create;
@@ -20,6 +21,7 @@ mod listen;
 mod numbers;
 mod persistent;
 mod plans;
+mod rails;
 mod raw;
 mod simulation;
 mod started;
@@ -37,7 +39,7 @@ use std::time::Duration;
 pub use buffer::{Buffer, Element};
 use call::Prepared;
 pub use config::{Config, Options, Timeout};
-pub use costs::{Tables, read_table, tables_in_force};
+pub use costs::{Tables, channels_in_force, read_table, tables_in_force};
 pub use create::driver_in_force;
 pub use direct::{RawRecv, RawSend, Received, RecvOutcome, RecvWork, Source, Tag};
 pub use numbers::{Complex, Float8E4m3fn, Float8E5m2};
@@ -49,6 +51,7 @@ use stats::Preparations;
 pub use stats::{LaneStats, PeerStats, Stats};
 pub use work::{RawWork, Work};
 
+use crate::driver::channel::Channels;
 use crate::driver::completion::Completion;
 use crate::driver::fork;
 pub use crate::driver::interrupt::set_interrupt_check;
@@ -58,6 +61,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::QUEUE_MAX;
 pub use crate::model::scenario::Simulated;
 pub use crate::model::units;
+pub use crate::reduce::Codec;
+use crate::rendezvous::identity::{Env, process_env};
 use crate::session::Settings;
 use crate::types::{Call, Collective, Rank};
 
@@ -94,6 +99,7 @@ struct Inner {
     settings: Settings,
     // Before the process, which the lane's links must not outlive.
     lane: Arc<Lane>,
+    channels: Channels,
     /// Shared by all communicators that stem from one `create`.
     process: Arc<Process>,
     closed: AtomicBool,
@@ -121,7 +127,12 @@ impl Communicator {
     /// `Authentication`, `PeerLost` and `Timeout` when the ranks do not find together, on every
     /// rank that waits; `System` and `Unsupported` for what this machine cannot do.
     pub fn create(config: &Config) -> Result<Communicator> {
-        create::create(config).map(|inner| Communicator(Arc::new(inner)))
+        Communicator::create_in(config, &process_env)
+    }
+
+    /// The same with settings from elsewhere than the environment.
+    pub(crate) fn create_in(config: &Config, env: Env<'_>) -> Result<Communicator> {
+        create::create(config, env).map(|inner| Communicator(Arc::new(inner)))
     }
 
     /// This process's rank.
@@ -235,12 +246,12 @@ impl Communicator {
 
     /// What this communicator has done so far.
     pub fn stats(&self) -> Stats {
-        Stats::read(&self.0.lane, &self.0.preparations)
+        Stats::read(&self.0.lanes(), &self.0.preparations)
     }
 
     /// What it has had to do with each of its ranks, this one among them: one entry a rank, in order.
     pub fn stats_by_peer(&self) -> Vec<PeerStats> {
-        PeerStats::read(&self.0.lane)
+        PeerStats::read(&self.0.lanes())
     }
 
     /// Refuses to start an operation where too many wait already.
@@ -256,14 +267,18 @@ impl Communicator {
     /// Runs a prepared call to its end.
     fn run(&self, prepared: Prepared) -> Result<()> {
         let call = prepared.call();
-        let (operation, job) = prepared.into_run();
-        self.0.lane.run(operation, job).map_err(|error| self.0.name(error, call))
+        let (operation, job, parts) = prepared.into_run();
+        let others = parts.as_ref().map(|parts| self.0.handover(parts));
+        let result = self.0.lane.run(operation, job, others);
+        result.map_err(|error| self.0.name(self.0.first_cause(error), call))
     }
 
     fn begin(&self, prepared: Prepared) -> RawWork {
         let call = prepared.call();
-        let (operation, job) = prepared.into_run();
-        let (sequence, completion): (_, Arc<Completion>) = self.0.lane.start(operation, job);
+        let (operation, job, parts) = prepared.into_run();
+        let others = parts.as_ref().map(|parts| self.0.handover(parts));
+        let (sequence, completion): (_, Arc<Completion>) =
+            self.0.lane.start(operation, job, others);
         RawWork::new(Arc::clone(&self.0), sequence, completion, call)
     }
 }
@@ -282,6 +297,7 @@ impl Inner {
             timeout,
             plans,
             preparations: Preparations::default(),
+            channels: Channels::default(),
             process,
             closed: AtomicBool::new(false),
         })
@@ -313,6 +329,12 @@ impl Inner {
         }
     }
 
+    /// Of all its channels, the first one first.
+    fn lanes(&self) -> Vec<&Lane> {
+        let further = self.channels.iter().map(|channel| &*channel.lane);
+        std::iter::once(&*self.lane).chain(further).collect()
+    }
+
     /// The handle is of no use in a forked child.
     fn check_usable(&self) -> Result<()> {
         fork::check(self.process.made_in())?;
@@ -329,7 +351,7 @@ impl Inner {
         }
         let messages = self.lane.close_messages(CLOSE_PATIENCE);
         let (finished, collectives) = self.lane.close(CLOSE_PATIENCE);
-        let outcome = messages.and(collectives);
+        let outcome = messages.and(collectives).and(self.close_channels());
         self.process.close_lane(&self.lane, finished);
         outcome.map_err(|error| error.with_rank(self.rank).with_operation("close", None))
     }

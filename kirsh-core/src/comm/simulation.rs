@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::read_table;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{CALL_BYTES_MAX, WORLD_SIZE_MAX};
+use crate::limits::{CALL_BYTES_MAX, CHANNELS_MAX, WORLD_SIZE_MAX};
 use crate::model::scenario::{Scenario, Simulated, simulate};
 use crate::model::{Class, Costs, Effort, Network, Straggler, Switch, wire_fs};
 use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp, Wire};
@@ -30,6 +30,9 @@ pub struct Simulation {
     pub wire: Wire,
     /// Only this one; all that there are if `None`.
     pub algorithm: Option<Algorithm>,
+    /// Parts that a call is cut into where it can be, each with a core of its own; as many as would be
+    /// chosen if `None`.
+    pub channels: Option<u16>,
     /// The rate of a host's link, in bits per second.
     pub bandwidth: Option<u64>,
     pub latency_ps: Option<u64>,
@@ -63,6 +66,7 @@ impl Simulation {
             op: ReduceOp::Sum,
             wire: Wire::Plain,
             algorithm: None,
+            channels: None,
             bandwidth: None,
             latency_ps: None,
             ranks_per_host: 1,
@@ -107,6 +111,7 @@ impl Simulation {
             op,
             wire,
             algorithm,
+            channels: self.channels,
             network: Network { costs: self.costs()?, switch, straggler },
         })
     }
@@ -123,6 +128,7 @@ impl Simulation {
         within("the number of cores", self.cores, CORES_MAX)?;
         within("the number of hosts per switch", self.hosts_per_switch, WORLD_SIZE_MAX)?;
         within("the oversubscription", self.oversubscription, OVERSUBSCRIPTION_MAX)?;
+        within("the number of channels", self.channels.map(u32::from), CHANNELS_MAX.into())?;
         if self.bytes > CALL_BYTES_MAX {
             return invalid(format!("{} bytes are more than memory holds", self.bytes));
         }

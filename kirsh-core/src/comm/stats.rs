@@ -44,9 +44,10 @@ pub struct Stats {
     /// and messages; one that sleeps while the other drives is not counted beside it. With io_uring
     /// what the kernel copies to sockets in the same system call is in it, with poll it is not. Time
     /// for collectives and for messages is added up, also where the progress thread waited for both at
-    /// once.
+    /// once, and so is that of a communicator's channels, which wait at the same time.
     pub waited_ns: u64,
-    /// System calls by blocking callers while they drove this communicator: `io_uring_enter`,
+    /// System calls by blocking callers while they drove this communicator, and by the threads of its
+    /// further channels: `io_uring_enter`,
     pub calls_enter: u64,
     /// `ppoll`,
     pub calls_ppoll: u64,
@@ -124,31 +125,37 @@ pub struct PeerStats {
 }
 
 impl Stats {
-    pub(super) fn read(lane: &Lane, preparations: &Preparations) -> Self {
+    /// Of all channels, the first one first, which messages go by and where operations are counted.
+    pub(super) fn read(lanes: &[&Lane], preparations: &Preparations) -> Self {
         use Collective::*;
-        let counters = &lane.counters;
-        let Counters { collective, direct, calls, .. } = counters;
-        let of = |collective: Collective| counters.operations[collective as usize].get();
-        let messages = (counters.sends.get(), counters.receives.get());
-        let Calls { enter, ppoll, sendmsg, recvmsg } = &lane.observed.calls;
+        let first = lanes[0];
+        let sum = |figure: &dyn Fn(&Counters) -> u64| -> u64 {
+            lanes.iter().map(|lane| figure(&lane.counters)).sum()
+        };
+        let of = |collective: Collective| first.counters.operations[collective as usize].get();
+        let messages = (first.counters.sends.get(), first.counters.receives.get());
+        let Calls { enter, ppoll, sendmsg, recvmsg } = &first.observed.calls;
         Stats {
             operations: Collective::ALL.iter().copied().map(of).sum::<u64>()
                 + messages.0
                 + messages.1,
-            bytes_sent: counters.sum(|traffic| &traffic.bytes_sent),
-            bytes_sent_direct: collective.sent_direct.get() + direct.sent_direct.get(),
-            bytes_sent_zero_copy: counters.zero_copied.get(),
-            bytes_sent_copied_anyway: counters.copied_anyway.get(),
-            bytes_received: counters.sum(|traffic| &traffic.bytes_received),
-            bytes_received_direct: collective.received_direct.get() + direct.received_direct.get(),
-            bytes_copied: counters.copied.get(),
-            frames_sent: counters.sum(|traffic| &traffic.frames_sent),
-            frames_received: counters.sum(|traffic| &traffic.frames_received),
-            waited_ns: collective.waited_ns.get() + direct.waited_ns.get(),
-            calls_enter: calls.enter.get(),
-            calls_ppoll: calls.ppoll.get(),
-            calls_sendmsg: calls.sendmsg.get(),
-            calls_recvmsg: calls.recvmsg.get(),
+            bytes_sent: sum(&|all| all.sum(|traffic| &traffic.bytes_sent)),
+            bytes_sent_direct: sum(&|all| all.collective.sent_direct.get())
+                + first.counters.direct.sent_direct.get(),
+            bytes_sent_zero_copy: sum(&|all| all.zero_copied.get()),
+            bytes_sent_copied_anyway: sum(&|all| all.copied_anyway.get()),
+            bytes_received: sum(&|all| all.sum(|traffic| &traffic.bytes_received)),
+            bytes_received_direct: sum(&|all| all.collective.received_direct.get())
+                + first.counters.direct.received_direct.get(),
+            bytes_copied: sum(&|all| all.copied.get()),
+            frames_sent: sum(&|all| all.sum(|traffic| &traffic.frames_sent)),
+            frames_received: sum(&|all| all.sum(|traffic| &traffic.frames_received)),
+            waited_ns: sum(&|all| all.collective.waited_ns.get())
+                + first.counters.direct.waited_ns.get(),
+            calls_enter: sum(&|all| all.calls.enter.get()),
+            calls_ppoll: sum(&|all| all.calls.ppoll.get()),
+            calls_sendmsg: sum(&|all| all.calls.sendmsg.get()),
+            calls_recvmsg: sum(&|all| all.calls.recvmsg.get()),
             progress_calls_enter: enter.get(),
             progress_calls_ppoll: ppoll.get(),
             progress_calls_sendmsg: sendmsg.get(),
@@ -179,27 +186,29 @@ impl Stats {
 }
 
 impl LaneStats {
-    fn read(traffic: &Traffic) -> Self {
-        LaneStats {
-            bytes_sent: traffic.bytes_sent.get(),
-            bytes_received: traffic.bytes_received.get(),
-            frames_sent: traffic.frames_sent.get(),
-            frames_received: traffic.frames_received.get(),
-            waited_ns: traffic.waited_ns.get(),
-        }
+    fn read<'a>(all: impl Iterator<Item = &'a Traffic>) -> Self {
+        all.fold(LaneStats::default(), |sum, traffic| LaneStats {
+            bytes_sent: sum.bytes_sent + traffic.bytes_sent.get(),
+            bytes_received: sum.bytes_received + traffic.bytes_received.get(),
+            frames_sent: sum.frames_sent + traffic.frames_sent.get(),
+            frames_received: sum.frames_received + traffic.frames_received.get(),
+            waited_ns: sum.waited_ns + traffic.waited_ns.get(),
+        })
     }
 }
 
 impl PeerStats {
-    /// Of every rank, this one among them, in order.
-    pub(super) fn read(lane: &Lane) -> Vec<Self> {
-        let ranks = lane.members.world_ranks().iter().zip(0..);
+    /// Of every rank, this one among them, in order; over all channels, the first one first.
+    pub(super) fn read(lanes: &[&Lane]) -> Vec<Self> {
+        let first = lanes[0];
+        let ranks = first.members.world_ranks().iter().zip(0..);
+        let collective = |rank| lanes.iter().map(move |lane| lane.counters.collective.of(rank));
         let read = |(&world_rank, rank): (&Rank, Rank)| PeerStats {
             rank,
             world_rank,
-            collective: LaneStats::read(lane.counters.collective.of(rank)),
-            direct: LaneStats::read(lane.counters.direct.of(rank)),
-            control: LaneStats::read(&lane.observed.control[world_rank as usize]),
+            collective: LaneStats::read(collective(rank)),
+            direct: LaneStats::read([first.counters.direct.of(rank)].into_iter()),
+            control: LaneStats::read([&first.observed.control[world_rank as usize]].into_iter()),
         };
         ranks.map(read).collect()
     }

@@ -83,6 +83,40 @@ fn a_progress_thread_that_panics_is_an_error_for_all_and_no_silence() {
 }
 
 #[test]
+fn a_channels_thread_that_panics_ends_all_channels_on_every_rank() {
+    let begun = std::sync::Barrier::new(2);
+    in_a_world_of_two(|comm| {
+        let options = Options::default();
+        let inner = &comm.0;
+        inner.channels.have(2, |number| inner.make_channel(number)).unwrap();
+        comm.barrier(&options).unwrap();
+        let text = "the thread of channel 2 has failed, which is a defect of Kirsh: asked to";
+        if comm.rank() == 1 {
+            // In which rank 0 takes no part.
+            let work = comm.start_allreduce(vec![1.0f32; 100], ReduceOp::Sum, &options).unwrap();
+            inner.channels.iter().last().unwrap().break_driver();
+            let (error, _) = work.wait().unwrap_err();
+            begun.wait();
+            assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+            // From the thread itself, or from what all ranks were told of it.
+            assert!(error.message().starts_with(text), "{error}");
+            assert_eq!(error.scope(), Scope::Communicator);
+        } else {
+            begun.wait();
+        }
+        // Rank 0 may have all that it needs of rank 1's call, and hear of the end in its next.
+        let error = loop {
+            if let Err(error) = comm.allreduce(&mut [1.0f32; 100], ReduceOp::Sum, &options) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+        assert!(error.message().contains(text), "{error}");
+        comm.close().unwrap();
+    });
+}
+
+#[test]
 fn a_call_that_waits_when_the_progress_thread_panics_fails() {
     let failed = std::sync::Barrier::new(2);
     in_a_world_of_two(|comm| {
@@ -99,15 +133,16 @@ fn a_call_that_waits_when_the_progress_thread_panics_fails() {
         }
         // Rank 1 never makes this call, so both wait: one in the kernel, one behind it.
         let wait = || comm.allreduce(&mut [1.0f32], ReduceOp::Sum, &options).unwrap_err();
-        std::thread::scope(|scope| {
+        let errors = std::thread::scope(|scope| {
             let waiting = [scope.spawn(wait), scope.spawn(wait)];
             comm.0.process.break_progress();
-            for thread in waiting {
-                let error = thread.join().unwrap();
-                assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
-            }
+            waiting.map(|thread| thread.join())
         });
         failed.wait();
+        for error in errors {
+            let error = error.unwrap();
+            assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+        }
     });
 }
 

@@ -139,6 +139,9 @@ impl RawWork {
         match outcome {
             None => Ok(false),
             Some(Ok(())) => Ok(true),
+            Some(Err(error)) if self.sequence.is_some() => {
+                Err(self.inner.name_as(self.inner.first_cause(error), self.name))
+            }
             Some(Err(error)) => Err(self.inner.name_as(error, self.name)),
         }
     }

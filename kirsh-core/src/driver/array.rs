@@ -16,7 +16,16 @@ struct Run {
 #[derive(Clone, Debug)]
 pub enum Array {
     One(*mut u8),
+    Blocks(Blocks),
     Many(Runs),
+}
+
+/// Runs of one length, not empty, at equal distances: as many as spans speak of.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    base: *mut u8,
+    len: u64,
+    stride: u64,
 }
 
 /// Several runs, none of them empty.
@@ -48,17 +57,37 @@ impl Array {
     #[inline]
     pub fn pieces(&self, offset: u64, len: u64) -> Pieces<'_> {
         match self {
-            Array::One(base) => Pieces { base: *base, offset, left: len, runs: &[], begin: 0 },
+            Array::One(base) => Pieces::of(*base, (u64::MAX, 0), offset, len),
+            Array::Blocks(blocks) => {
+                Pieces::of(blocks.base, (blocks.len, blocks.stride), offset, len)
+            }
             Array::Many(Runs(runs)) => {
                 let first = runs.partition_point(|run| run.end <= offset);
                 let begin = if first == 0 { 0 } else { runs[first - 1].end };
+                let nowhere = std::ptr::null_mut();
                 Pieces {
-                    base: std::ptr::null_mut(),
-                    offset,
-                    left: len,
                     runs: &runs[first..],
                     begin,
+                    ..Pieces::of(nowhere, (u64::MAX, 0), offset, len)
                 }
+            }
+        }
+    }
+
+    /// The bytes `offset..offset + len` of each of so many blocks of `block` bytes that this array
+    /// is made of, one behind the other.
+    pub(crate) fn part(&self, blocks: u64, block: u64, offset: u64, len: u64) -> Array {
+        match self {
+            Array::One(base) => {
+                let base = base.wrapping_add(offset as usize);
+                if blocks <= 1 || len == 0 {
+                    return Array::One(base);
+                }
+                Array::Blocks(Blocks { base, len, stride: block })
+            }
+            whole => {
+                let runs = (0..blocks).flat_map(|at| whole.pieces(at * block + offset, len));
+                Array::many(runs.map(|(base, len)| (base, len as u64)))
             }
         }
     }
@@ -96,14 +125,23 @@ impl Place {
 /// Iterates over addresses and lengths.
 #[derive(Clone, Debug)]
 pub struct Pieces<'a> {
-    /// Where the space begins, if it is one run.
+    /// Where the space begins, if it is one run or blocks; those have this length and distance.
     base: *mut u8,
+    block: u64,
+    stride: u64,
     offset: u64,
     left: u64,
     /// The run that `offset` is in, and those behind it.
     runs: &'a [Run],
     /// Where in the space the first of `runs` begins.
     begin: u64,
+}
+
+impl Pieces<'_> {
+    #[inline]
+    fn of(base: *mut u8, (block, stride): (u64, u64), offset: u64, left: u64) -> Self {
+        Pieces { base, block, stride, offset, left, runs: &[], begin: 0 }
+    }
 }
 
 impl Iterator for Pieces<'_> {
@@ -115,9 +153,17 @@ impl Iterator for Pieces<'_> {
             return None;
         }
         let Some((run, rest)) = self.runs.split_first() else {
-            // One run, or a span beyond the last, which no plan has.
-            let len = std::mem::take(&mut self.left);
-            return Some((self.base.wrapping_add(self.offset as usize), len as usize));
+            // One run, or blocks, or a span beyond the last run, which no plan has.
+            if self.block == u64::MAX {
+                let len = std::mem::take(&mut self.left);
+                return Some((self.base.wrapping_add(self.offset as usize), len as usize));
+            }
+            let (index, within) = (self.offset / self.block, self.offset % self.block);
+            let len = self.left.min(self.block - within);
+            self.offset += len;
+            self.left -= len;
+            let address = self.base.wrapping_add((index * self.stride + within) as usize);
+            return Some((address, len as usize));
         };
         let address = run.base.wrapping_add((self.offset - self.begin) as usize);
         let len = self.left.min(run.end - self.offset);
@@ -175,6 +221,22 @@ mod tests {
         assert_eq!(pieces(4, 1), [(at(200), 1)]);
         assert_eq!(pieces(7, 8), [(at(302), 8)]);
         assert_eq!(pieces(15, 0), []);
+    }
+
+    #[test]
+    fn a_part_of_every_block_is_one_array() {
+        let whole = Array::One(at(1000));
+        let part = whole.part(3, 100, 10, 4);
+        let pieces = |offset, len| part.pieces(offset, len).collect::<Vec<_>>();
+        assert_eq!(pieces(0, 12), [(at(1010), 4), (at(1110), 4), (at(1210), 4)]);
+        assert_eq!(pieces(3, 3), [(at(1013), 1), (at(1110), 2)]);
+        assert_eq!(pieces(8, 2), [(at(1210), 2)]);
+        assert_eq!(pieces(12, 0), []);
+        assert_eq!(whole.part(1, 100, 10, 4).pieces(1, 2).collect::<Vec<_>>(), [(at(1011), 2)]);
+        let many = Array::many([(at(100), 6), (at(200), 14)]).part(2, 10, 4, 4);
+        let expected = [(at(104), 2), (at(200), 2), (at(208), 4)];
+        assert_eq!(many.pieces(0, 8).collect::<Vec<_>>(), expected);
+        assert_eq!(whole.part(3, 100, 10, 0).pieces(0, 0).count(), 0);
     }
 
     #[test]

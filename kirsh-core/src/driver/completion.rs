@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::interrupt;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How often a waiting caller looks for an interrupt: a signal wakes no condition variable, and
 /// interrupts no system call that has not begun yet.
@@ -32,9 +32,22 @@ impl Completion {
         lock(&self.slot)
     }
 
+    /// Makes it the outcome of so many parts, each of which sets it once: the first failure, once all
+    /// have. One that is over starts anew.
+    pub(crate) fn expect(&self, parts: u32) {
+        let mut slot = self.lock();
+        (slot.outcome, slot.failure, slot.more) = (None, None, parts.saturating_sub(1));
+    }
+
     pub(crate) fn set(&self, outcome: Result<()>) {
         let mut slot = self.lock();
         if slot.outcome.is_none() {
+            let outcome = slot.failure.take().map_or(outcome, Err);
+            if slot.more > 0 {
+                slot.more -= 1;
+                slot.failure = outcome.err();
+                return;
+            }
             slot.outcome = Some(outcome);
             if let Some(waiting) = &self.waiting {
                 waiting.fetch_sub(1, Ordering::Relaxed);
@@ -95,6 +108,10 @@ impl Completion {
 #[derive(Default)]
 struct Slot {
     outcome: Option<Result<()>>,
+    /// Parts that have still to set theirs, beside one.
+    more: u32,
+    /// What the first of them failed with that has failed.
+    failure: Option<Error>,
     watchers: Vec<(Arc<Watcher>, usize)>,
 }
 
@@ -209,6 +226,28 @@ mod tests {
         three[1].set(Ok(()));
         let mut next = || watch.next(until(Some(Duration::ZERO)), || {});
         assert_eq!([next(), next(), next(), next()], [Some(0), Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn the_outcome_of_several_parts_is_the_first_failure_once_all_are_over() {
+        use crate::error::ErrorKind;
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let parts = Completion::counted(&waiting);
+        let failure = |text: &str| Err(Error::new(ErrorKind::Aborted, text));
+        parts.expect(4);
+        for outcome in [Ok(()), failure("first"), failure("second")] {
+            parts.set(outcome);
+            assert!(parts.get().is_none());
+            assert_eq!(waiting.load(Ordering::Relaxed), 1);
+        }
+        parts.set(Ok(()));
+        assert_eq!(parts.get().unwrap().unwrap_err().message(), "first");
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+        parts.expect(2);
+        parts.set(Ok(()));
+        assert!(parts.get().is_none(), "starts anew");
+        parts.set(Ok(()));
+        assert!(parts.get().unwrap().is_ok());
     }
 
     #[test]

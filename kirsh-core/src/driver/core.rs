@@ -5,27 +5,33 @@
 
 mod ending;
 mod frames;
+mod links;
 mod observe;
+mod slabs;
+mod working;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+use links::Links;
 
 use super::choose::AnyIo;
 use super::clock::now_ns;
 use super::completion::Completion;
 use super::counters::Counters;
 use super::job::Job;
-use super::lane::{Lane, closed};
-use super::link::Link;
+use super::lane::{Key, Lane, closed};
+use super::link::{Link, Port};
 use super::mail::Mail;
 use super::observed::Observed;
 use super::rate::Gate;
 use super::sending::Sending;
-use super::trace::Phase;
+use super::sums::Known;
 use crate::error::Result;
-use crate::memory::{Lease, Pool, Region};
+use crate::memory::{Pool, Region};
 use crate::session::{Action, Operation, Session};
 use crate::types::Sequence;
+use slabs::Slabs;
 
 /// Bytes of scratch that an idle communicator keeps: enough for the slices that plans hold back, and
 /// little beside the slabs.
@@ -33,15 +39,16 @@ const SCRATCH_KEPT_MAX: usize = 16 << 20;
 
 pub(crate) struct Core {
     pub(crate) session: Session,
-    /// By peer.
-    links: Vec<Option<Link>>,
-    /// By the session's link number and slab index; filled on first use.
-    slabs: Vec<Vec<Option<Lease>>>,
-    pool: Pool,
+    links: Links,
+    slabs: Slabs,
+    /// Checksums of what the running operation sends on as it came or was folded.
+    known: Known,
     sending: Sending,
     gate: Gate,
     jobs: VecDeque<Job>,
     observed: Arc<Observed>,
+    /// What a trace calls the communicator: its first channel's number, for all of them.
+    traced_as: Key,
     /// When the last operation ended, as far as that is traced.
     turn_ns: u64,
     /// What the plan of the first job keeps beside the caller's arrays; kept from job to job.
@@ -58,17 +65,19 @@ impl Core {
         pool: Pool,
         sending: Sending,
         observed: Arc<Observed>,
+        traced_as: Key,
     ) -> Self {
         let world = session.settings().world as usize;
         Core {
             session,
-            links: std::iter::repeat_with(|| None).take(world).collect(),
-            slabs: Vec::new(),
-            pool,
+            links: Links::new(world),
+            slabs: Slabs::new(pool),
+            known: Known::new(),
             gate: sending.gate(),
             sending,
             jobs: VecDeque::with_capacity(64),
             observed,
+            traced_as,
             turn_ns: 0,
             scratch: None,
             draining: false,
@@ -81,6 +90,8 @@ impl Core {
         let now = now_ns();
         self.session.handle_tick(now);
         job.enqueued_ns = now;
+        // Of a part that has its number already.
+        self.session.skip_to(job.sequence);
         match self.session.enqueue(operation) {
             Ok(sequence) => {
                 job.sequence = sequence;
@@ -109,30 +120,33 @@ impl Core {
                     self.note_refusal(call, Some(sequence), &reason);
                 }
             }
-            Mail::LinkUp { peer, fd } => {
-                let slot = &mut self.links[peer as usize];
-                if slot.is_none() && self.session.failure().is_none() {
-                    *slot = Some(Link::lending(fd, self.sending.lending(peer)));
-                    self.session.handle_link_up(peer);
+            Mail::LinkUp { port, fd } => {
+                if self.links.get_mut(port).is_none() && self.session.failure().is_none() {
+                    let Port { peer, stripe } = port;
+                    self.links.put(port, Link::lending(fd, self.sending.lending(peer)));
+                    self.session.handle_link_up(peer, stripe);
                 }
             }
-            Mail::LinkFailed { peer, cause } => {
+            Mail::LinkFailed { port, cause } => {
                 // A link that came up in the meantime is none that cannot be had: a peer that has
                 // sent its part and left is gone, but its bytes are here.
-                if self.links[peer as usize].is_none() {
-                    self.session.handle_link_down(peer, cause);
+                if self.links.get_mut(port).is_none() {
+                    self.session.handle_link_down(port.peer, port.stripe, cause);
                 }
             }
             Mail::Message(message) => self.session.handle_message(&message),
             Mail::PeerGone { peer, cause } => self.session.handle_peer_gone(peer, cause),
             Mail::PeerSilent { peer, cause } => self.session.handle_peer_silent(peer, cause),
             Mail::Abort(error) => self.session.abort(error),
+            Mail::ChannelFailed(cause) => self.session.handle_channel_failed(cause),
+            #[cfg(test)]
+            Mail::Panic => panic!("asked to"),
             Mail::Close(done) => self.closing = Some(done),
         }
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.links.iter().flatten().map(|link| link.in_flight()).sum()
+        self.links.iter().map(Link::in_flight).sum()
     }
 
     /// When somebody has to look again, even if nothing happens.
@@ -158,33 +172,25 @@ impl Core {
         self.send_due(io, lane);
         while let Some(action) = self.session.poll() {
             match action {
-                Action::Send { slot, peer, header, source, tail } => {
-                    if self.begin_send(slot, peer, &header, source, tail) {
-                        self.submit_send(io, lane, peer);
+                Action::Send { slot, peer, stripe, header, source, tail } => {
+                    let port = Port { peer, stripe };
+                    if self.begin_send(slot, port, &header, source, tail) {
+                        self.submit_send(io, lane, port);
                     }
                 }
-                Action::Receive { slot, peer, expected, target } => {
-                    self.receive(io, lane, slot, peer, expected, target);
+                Action::Receive { slot, peer, stripe, expected, target } => {
+                    self.receive(io, lane, slot, Port { peer, stripe }, expected, target);
                 }
                 Action::Fold { slot, slab, with, into, finish, wire } => {
-                    if let Some(received) = self.slab(slab) {
-                        self.work(Phase::Folding, into.len, |job| {
-                            job.fold(received, with, into, finish, wire);
-                        });
-                    }
-                    self.session.handle_folded(slot);
+                    self.fold(slot, slab, (with, into), finish, wire);
                 }
                 Action::Reduce { slot, with, into, finish } => {
-                    self.work(Phase::Folding, into.len, |job| job.reduce(with, into, finish));
-                    self.session.handle_folded(slot);
+                    self.reduce(slot, with, into, finish);
                 }
                 Action::Map { slot, source, target, map } => {
-                    self.work(Phase::of(map), target.len, |job| {
-                        job.map(source, target, map, &lane.counters.copied);
-                    });
-                    self.session.handle_folded(slot);
+                    self.map(slot, (source, target), map, &lane.counters);
                 }
-                Action::Dial { peer } => lane.dial(peer),
+                Action::Dial { peer, stripe } => lane.dial(Port { peer, stripe }),
                 Action::Control { to, message } => lane.tell(to, message),
                 Action::Warn { text } => {
                     let (rank, name) = lane.log_name(self.session.settings().rank);
@@ -192,7 +198,7 @@ impl Core {
                 }
                 Action::Abort { error } => {
                     self.begin_drain(io, &error);
-                    lane.end_messages(error);
+                    lane.failed(error);
                 }
                 Action::Finish { sequence, result } => {
                     self.deliver(sequence, result.clone(), lane);
@@ -212,7 +218,7 @@ impl Core {
             return;
         }
         self.session.close(closed());
-        self.links.iter_mut().for_each(|link| *link = None);
+        self.links.clear();
         if let Some(done) = self.closing.take() {
             done.set(Ok(()));
         }
@@ -221,6 +227,7 @@ impl Core {
     /// Gives the first job its scratch. Only one operation runs at a time, and when its turn comes
     /// the one before is over, so that they may share it.
     fn seat_first(&mut self, counters: &Counters) {
+        self.known.clear();
         let Some(job) = self.jobs.front_mut() else {
             if self.scratch.as_ref().is_some_and(|region| region.len() > SCRATCH_KEPT_MAX) {
                 self.scratch = None;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::array::{Array, Place, in_step};
 use super::completion::Completion;
+use super::sums::{Sums, in_blocks};
 use crate::error::Result;
 use crate::limits::SLAB_ALIGNMENT;
 use crate::memory::{Counter, Region, copy};
@@ -28,6 +29,8 @@ pub struct Buffers {
 #[derive(Clone)]
 pub struct Staged {
     region: Arc<Region>,
+    /// Where in it this one begins: parts of a call share a region.
+    begin: usize,
     len: usize,
 }
 
@@ -37,7 +40,13 @@ impl Staged {
     /// # Errors
     /// Where there is no memory for that.
     pub fn new(len: usize) -> Result<Self> {
-        Ok(Staged { region: Arc::new(Region::new(len)?), len })
+        Ok(Staged { region: Arc::new(Region::new(len)?), begin: 0, len })
+    }
+}
+
+impl Staged {
+    fn as_ptr(&self) -> *mut u8 {
+        self.region.as_ptr().wrapping_add(self.begin)
     }
 }
 
@@ -48,6 +57,17 @@ unsafe impl Send for Buffers {}
 // SAFETY: as above; a shared reference only clones.
 unsafe impl Sync for Buffers {}
 
+/// What a part of an operation has of its arrays: the bytes `begin..begin + len` of each block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Blocks of the input, and of the output.
+    pub(crate) blocks: (u64, u64),
+    /// Bytes of a block.
+    pub(crate) block: u64,
+    pub(crate) begin: u64,
+    pub(crate) len: u64,
+}
+
 impl Buffers {
     /// # Safety
     /// `input` is readable, and `output` writable, for the bytes that the operation's plan names,
@@ -57,15 +77,30 @@ impl Buffers {
         Buffers { input, output, staged, scratch: nowhere, encoded: nowhere }
     }
 
+    /// Those of a part of the operation, which a channel of its own carries out.
+    pub(crate) fn part(&self, cut: &Cut) -> Buffers {
+        let Cut { blocks: (inputs, outputs), block, begin, len } = *cut;
+        Buffers {
+            input: self.input.part(inputs, block, begin, len),
+            output: self.output.part(outputs, block, begin, len),
+            staged: self.staged.as_ref().map(|staged| Staged {
+                region: Arc::clone(&staged.region),
+                begin: staged.begin + (inputs * begin) as usize,
+                len: (inputs * len) as usize,
+            }),
+            ..self.clone()
+        }
+    }
+
     /// The operation's turn has come: takes the place for what is its own, and copies an input that
     /// is not to be read where it lies.
     fn seat(&mut self, scratch: *mut u8, encoded: *mut u8, copied: &Counter) {
         (self.scratch, self.encoded) = (scratch, encoded);
-        let Some(Staged { region, len }) = &self.staged else { return };
-        let mut target = region.as_ptr();
-        for (piece, len) in self.input.pieces(0, *len as u64) {
+        let Some(staged) = &self.staged else { return };
+        let (mut target, len) = (staged.as_ptr(), staged.len as u64);
+        for (piece, len) in self.input.pieces(0, len) {
             // SAFETY: the input is readable for `len` bytes in all, as whoever staged it says; the
-            // region is as long, and no other operation runs that would read it.
+            // place for it is as long, and no other operation runs that would read it.
             unsafe { copy(piece, target, len, copied) };
             target = target.wrapping_add(len);
         }
@@ -85,7 +120,7 @@ impl Buffers {
     #[inline]
     pub(crate) fn at(&self, span: Span) -> Place {
         let array = match (span.space, &self.staged) {
-            (Space::Input, Some(staged)) => Array::One(staged.region.as_ptr()),
+            (Space::Input, Some(staged)) => Array::One(staged.as_ptr()),
             (Space::Input, None) => self.input.clone(),
             (Space::Output, _) => self.output.clone(),
             (Space::Scratch, _) => Array::One(self.scratch),
@@ -139,7 +174,8 @@ impl Job {
         (self.scratch_len as usize).next_multiple_of(SLAB_ALIGNMENT)
     }
 
-    /// `into = finish(with op received)`, where `received` is in a slab, in this wire format.
+    /// `into = finish(with op received)`, where `received` is in a slab, in this wire format. Sums both
+    /// in the same pass.
     pub(crate) fn fold(
         &self,
         received: *const u8,
@@ -147,62 +183,88 @@ impl Job {
         into: Span,
         finish: Finish,
         wire: Wire,
+        sums: &mut Sums,
     ) {
         let Some(kernel) = &self.kernel else { return };
         let (with, into) = (self.buffers.at(with), self.buffers.at(into));
         if let Some(codec) = Codec::choose(wire) {
-            let mut first = 0;
-            for (with, into, len) in in_step(with.pieces(), into.pieces()) {
-                let run = (first, len / size_of::<f32>());
+            let (mut first, mut taken_in) = (0, 0);
+            let pairs = in_step(with.pieces(), into.pieces());
+            for (with, into, len) in in_blocks(pairs, sums.block()) {
+                let run = (first, len / SIZE);
                 let n = self.contributions;
+                let until = wire.encoded(((first + run.1) * SIZE) as u64) as usize;
+                // SAFETY: the slab holds the encoding of the whole span, which nobody writes.
+                unsafe { sums.take_in(received.wrapping_add(taken_in), until - taken_in) };
+                taken_in = until;
                 // SAFETY: as below; the slab holds the encoding of the whole span, of which this
                 // run begins with element `first`; the call's elements are float32.
                 unsafe { codec.fold(kernel, with, received, into, run, finish, n) };
+                // SAFETY: just written, and nobody else touches it.
+                unsafe { sums.put_out(into, len) };
                 first += run.1;
             }
             return;
         }
         let mut received = received;
-        for (with, into, len) in in_step(with.pieces(), into.pieces()) {
+        let pairs = in_step(with.pieces(), into.pieces());
+        for (with, into, len) in in_blocks(pairs, sums.block()) {
+            // SAFETY: as below; the slab holds as many bytes as the span, which nobody writes.
+            unsafe { sums.take_in(received, len) };
             // SAFETY: the plan's spans lie in the lent buffers, are of one length and whole
             // elements, and so are the runs they are cut into; with and into are equal or disjoint
             // (rules of `plan`); a slab is memory of the library that overlaps neither; the
             // session starts no fold while a conflicting step lives.
             unsafe { kernel.fold(with, received, into, len, finish, self.contributions) };
+            // SAFETY: just written, and nobody else touches it.
+            unsafe { sums.put_out(into, len) };
             received = received.wrapping_add(len);
         }
     }
 
-    /// `into = finish(with op into)`.
-    pub(crate) fn reduce(&self, with: Span, into: Span, finish: Finish) {
+    /// `into = finish(with op into)`. Sums the result.
+    pub(crate) fn reduce(&self, with: Span, into: Span, finish: Finish, sums: &mut Sums) {
         let Some(kernel) = &self.kernel else { return };
         let (with, into) = (self.buffers.at(with), self.buffers.at(into));
-        for (with, into, len) in in_step(with.pieces(), into.pieces()) {
+        let pairs = in_step(with.pieces(), into.pieces());
+        for (with, into, len) in in_blocks(pairs, sums.block()) {
             // SAFETY: as in `fold`; `with` and `into` are disjoint, and operators commute to the
             // bit, so `into` may stand for `with` and be overwritten in place.
             unsafe { kernel.fold(into, with, into, len, finish, self.contributions) };
+            // SAFETY: just written, and nobody else touches it.
+            unsafe { sums.put_out(into, len) };
         }
     }
 
-    /// `target = map(source)`.
-    pub(crate) fn map(&self, source: Span, target: Span, map: Map, copied: &Counter) {
+    /// `target = map(source)`. Sums the target.
+    pub(crate) fn map(
+        &self,
+        source: Span,
+        target: Span,
+        map: Map,
+        copied: &Counter,
+        sums: &mut Sums,
+    ) {
         let (source, target) = (self.buffers.at(source), self.buffers.at(target));
         match map {
-            Map::Encode(wire) => return encode(wire, &source, &target, copied),
-            Map::Decode(wire) => return decode(wire, &source, &target),
+            Map::Encode(wire) => return encode(wire, &source, &target, copied, sums),
+            Map::Decode(wire) => return decode(wire, &source, &target, sums),
             Map::Copy | Map::Scale => {}
         }
-        for (from, to, len) in in_step(source.pieces(), target.pieces()) {
+        let pairs = in_step(source.pieces(), target.pieces());
+        for (from, to, len) in in_blocks(pairs, sums.block()) {
             if map == Map::Copy {
                 // SAFETY: both runs lie in the lent buffers or in scratch and are of one length;
                 // the session sees to it that no conflicting step lives; equal spans are elided,
                 // others are disjoint.
                 unsafe { copy(from, to, len, copied) };
-                continue;
+            } else {
+                // SAFETY: as above; scaling allows target and source to be one.
+                let scaled = unsafe { reduce::scale(self.dtype, from, to, len, self.scale) };
+                debug_assert!(scaled.is_ok(), "only floats are scaled; checked at the call");
             }
-            // SAFETY: as above; scaling allows target and source to be one.
-            let scaled = unsafe { reduce::scale(self.dtype, from, to, len, self.scale) };
-            debug_assert!(scaled.is_ok(), "only floats are scaled; checked at the call");
+            // SAFETY: just written, and nobody else touches it.
+            unsafe { sums.put_out(to, len) };
         }
     }
 }
@@ -210,10 +272,10 @@ impl Job {
 const SIZE: usize = size_of::<f32>();
 
 /// Bytes of a block of elements that are encoded together, at most.
-const BLOCK_BYTES: usize = Wire::BLOCK as usize * SIZE;
+const ENCODED_TOGETHER_MAX: usize = Wire::BLOCK as usize * SIZE;
 
 /// Encodes an array, run by run. A block that lies in several runs is copied together first.
-fn encode(wire: Wire, source: &Place, target: &Place, copied: &Counter) {
+fn encode(wire: Wire, source: &Place, target: &Place, copied: &Counter, sums: &mut Sums) {
     let Some(codec) = Codec::choose(wire) else { return };
     // What is encoded is one run.
     let Some((target, _)) = target.pieces().next() else { return };
@@ -225,16 +287,20 @@ fn encode(wire: Wire, source: &Place, target: &Place, copied: &Counter) {
         let Some((from, len)) = pieces.next() else { return };
         let (here, left) = (len / SIZE, all - done);
         let whole = if here < left { here / block * block } else { left };
+        let encoded = |elements: usize| wire.encoded((elements * SIZE) as u64) as usize;
         if whole > 0 {
+            let whole = whole.min(sums.block() / SIZE);
             // SAFETY: the plan's spans lie in the lent buffers and in the job's own memory, which is
             // apart, and the target is as long as the source's encoding (rules of `plan`); the
             // session sees to it that no conflicting step lives. Blocks before this one are whole.
             unsafe { codec.encode(from, to, whole) };
+            // SAFETY: just written, and nobody else touches it.
+            unsafe { sums.put_out(to, encoded(whole)) };
             done += whole;
             continue;
         }
         let count = block.min(left);
-        let mut gathered = [0u8; BLOCK_BYTES];
+        let mut gathered = [0u8; ENCODED_TOGETHER_MAX];
         let mut at = 0;
         for (from, len) in source.pieces_from((done * SIZE) as u64) {
             let len = len.min(count * SIZE - at);
@@ -248,12 +314,14 @@ fn encode(wire: Wire, source: &Place, target: &Place, copied: &Counter) {
         }
         // SAFETY: as above; the elements were gathered here.
         unsafe { codec.encode(gathered.as_ptr(), to, count) };
+        // SAFETY: just written, and nobody else touches it.
+        unsafe { sums.put_out(to, encoded(count)) };
         done += count;
     }
 }
 
 /// Decodes an array, run by run.
-fn decode(wire: Wire, source: &Place, target: &Place) {
+fn decode(wire: Wire, source: &Place, target: &Place, sums: &mut Sums) {
     let Some(codec) = Codec::choose(wire) else { return };
     let Some((source, _)) = source.pieces().next() else { return };
     let mut first = 0;
@@ -261,6 +329,8 @@ fn decode(wire: Wire, source: &Place, target: &Place) {
         let count = len / SIZE;
         // SAFETY: as in `encode`, the other way round; the source is the encoding of the whole span.
         unsafe { codec.decode(source, to, first, count) };
+        // SAFETY: just written, and nobody else touches it.
+        unsafe { sums.put_out(to, len) };
         first += count;
     }
 }

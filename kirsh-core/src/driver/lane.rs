@@ -1,32 +1,33 @@
-//! A communicator's collective links, one operation after the other, driven by whoever holds the
-//! baton: a blocking caller, or the progress thread for started operations.
+//! A communicator's collective links, or those of one of its channels: one operation after the other,
+//! driven by whoever holds the baton. That is a blocking caller (`calls`), the progress thread for started
+//! operations, or a further channel's own thread.
 
-use std::cell::Cell;
+mod calls;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::baton::{Baton, Posted};
+use super::channel::{Family, Further};
 use super::choose::Choice;
-use super::clock::now_ns;
-use super::completion::{Completion, INTERRUPT_EVERY};
+use super::completion::Completion;
 use super::core::Core;
 use super::counters::Counters;
 use super::direct::Ask;
 use super::doorbell::Doorbell;
-use super::interrupt;
-use super::io::{Io, Wait};
 use super::job::Job;
-use super::link::Direction;
+use super::link::{Direction, Port};
 use super::mail::{Mail, Mailbox};
+pub(crate) use super::makings::Makings;
 use super::members::Members;
 use super::observed::Observed;
+use super::parts::Handover;
+use super::peer::Rails;
 use super::progress::{Handle, Request};
 use super::sending::Sending;
-use super::thread::{self, ThreadIo, Waited};
-use super::zero_copy::ZeroCopy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::Pool;
+use crate::plan::Pattern;
 use crate::session::{Audience, Operation, Session, Settings};
 use crate::types::{Call, Rank, Sequence};
 use crate::wire::control::Message;
@@ -38,23 +39,6 @@ pub(crate) type Key = (u64, u32);
 /// from here on.
 pub(crate) const NUMBER_MAX: u32 = 1 << 24;
 
-/// How often a blocking call looks for an interrupt by itself: a signal that went to another thread,
-/// or came right before the sleep, wakes nobody. Unnoticeable to who presses Ctrl-C, and to the
-/// processor.
-const INTERRUPT_EVERY_NS: u64 = INTERRUPT_EVERY.as_nanos() as u64;
-
-/// What a lane is made of, beside what its session is told.
-pub(crate) struct Makings {
-    pub(crate) members: Members,
-    pub(crate) pool: Pool,
-    /// Lanes of higher priority come first in each turn of the progress thread.
-    pub(crate) priority: i32,
-    /// How long a blocking call looks before it sleeps.
-    pub(crate) spin_ns: u64,
-    /// When sends ask the kernel not to copy.
-    pub(crate) zero_copy: ZeroCopy,
-}
-
 pub struct Lane {
     pub(crate) key: Key,
     /// Whose ranks these are.
@@ -63,6 +47,12 @@ pub struct Lane {
     /// The lane's number within its process, for tokens.
     pub(crate) number: u32,
     pub(crate) settings: Settings,
+    /// Which of the communicator's channels this is. From 1 on a thread of its own drives it, which
+    /// this wakes.
+    pub(crate) channel: u16,
+    own_thread: Option<Arc<Doorbell>>,
+    /// With the other channels.
+    pub(crate) family: Arc<Family>,
     pub(crate) counters: Counters,
     pub(crate) observed: Arc<Observed>,
     /// Messages sent or received from rank to rank that are not over.
@@ -80,6 +70,7 @@ pub struct Lane {
     driver: Arc<Choice>,
     pub(crate) spin_ns: u64,
     pub(crate) sending: Sending,
+    rails: OnceLock<Rails>,
 }
 
 impl Lane {
@@ -92,17 +83,25 @@ impl Lane {
         progress: Handle,
         driver: Arc<Choice>,
     ) -> Self {
-        let Makings { members, pool, priority, spin_ns, .. } = makings;
+        let Makings { members, pool, priority, rails, spin_ns, further, .. } = makings;
+        let key = (settings.communicator, settings.epoch);
+        let (channel, own_thread, first, family) = match further {
+            None => (0, None, key, Arc::default()),
+            Some(Further { number, first, family, bell }) => (number, Some(bell), first, family),
+        };
         debug_assert_eq!(members.world_ranks().len(), settings.world as usize);
         let counters = Counters::new(settings.world);
         let session = Session::new(settings.clone());
-        let core = Core::new(session, pool, sending.clone(), Arc::clone(&observed));
+        let core = Core::new(session, pool, sending.clone(), Arc::clone(&observed), first);
         Lane {
-            key: (settings.communicator, settings.epoch),
+            key,
             members: Arc::new(members),
             priority,
             number,
             settings,
+            channel,
+            own_thread,
+            family,
             counters,
             observed,
             messages: Arc::default(),
@@ -116,45 +115,17 @@ impl Lane {
             driver,
             spin_ns,
             sending,
-        }
-    }
-
-    /// Runs an operation to its end. Drives it from this thread if nobody else drives the lane,
-    /// else waits. When this returns, nobody touches the operation's memory any more.
-    pub(crate) fn run(&self, operation: Operation, job: Job) -> Result<()> {
-        let mut call = Some((operation, job));
-        // Outlives the thread's io, with which what is in flight ends should this unwind.
-        let seat = Seat { lane: self, held: Cell::new(false) };
-        let driven = thread::with(&self.driver, |own| {
-            let (operation, job) = call.take_if(|_| self.baton.try_take(&own.bell))?;
-            seat.held.set(true);
-            let driven = self.drive(own, operation, job);
-            seat.held.set(false);
-            Some(driven)
-        });
-        match (driven, call) {
-            (Ok(Some(Ok(result))), _) => result,
-            (Ok(Some(Err(broken))), _) => {
-                // With the thread's io went whatever was in flight.
-                self.settle(&broken);
-                let first_cause = self.core().session.failure().cloned();
-                Err(first_cause.unwrap_or(broken))
-            }
-            (driven, Some((operation, job))) => {
-                if let Err(error) = driven {
-                    // The progress thread has all it needs since the communicator was made.
-                    tracing::debug!("this thread cannot drive, and leaves it to another: {error}");
-                }
-                self.wait_behind(operation, job)
-            }
-            (_, None) => {
-                Err(Error::new(ErrorKind::Internal, "a call that was neither run nor left"))
-            }
+            rails: rails.map_or_else(OnceLock::new, OnceLock::from),
         }
     }
 
     /// Enqueues an operation for the progress thread, or for whoever drives now.
-    pub(crate) fn start(&self, operation: Operation, mut job: Job) -> (Sequence, Arc<Completion>) {
+    pub(crate) fn start(
+        &self,
+        operation: Operation,
+        mut job: Job,
+        others: Option<Handover<'_>>,
+    ) -> (Sequence, Arc<Completion>) {
         let completion = Arc::new(Completion::counted(&self.waiting));
         job.completion = Some(Arc::clone(&completion));
         let mut mailbox = self.mailbox();
@@ -164,10 +135,35 @@ impl Lane {
             completion.set(Err(closed()));
             return (sequence, completion);
         }
-        mailbox.queue.push_back(Mail::Enqueue { operation, job });
-        drop(mailbox);
-        self.announce();
+        if let Some(others) = &others {
+            completion.expect(1 + others.parts.others());
+            others.put(sequence, &operation, &job, &completion);
+        }
+        self.post_into(mailbox, Mail::Enqueue { operation, job });
+        if let Some(others) = others {
+            others.announce();
+        }
         (sequence, completion)
+    }
+
+    /// Puts in a part of an operation that another channel has begun, to be announced.
+    pub(super) fn put_part(&self, operation: Operation, job: Job) {
+        let mut mailbox = self.mailbox();
+        if !mailbox.ended {
+            return mailbox.queue.push_back(Mail::Enqueue { operation, job });
+        }
+        drop(mailbox);
+        if let Some(completion) = job.completion {
+            completion.set(Err(closed()));
+        }
+    }
+
+    /// This lane has failed: with it go the messages and the other channels.
+    pub(super) fn failed(&self, cause: Error) {
+        self.family.failed(self, &cause);
+        if self.channel == 0 {
+            self.end_messages(cause);
+        }
     }
 
     /// Started operations that are not over.
@@ -182,17 +178,29 @@ impl Lane {
 
     /// Takes a sequence number for a call that this rank refuses, and has the peers told.
     pub(crate) fn refuse(&self, call: Call, reason: Error) -> Sequence {
+        self.post_numbered(Mail::Refuse { call, reason })
+    }
+
+    /// Puts a call in, and gives it its number.
+    fn post_numbered(&self, mail: Mail) -> Sequence {
         let mut mailbox = self.mailbox();
         let sequence = mailbox.take_sequence();
-        mailbox.queue.push_back(Mail::Refuse { call, reason });
-        drop(mailbox);
-        self.announce();
+        self.post_into(mailbox, mail);
         sequence
     }
 
     /// Puts mail in and sees that somebody reads it.
     pub(crate) fn post(&self, mail: Mail) {
-        self.mailbox().queue.push_back(mail);
+        self.post_into(self.mailbox(), mail);
+    }
+
+    fn post_into(&self, mut mailbox: MutexGuard<'_, Mailbox>, mail: Mail) {
+        if mailbox.ended {
+            drop(mailbox);
+            return mail.turn_away();
+        }
+        mailbox.queue.push_back(mail);
+        drop(mailbox);
         self.announce();
     }
 
@@ -218,26 +226,32 @@ impl Lane {
         (self.core().session.finished(), outcome)
     }
 
-    /// From here on nobody need come to read mail. What a caller put in while the lane was closing
-    /// gets its outcome here, and what comes later where it comes.
+    /// From here on nobody need come to read mail. What was put in while the lane was closing is
+    /// turned away here, and what comes later where it comes.
     fn end_mail(&self) {
         let mut mailbox = self.mailbox();
         mailbox.ended = true;
         let left = std::mem::take(&mut mailbox.queue);
         drop(mailbox);
-        for mail in left {
-            if let Mail::Enqueue { job, .. } = mail
-                && let Some(completion) = job.completion
-            {
-                completion.set(Err(closed()));
-            }
-        }
+        left.into_iter().for_each(Mail::turn_away);
+    }
+
+    /// Deals frames out to these rails from now on; before the first call.
+    pub(crate) fn take_rails(&self, pattern: Pattern, rails: Rails) {
+        self.core().session.deal(pattern);
+        let _ = self.rails.set(rails);
+    }
+
+    /// The rails that its links take.
+    pub(crate) fn rails(&self) -> Option<&Rails> {
+        self.rails.get()
     }
 
     /// Has the progress thread see to a link to a member.
-    pub(crate) fn dial(&self, peer: Rank) {
-        let peer = self.members.world_rank(peer);
-        self.progress.ask(Request::Dial { lane: self.key, peer });
+    pub(crate) fn dial(&self, port: Port) {
+        let port = Port { peer: self.members.world_rank(port.peer), ..port };
+        let way = self.rails.get().and_then(|rails| rails.way(port.stripe));
+        self.progress.ask(Request::Dial { lane: self.key, port, way });
     }
 
     /// Asks something of the messages from rank to rank, which the progress thread drives.
@@ -259,7 +273,9 @@ impl Lane {
     /// What is said of this lane in the log: the rank of its process, and where that has another rank
     /// in this communicator, which communicator it is.
     pub(crate) fn log_name(&self, rank: Rank) -> (Rank, String) {
-        let name = if self.members.keep_their_ranks() {
+        let name = if self.channel != 0 {
+            format!("rank {rank}, channel {} of its communicator: ", self.channel)
+        } else if self.members.keep_their_ranks() {
             String::new()
         } else {
             format!("rank {rank} of communicator {:016x}: ", self.key.0)
@@ -267,8 +283,8 @@ impl Lane {
         (self.members.world_rank(rank), name)
     }
 
-    pub(crate) fn token(&self, peer: Rank, direction: Direction) -> u64 {
-        u64::from(self.number) << 32 | u64::from(peer) << 1 | direction as u64
+    pub(crate) fn token(&self, port: Port, direction: Direction) -> u64 {
+        u64::from(self.number) << 32 | u64::from(port.number()) << 1 | direction as u64
     }
 
     // For the progress thread.
@@ -313,7 +329,7 @@ impl Lane {
         self.mailbox().queue.pop_front()
     }
 
-    fn announce(&self) {
+    pub(super) fn announce(&self) {
         if self.baton.post() == Posted::Unheld {
             self.call_progress();
         }
@@ -356,130 +372,12 @@ impl Lane {
             return;
         }
         if !self.wanted.swap(true, Ordering::AcqRel) {
-            self.progress.ask(Request::Drive { lane: self.number });
-        }
-    }
-
-    /// Drives from the calling thread, which has just taken the baton, and gives the operation's
-    /// outcome. The outer error is that this thread cannot drive any more: it holds the baton still.
-    fn drive(&self, own: &mut ThreadIo, operation: Operation, job: Job) -> Result<Result<()>> {
-        let mut core = self.core();
-        let result = match self.enqueue_behind_mail(&mut core, operation, job) {
-            Ok(sequence) => self.drive_until(own, &mut core, sequence)?,
-            Err(error) => Err(error),
-        };
-        debug_assert_eq!(core.in_flight(), 0, "a lane is let go with nothing in flight");
-        self.counters.calls.take_from(own.io.account());
-        loop {
-            self.read_mail(&mut core);
-            let busy = core.needs_driver();
-            drop(core);
-            if self.baton.release() {
-                if busy {
-                    self.call_progress();
-                }
-                return Ok(result);
+            match &self.own_thread {
+                Some(bell) => bell.ring(),
+                None => self.progress.ask(Request::Drive { lane: self.number }),
             }
-            core = self.core();
         }
     }
-
-    /// Enqueues behind everything posted so far, with no post in between.
-    fn enqueue_behind_mail(
-        &self,
-        core: &mut Core,
-        operation: Operation,
-        job: Job,
-    ) -> Result<Sequence> {
-        let mut mailbox = self.mailbox();
-        while let Some(mail) = mailbox.queue.pop_front() {
-            core.read(mail);
-        }
-        let sequence = core.enqueue(operation, job)?;
-        let promised = mailbox.take_sequence();
-        debug_assert_eq!(promised, sequence);
-        Ok(sequence)
-    }
-
-    /// The outer error is that nothing can be waited for any more.
-    fn drive_until(
-        &self,
-        own: &mut ThreadIo,
-        core: &mut Core,
-        sequence: Sequence,
-    ) -> Result<Result<()>> {
-        let mut check_ns = now_ns().saturating_add(INTERRUPT_EVERY_NS);
-        loop {
-            if let Some(result) = core.pump(&mut own.io, self, Some(sequence)) {
-                return Ok(result);
-            }
-            let mut until_ns = core.next_deadline();
-            if interrupt::is_set() {
-                until_ns = until_ns.min(check_ns);
-            }
-            let wait = Wait { until_ns, spin_ns: self.spin_ns };
-            let waited = own.wait(wait, |io, happening| core.happened(io, self, happening))?;
-            if waited == Waited::Interrupted && interrupt::check() {
-                core.session.abort(interrupted());
-            }
-            let now = own.back_ns;
-            if now >= check_ns {
-                check_ns = now.saturating_add(INTERRUPT_EVERY_NS);
-                if interrupt::check() {
-                    core.session.abort(interrupted());
-                }
-            }
-            core.session.handle_tick(now);
-            self.read_mail(core);
-        }
-    }
-
-    /// Somebody else drives: leaves the operation with them and sleeps.
-    fn wait_behind(&self, operation: Operation, job: Job) -> Result<()> {
-        let (_, completion) = self.start(operation, job);
-        let _awaited = Awaited { lane: self, completion: &completion };
-        let outcome = completion.wait(None, || self.abort(interrupted()));
-        outcome.unwrap_or_else(|| {
-            Err(Error::new(ErrorKind::Internal, "an endless wait ended without an outcome"))
-        })
-    }
-}
-
-/// Holds the baton for a caller that drives. Should that unwind, from the interrupt check or from a
-/// defect, the lane fails and is let go.
-struct Seat<'a> {
-    lane: &'a Lane,
-    held: Cell<bool>,
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        if self.held.get() {
-            self.lane.settle(&panicked());
-        }
-    }
-}
-
-/// Waits for a caller whose operation another thread drives. Should that unwind, the memory is the
-/// caller's again only when the operation is over.
-struct Awaited<'a> {
-    lane: &'a Lane,
-    completion: &'a Completion,
-}
-
-impl Drop for Awaited<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.lane.abort(panicked());
-            let _ = self.completion.wait(None, || {});
-        }
-    }
-}
-
-/// What everybody gets whose communicator a panic has ended.
-fn panicked() -> Error {
-    let text = "a call of this rank panicked, in the interrupt check or by a defect of Kirsh";
-    Error::new(ErrorKind::Internal, text)
 }
 
 /// What a caller gets whose call came when the communicator was closed.

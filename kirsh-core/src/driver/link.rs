@@ -11,7 +11,7 @@ use super::fork::Fd;
 use super::io::{Io, Op};
 use super::socket;
 use super::zero_copy::{Lending, ZeroCopy};
-use crate::limits::WORLD_SIZE_MAX;
+use crate::limits::{STRIPES_MAX, WORLD_SIZE_MAX};
 use crate::session::{SlabId, Slot};
 use crate::types::Rank;
 use crate::wire::checksum::Checksum;
@@ -151,9 +151,14 @@ impl Transfer {
         debug_assert!(self.moved <= self.total());
     }
 
+    /// The checksum that came behind the payload, where one does. P-6
+    pub(crate) fn claimed(&self) -> Option<u32> {
+        self.trailed.then(|| u32::from_le_bytes(self.lent().trailer))
+    }
+
     /// Whether the payload is the one that its trailer was made for. P-6
     pub(crate) fn payload_fits(&self) -> bool {
-        !self.trailed || self.payload_checksum() == u32::from_le_bytes(self.lent().trailer)
+        self.claimed().is_none_or(|claimed| self.payload_checksum() == claimed)
     }
 
     fn payload_checksum(&self) -> u32 {
@@ -224,17 +229,41 @@ pub(crate) enum Direction {
     Receive = 1,
 }
 
-/// Where a transfer's mark begins in a token: above the direction and the highest rank.
+/// One of a lane's connections to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    pub(crate) peer: Rank,
+    /// Less than [`STRIPES_MAX`].
+    pub(crate) stripe: u8,
+}
+
+/// Where the stripe begins in a port's number: above the highest rank.
+const STRIPE_SHIFT: u32 = 16;
+
+impl Port {
+    /// What stands for it in tokens.
+    pub(crate) const fn number(self) -> u32 {
+        (self.stripe as u32) << STRIPE_SHIFT | self.peer
+    }
+
+    pub(crate) const fn of_number(number: u32) -> Port {
+        let peer = number & ((1 << STRIPE_SHIFT) - 1);
+        Port { peer, stripe: (number >> STRIPE_SHIFT) as u8 }
+    }
+}
+
+/// Where a transfer's mark begins in a token: above the direction and the highest port.
 const MARK_SHIFT: u32 = 20;
 
-const _: () = assert!((WORLD_SIZE_MAX as u64) << 1 <= 1 << MARK_SHIFT);
+const _: () = assert!(WORLD_SIZE_MAX <= 1 << STRIPE_SHIFT);
+const _: () = assert!((STRIPES_MAX as u32) << (STRIPE_SHIFT + 1) <= 1 << MARK_SHIFT);
 
-/// The peer, direction and mark in a token's low half.
-pub(crate) fn split(token: u64) -> (Rank, Direction, u8) {
+/// The port, direction and mark in a token's low half.
+pub(crate) fn split(token: u64) -> (Port, Direction, u8) {
     let low = token as u32;
-    let peer = (low & ((1 << MARK_SHIFT) - 1)) >> 1;
+    let port = Port::of_number((low & ((1 << MARK_SHIFT) - 1)) >> 1);
     let direction = if low & 1 == 0 { Direction::Send } else { Direction::Receive };
-    (peer, direction, (low >> MARK_SHIFT) as u8)
+    (port, direction, (low >> MARK_SHIFT) as u8)
 }
 
 impl Direction {
@@ -317,12 +346,18 @@ impl Link {
         Some(settled)
     }
 
-    /// Begins to send a frame.
-    pub(crate) fn begin_send(&mut self, slot: Slot, header: &Header, payload: Place) {
+    /// Begins to send a frame, of whose payload the checksum may be known.
+    pub(crate) fn begin_send(
+        &mut self,
+        slot: Slot,
+        header: &Header,
+        payload: Place,
+        known: Option<u32>,
+    ) {
         debug_assert_eq!(payload.len(), u64::from(header.length));
         self.sending.begin(slot, payload, header.checksummed);
         header.write_to(&mut self.sending.lent_mut().header);
-        self.seal_send();
+        self.seal_send(known);
     }
 
     /// Begins to send a frame whose header is ready.
@@ -334,12 +369,13 @@ impl Link {
     ) {
         self.sending.begin(Slot(0), payload, checksummed);
         self.sending.lent_mut().header = header;
-        self.seal_send();
+        self.seal_send(None);
     }
 
-    fn seal_send(&mut self) {
+    fn seal_send(&mut self, known: Option<u32>) {
         if self.sending.trailed {
-            let checksum = self.sending.payload_checksum();
+            let checksum = known.unwrap_or_else(|| self.sending.payload_checksum());
+            debug_assert_eq!(checksum, self.sending.payload_checksum());
             self.sending.lent_mut().trailer = checksum.to_le_bytes();
         }
     }
@@ -394,5 +430,25 @@ impl Link {
         // SAFETY: as in `submit_send`; the target is a span that no other live step touches, or a
         // slab that belongs to this slot alone.
         unsafe { io.submit(token, descriptor, Op::Receive { message, all }) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_its_port_direction_and_mark() {
+        for peer in [0, 1, 300, WORLD_SIZE_MAX - 1] {
+            for stripe in [0, 1, STRIPES_MAX - 1] {
+                let port = Port { peer, stripe };
+                assert_eq!(Port::of_number(port.number()), port);
+                for direction in [Direction::Send, Direction::Receive] {
+                    let low = u64::from(port.number()) << 1 | direction as u64;
+                    let token = 9 << 32 | 200 << MARK_SHIFT | low;
+                    assert_eq!(split(token), (port, direction, 200));
+                }
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::channel;
 use super::choose::{Choice, DriverKind};
 use super::fork::{self, Fd};
 use super::lane::{Lane, Makings, NUMBER_MAX, closed};
@@ -62,7 +63,7 @@ impl Process {
     }
 
     /// A lane for a communicator of this process, to be given to [`Process::close_lane`].
-    pub(crate) fn open_lane(&self, settings: Settings, makings: Makings) -> Result<Arc<Lane>> {
+    pub(crate) fn open_lane(&self, mut settings: Settings, makings: Makings) -> Result<Arc<Lane>> {
         let mut open = self.open();
         if open.left {
             return Err(closed());
@@ -75,11 +76,10 @@ impl Process {
         let handle = self.handle.clone();
         let hosts = self.hosts(makings.members.world_ranks());
         let here = hosts[settings.rank as usize];
-        let sending = Sending {
-            near: hosts.into_iter().map(|host| host == here).collect(),
-            zero_copy: makings.zero_copy,
-            limiter: self.limiter.clone(),
-        };
+        let near: Arc<[bool]> = hosts.into_iter().map(|host| host == here).collect();
+        settings.dealing.single =
+            if makings.stripes_near { Arc::default() } else { Arc::clone(&near) };
+        let sending = Sending { near, zero_copy: makings.zero_copy, limiter: self.limiter.clone() };
         let driver = Arc::clone(&self.driver);
         let observed = Arc::clone(&self.facts.observed);
         let lane = Lane::new(settings, number, makings, sending, observed, handle, driver);
@@ -92,7 +92,15 @@ impl Process {
                 .with_scope(Scope::Communicator)
         })?;
         open.lanes += 1;
+        drop(open);
+        lane.family.add(&lane);
         Ok(lane)
+    }
+
+    /// A thread for a further channel of a communicator.
+    pub(crate) fn start_driver(&self, channel: u16) -> Result<channel::Driver> {
+        let name = format!("kirsh-{}-{channel}", self.facts.rank);
+        channel::Driver::start(name, Arc::clone(&self.driver))
     }
 
     /// Waits a while for the control links to these ranks; gives those still missing.
@@ -132,6 +140,11 @@ impl Process {
     /// Where each of these ranks of the world is: a number for its host.
     pub(crate) fn hosts(&self, world_ranks: &[Rank]) -> Vec<u64> {
         world_ranks.iter().map(|rank| self.facts.peers[*rank as usize].host_id).collect()
+    }
+
+    /// Lets links that nothing else is said of take this rail.
+    pub(crate) fn prefer_rail(&self, rail: u8) {
+        self.facts.rail.store(rail, Ordering::Relaxed);
     }
 
     /// Lets the progress thread panic.

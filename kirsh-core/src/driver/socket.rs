@@ -12,11 +12,12 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::fork::Fd;
+use super::local;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Connections that may wait for `accept`. All ranks of a large world may dial one at once; the
 /// kernel cuts it down to `net.core.somaxconn`.
-const LISTEN_BACKLOG: i32 = 4096;
+pub(super) const LISTEN_BACKLOG: i32 = 4096;
 
 /// Seconds of silence before the kernel asks whether the peer's host is there, and between asking
 /// again. Only a net under the liveness check, for connections that nobody watches.
@@ -131,15 +132,17 @@ fn listen_at(address: SocketAddr) -> io::Result<(Fd, SocketAddr)> {
     Ok((Fd::new(OwnedFd::from(socket))?, bound))
 }
 
-/// Accepts a connection, if one is waiting. Does not block; the new socket is blocking.
+/// Accepts a connection, if one is waiting, and says from where it comes; `None` is from this host,
+/// over a Unix socket. Does not block; the new socket is blocking.
 ///
 /// # Errors
 /// When the system has no descriptor or memory for it. The connection stays in the queue then.
-pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(Fd, SocketAddr)>> {
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(Fd, Option<SocketAddr>)>> {
     loop {
         match SockRef::from(&listener).accept() {
             Ok((socket, peer)) => {
-                return Ok(Some((Fd::new(OwnedFd::from(socket))?, plain(peer)?)));
+                let from = if peer.is_unix() { None } else { Some(plain(peer)?) };
+                return Ok(Some((Fd::new(OwnedFd::from(socket))?, from)));
             }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EAGAIN) => return Ok(None),
@@ -193,17 +196,17 @@ pub fn connect_result(socket: BorrowedFd<'_>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        other => plain(other?)?,
+        other => other?,
     };
     // TCP lets a socket connect to itself when its own port, given by the kernel, is the one it
     // dials and nobody listens there.
-    if plain(socket.local_addr()?)? == peer {
+    if !peer.is_unix() && plain(socket.local_addr()?)? == plain(peer)? {
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
     socket.set_nonblocking(false)
 }
 
-/// What a link asks of its TCP connection.
+/// What a link asks of its connection; what is TCP's does not matter to a Unix socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkOptions {
     /// How long sent data may stay unacknowledged before the kernel gives the connection up, in
@@ -231,13 +234,16 @@ pub struct LinkInForce {
     pub congestion: String,
 }
 
-/// Sets a TCP connection up for a link: no delay, keep-alive, and the options. A congestion control
+/// Sets a connection up for a link: over TCP no delay, keep-alive, and the options. A congestion control
 /// that the kernel does not know or does not allow is passed over: compare the result.
 ///
 /// # Errors
-/// When the socket is no TCP socket or no longer connected.
+/// When the socket is neither TCP's nor a Unix socket, or no longer connected.
 pub fn set_up_link(socket: BorrowedFd<'_>, options: &LinkOptions) -> io::Result<LinkInForce> {
     let socket = SockRef::from(&socket);
+    if socket.domain()? == Domain::UNIX {
+        return set_up_local(&socket, options);
+    }
     socket.set_tcp_nodelay(true)?;
     let interval = Duration::from_secs(KEEPALIVE_SECONDS);
     socket.set_tcp_keepalive(
@@ -272,6 +278,16 @@ pub fn set_up_link(socket: BorrowedFd<'_>, options: &LinkOptions) -> io::Result<
         send_buffer_bytes: socket.send_buffer_size()?,
         receive_buffer_bytes: socket.recv_buffer_size()?,
         congestion: String::from_utf8_lossy(&name[..end]).into_owned(),
+    })
+}
+
+fn set_up_local(socket: &SockRef<'_>, options: &LinkOptions) -> io::Result<LinkInForce> {
+    // What waits to be read counts against the sender alone.
+    socket.set_send_buffer_size(options.send_buffer_bytes.unwrap_or(local::SEND_BUFFER_BYTES))?;
+    Ok(LinkInForce {
+        send_buffer_bytes: socket.send_buffer_size()?,
+        receive_buffer_bytes: socket.recv_buffer_size()?,
+        congestion: String::new(),
     })
 }
 

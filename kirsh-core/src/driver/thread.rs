@@ -3,6 +3,7 @@
 //! A ring belongs to the thread that made it, so each thread that drives has its own, made on
 //! first use and kept until the thread ends.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
@@ -178,4 +179,10 @@ pub(crate) fn with<R>(choice: &Choice, run: impl FnOnce(&mut ThreadIo) -> R) -> 
         OWN.with(|cell| cell.set(Some(own)));
     }
     Ok(result)
+}
+
+/// What a thread said that has panicked.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

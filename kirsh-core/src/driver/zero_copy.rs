@@ -6,7 +6,6 @@
 //! header is read as well, is parked here and another takes its place.
 
 use super::link::Transfer;
-use crate::limits::LOOK_AHEAD_MAX;
 
 /// When sends ask the kernel not to copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +53,12 @@ impl Lending {
 
     /// Whether a frame with so much payload should be sent so. A tail's release is what its operation
     /// would wait for: a peer that has nothing to send acknowledges some 40 ms late.
+    ///
+    /// One frame at a time: from kernel 6.10 on the notifications of sends that meet in one packet are tied
+    /// together, so that none comes before the last frame behind it has been acknowledged. Two ranks that
+    /// each wait for the first one's memory before they read on would wait for ever.
     pub(crate) fn wants(&self, payload_len: u64, tail: bool) -> bool {
-        self.asks && !tail && payload_len >= BYTES_MIN && self.parked.len() < LOOK_AHEAD_MAX
+        self.asks && !tail && payload_len >= BYTES_MIN && self.parked.is_empty()
     }
 
     /// The kernel cannot: it has too little memory to lock, or sends of this kind are unknown to it or
@@ -104,4 +107,23 @@ impl Lending {
 /// Whether a send failed because it was to be made without a copy.
 pub(crate) fn is_refusal(result: i32) -> bool {
     matches!(-result, libc::ENOMEM | libc::ENOBUFS | libc::EOPNOTSUPP | libc::EINVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_frame_is_lent_at_a_time() {
+        let mut lending = Lending::new(ZeroCopy::On, false);
+        assert!(lending.wants(BYTES_MIN, false));
+        assert!(!lending.wants(BYTES_MIN - 1, false) && !lending.wants(BYTES_MIN, true));
+        let mut sending = Transfer::marked(0);
+        sending.kept = 1;
+        lending.park(&mut sending);
+        assert!(!lending.wants(BYTES_MIN, false), "the next would be tied to it");
+        let back = lending.give_back(0).expect("all of it has been given back");
+        lending.keep(back);
+        assert!(lending.wants(BYTES_MIN, false));
+    }
 }

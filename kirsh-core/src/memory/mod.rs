@@ -4,6 +4,7 @@
 //! Nothing here knows what the bytes mean or who waits for them.
 
 mod copy;
+mod node;
 mod pool;
 mod region;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::ptr::{self, NonNull};
 
+use super::node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::REGION_HUGE_MIN;
 
@@ -11,7 +12,8 @@ use crate::limits::REGION_HUGE_MIN;
 ///
 /// Pages come into being when they are first written, so a region costs address space until it is
 /// used. The kernel is asked to use huge pages where the region is large
-/// ([`REGION_HUGE_MIN`](crate::limits::REGION_HUGE_MIN)). Dropping it gives the memory back: who
+/// ([`REGION_HUGE_MIN`](crate::limits::REGION_HUGE_MIN)), and on a host with several memory nodes to
+/// take them from that of the thread which makes the region. Dropping it gives the memory back: who
 /// lends a part of it, to the kernel or to another thread, must hold the region until that part
 /// has come home.
 pub struct Region {
@@ -58,6 +60,8 @@ impl Region {
             // SAFETY: the range is the mapping just made; the advice changes no contents.
             unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
         }
+        // SAFETY: the range is the mapping just made, of which no page has been written.
+        unsafe { node::prefer_own(start.as_ptr(), len) };
         Ok(Region { start, len })
     }
 

@@ -9,13 +9,14 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::channels::ChannelRule;
 use super::network::{Class, Costs, Layout, Network};
 use super::predict::{Effort, Predictor};
-use super::smaller::parts;
+use super::smaller::{counts_per_rank, parts};
 use super::table::TABLE_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::CHOICE_CACHE_MAX;
-use crate::plan::{Params, algorithms, algorithms_with};
+use crate::plan::{Params, algorithms, algorithms_with, can_be_cut};
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Wire};
 
 /// What was chosen for a call.
@@ -24,6 +25,8 @@ pub struct Choice {
     pub algorithm: Algorithm,
     /// Bytes of a slice, whole elements.
     pub slice: u32,
+    /// Parts that the call is cut into, each carried out by a core of its own.
+    pub channels: u16,
 }
 
 const KIB: u32 = 1 << 10;
@@ -37,6 +40,9 @@ const MIDDLE: usize = 3;
 /// What a call is cut into where nothing can be predicted: over loopback 256 KiB to 1 MiB moved
 /// most, and the smallest of these leaves most to overlap.
 const SLICE_DEFAULT: u32 = 256 * KIB;
+
+/// What two ranks have to exchange in a step for it to go by several sockets: two slices of the usual size.
+const STRIPED_BYTES_MIN: u64 = 2 * SLICE_DEFAULT as u64;
 
 /// Worlds in which choosing has time for everything that could be worth it, and those in which it has to
 /// hurry, in ranks.
@@ -52,23 +58,24 @@ const STEPS_LARGE: u64 = 4_000;
 const ALIKE: u64 = 50;
 
 /// The version of the encoding.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Changes whenever equal tables could lead to other choices than before: ranks whose models differ
 /// must not start together.
-const MODEL_VERSION: u8 = 3;
+const MODEL_VERSION: u8 = 5;
 
 /// A table of costs, with the algorithms that a user forced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     costs: Costs,
     forced: Vec<(Collective, Algorithm)>,
+    channels: ChannelRule,
 }
 
 impl Selection {
     /// Chooses by these costs.
     pub const fn new(costs: Costs) -> Self {
-        Selection { costs, forced: Vec::new() }
+        Selection { costs, forced: Vec::new(), channels: ChannelRule::ONE }
     }
 
     /// Chooses by the costs built in for a class of links and hosts of so many cores.
@@ -79,6 +86,12 @@ impl Selection {
     /// The costs that it goes by.
     pub const fn costs(&self) -> &Costs {
         &self.costs
+    }
+
+    /// The same for links between hosts on which a byte takes no longer than this, in femtoseconds.
+    pub fn with_wire(mut self, wire_fs: u64) -> Self {
+        self.costs.remote.wire_fs = self.costs.remote.wire_fs.min(wire_fs);
+        self
     }
 
     /// The algorithms that are forced, in the order of collectives.
@@ -102,13 +115,26 @@ impl Selection {
         Ok(self)
     }
 
+    /// The same with channels by this rule; without one every call has one.
+    pub const fn with_channels(mut self, channels: ChannelRule) -> Self {
+        self.channels = channels;
+        self
+    }
+
     /// What a call is carried out with. `wanted` is the algorithm that the call itself names, if it
     /// does, and goes before the forced ones; which of those the call names counts for nothing.
     ///
     /// Calls whose counts are each rank's own (gatherv, scatterv, alltoallv) are cut alike whatever
     /// their size, which no rank knows.
     pub fn choose(&self, layout: Layout, call: &Call, wanted: Option<Algorithm>) -> Choice {
-        self.choose_rounded(layout, &rounded(call, layout.world), self.required(call, wanted))
+        let about = rounded(call, layout.world);
+        let channels = self.channels_of(layout, call.collective, &about);
+        self.choose_rounded(layout, &about, self.required(call, wanted), channels)
+    }
+
+    /// The channels of a call of this collective that is about as large as this one.
+    fn channels_of(&self, layout: Layout, collective: Collective, about: &Call) -> u16 {
+        if can_be_cut(collective) { self.channels.choose(layout, &self.costs, about) } else { 1 }
     }
 
     /// The algorithm that a call must be carried out with, where it names one or one is forced.
@@ -117,19 +143,43 @@ impl Selection {
         wanted.or(forced.map(|(_, algorithm)| *algorithm))
     }
 
-    fn choose_rounded(&self, layout: Layout, call: &Call, required: Option<Algorithm>) -> Choice {
+    /// How many sockets carry a call between two ranks of different hosts, on each of the rails that join
+    /// them; `None` where the call is too small for more than one socket in all. For what was chosen: the
+    /// parameters have algorithm and slice.
+    ///
+    /// A frame has one socket, so several are of use only where a step has frames for each of them under
+    /// way at a time; and each costs a handshake, two slabs, and a congestion window to be opened.
+    pub fn stripes(&self, layout: Layout, params: &Params) -> Option<u8> {
+        let size = params.call.dtype.size() as u64;
+        let part = params.elements().unwrap_or(u64::MAX).saturating_mul(size);
+        let part = part / parts(params).max(1) / u64::from(params.channels.max(1));
+        let large = part >= STRIPED_BYTES_MIN.max(2 * u64::from(params.slice));
+        (large && !layout.one_host()).then_some(self.costs.stripes)
+    }
+
+    fn choose_rounded(
+        &self,
+        layout: Layout,
+        call: &Call,
+        required: Option<Algorithm>,
+        channels: u16,
+    ) -> Choice {
         let mut all = algorithms_with(call.collective, call.wire);
         if all.is_empty() {
             // Whoever builds the plan refuses it, and says why.
             all = algorithms(call.collective);
         }
         let candidates = required.as_ref().map_or(all, std::slice::from_ref);
-        let fallback = Choice { algorithm: candidates[0], slice: SLICE_DEFAULT };
+        let fallback = Choice { algorithm: candidates[0], slice: SLICE_DEFAULT, channels };
         // Nothing to send: nothing to weigh.
         if layout.world <= 1 || call.count == 0 {
             return fallback;
         }
-        let mut contest = Contest::new(layout, &self.costs, call);
+        // What suits one part suits all: they run at the same time.
+        let costs = self.costs.of_part(channels);
+        let count = call.count.div_ceil(channels.into());
+        let part = Call { count, ..*call };
+        let mut contest = Contest::new(layout, &costs, &part);
         // Those that could be fastest go first, and leave the others little to do; of those that have
         // equally much to do, about, the one that is preferred.
         let mut firsts: Vec<(u64, Algorithm, usize)> =
@@ -165,6 +215,7 @@ impl Selection {
         best.map_or(fallback, |best| Choice {
             algorithm: best.algorithm,
             slice: SLICES[best.slice],
+            channels,
         })
     }
 
@@ -201,7 +252,7 @@ impl Selection {
         let costs: &[u8; TABLE_BYTES] =
             costs.try_into().map_err(|_| malformed("has another length than it says"))?;
         let costs = Costs::from_bytes(costs).ok_or_else(|| malformed("is of no network"))?;
-        Ok(Selection { costs, forced: forced.ok_or_else(unknown)? })
+        Ok(Selection { costs, forced: forced.ok_or_else(unknown)?, channels: ChannelRule::ONE })
     }
 }
 
@@ -221,11 +272,14 @@ pub fn built_in_hash() -> u64 {
     u64::from_le_bytes(first)
 }
 
+/// A call, about as large as it is, with the algorithm that it must have, if any, and its channels.
+type Question = (Call, Option<Algorithm>, u16);
+
 /// Chooses for one world, and remembers what it chose.
 pub struct Chooser {
     layout: Layout,
     selection: Selection,
-    known: Mutex<HashMap<(Call, Option<Algorithm>), Choice>>,
+    known: Mutex<HashMap<Question, Choice>>,
 }
 
 impl Chooser {
@@ -247,16 +301,18 @@ impl Chooser {
     /// As [`Selection::choose`], which is asked once for each size, about.
     pub fn choose(&self, call: &Call, wanted: Option<Algorithm>) -> Choice {
         let required = self.selection.required(call, wanted);
-        let call = rounded(call, self.layout.world);
+        let about = rounded(call, self.layout.world);
+        let channels = self.selection.channels_of(self.layout, call.collective, &about);
+        let key = (about, required, channels);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(choice) = known.get(&(call, required)) {
+        if let Some(choice) = known.get(&key) {
             return *choice;
         }
-        let choice = self.selection.choose_rounded(self.layout, &call, required);
+        let choice = self.selection.choose_rounded(self.layout, &about, required, channels);
         if known.len() == CHOICE_CACHE_MAX {
             known.clear();
         }
-        known.insert((call, required), choice);
+        known.insert(key, choice);
         choice
     }
 }
@@ -334,10 +390,23 @@ impl<'a> Contest<'a> {
         Params::new(call, self.layout.world, SLICES[slice])
     }
 
-    /// The largest slice that makes a difference: one that holds a whole part.
+    /// The largest slice that makes a difference: one that holds all that a rank sends in a step.
     fn largest(&self, algorithm: Algorithm) -> usize {
         let part = self.part_bytes(algorithm);
-        SLICES.iter().position(|slice| u64::from(*slice) >= part).unwrap_or(SLICES.len() - 1)
+        let step = part.saturating_mul(self.parts_at_once(algorithm));
+        SLICES.iter().position(|slice| u64::from(*slice) >= step).unwrap_or(SLICES.len() - 1)
+    }
+
+    /// Parts that lie side by side and go together in the longest step. What takes `log n` steps passes on
+    /// half of all ranks' parts in one of them.
+    fn parts_at_once(&self, algorithm: Algorithm) -> u64 {
+        use Algorithm::*;
+        let doubles = matches!(algorithm, RecursiveHalving | RecursiveDoubling | Binomial | Bruck);
+        if doubles && counts_per_rank(self.call.collective) {
+            u64::from(self.layout.world.next_power_of_two() / 2).max(1)
+        } else {
+            1
+        }
     }
 
     fn part_bytes(&self, algorithm: Algorithm) -> u64 {
@@ -365,8 +434,11 @@ impl<'a> Contest<'a> {
     fn improve(&mut self, first: Found) -> Found {
         let mut best = first;
         let largest = self.largest(first.algorithm);
+        // Fewer frames are better where nothing speaks against them, and there is time to see.
+        let small = self.layout.world <= WORLD_SMALL;
         while best.slice < largest && !self.is_out_of_time() {
-            match self.at(best.algorithm, best.slice + 1, best.worth_looking()) {
+            let below_ps = if small { u64::MAX } else { best.worth_looking() };
+            match self.at(best.algorithm, best.slice + 1, below_ps) {
                 Some(next) if next.time_ps <= best.time_ps => best = next,
                 _ => break,
             }

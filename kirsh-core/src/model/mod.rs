@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod channels;
 pub mod choice;
 mod evaluate;
 mod known;
@@ -24,6 +25,7 @@ mod table;
 mod tests;
 pub mod units;
 
+pub use channels::ChannelRule;
 pub use evaluate::{Outcome, Walk};
 pub use network::{
     Class, Costs, FRAME_BYTES, Layout, Link, Network, Straggler, Switch, Time, wire_fs,

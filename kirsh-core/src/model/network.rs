@@ -52,6 +52,8 @@ pub struct Costs {
     pub move_fs: u64,
     /// Cores of a host, which its ranks share.
     pub cores: u32,
+    /// Sockets that carry a large call between two ranks of different hosts.
+    pub stripes: u8,
 }
 
 impl Costs {
@@ -129,6 +131,24 @@ impl Class {
         }
     }
 
+    /// Sockets between two ranks. What comes in on one connection is worked off by the core that
+    /// its NIC's receive queue belongs to, at some 15 to 30 Gbit/s where the kernel has to copy as well.
+    /// So up to 10 Gbit/s one is enough, and more would only be more to look after.
+    pub const fn stripes(self) -> u8 {
+        match self {
+            Class::Gbit1 | Class::Gbit10 => 1,
+            Class::Gbit25 => 2,
+            Class::Gbit100 => 4,
+        }
+    }
+
+    /// The class that comes nearest to so much time on the wire of a byte, in femtoseconds.
+    pub const fn of_wire_fs(wire_fs: u64) -> Self {
+        // Turned around: bits of 8 to the byte, less what frames them.
+        let wire_fs = if wire_fs == 0 { 1 } else { wire_fs };
+        Class::of_mbit((8 * 1_000_000_000 * 1538 / 1448 / wire_fs) as i64)
+    }
+
     /// The link between two hosts. Latency and processor costs are those of ordinary NICs with
     /// the kernel's TCP: faster ones moderate their interrupts less and offload more.
     pub const fn link(self) -> Link {
@@ -176,6 +196,7 @@ impl Costs {
             fold_half_fs: 150_000,
             move_fs: 100_000,
             cores,
+            stripes: class.stripes(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! "How would this do on 1,024 hosts?": one call on a network, by every algorithm.
 
+use super::channels::ChannelRule;
 use super::choice::{Choice, Selection};
 use super::network::{Layout, Network};
 use super::predict::{Effort, predict};
@@ -24,6 +25,9 @@ pub struct Scenario {
     pub wire: Wire,
     /// Only this one; all that there are if `None`.
     pub algorithm: Option<Algorithm>,
+    /// Parts that a call is cut into where it can be, each with a core of its own; as many as would be
+    /// chosen by the costs and cores if `None`.
+    pub channels: Option<u16>,
     pub network: Network,
 }
 
@@ -35,6 +39,8 @@ pub struct Simulated {
     pub bytes: u64,
     /// Bytes of a slice that suit this algorithm here.
     pub slice: u32,
+    /// Parts that the call is cut into.
+    pub channels: u16,
     /// Until the last rank is through.
     pub time_us: f64,
     /// Size by time, in bytes per nanosecond, which is GB/s.
@@ -72,6 +78,11 @@ impl Scenario {
         Call { collective, algorithm, dtype, op, root: 0, count: self.count(), wire }
     }
 
+    fn channel_rule(&self) -> ChannelRule {
+        let cores_per_rank = self.network.costs.cores / self.ranks_per_host.max(1);
+        ChannelRule { forced: self.channels, cores_per_rank }
+    }
+
     fn layout(&self) -> Layout {
         Layout { world: self.ranks, ranks_per_host_max: self.ranks_per_host }
     }
@@ -104,23 +115,31 @@ pub fn simulate(scenario: &Scenario, effort: Effort) -> Result<Vec<Simulated>> {
     any.check()?;
     let layout = scenario.layout();
     let bytes = scenario.bytes_in_force();
-    let selection = Selection::new(scenario.network.costs);
+    let selection = Selection::new(scenario.network.costs).with_channels(scenario.channel_rule());
     let chosen = selection.choose(layout, &scenario.call(able[0]), None).algorithm;
     let one = |algorithm: Algorithm| -> Result<Simulated> {
         let call = scenario.call(algorithm);
-        let Choice { slice, .. } = selection.choose(layout, &call, Some(algorithm));
-        let params = Params::new(call, ranks, slice);
-        let predicted = predict(&params, layout, &scenario.network, effort)?;
+        let Choice { slice, channels, .. } = selection.choose(layout, &call, Some(algorithm));
+        // All parts take as long as the first, which is never the shorter: they share links and cores.
+        let part = Params { channels, ..Params::new(call, ranks, slice) }.part(0);
+        let costs = scenario.network.costs.of_part(channels);
+        let network = Network { costs, ..scenario.network };
+        let predicted = predict(&part.params, layout, &network, effort)?;
+        let of_all = |bytes: u64| match part.count {
+            0 => bytes,
+            count => (u128::from(bytes) * u128::from(call.count) / u128::from(count)) as u64,
+        };
         let time_ns = (predicted.time_ps as f64 / 1e3).max(f64::MIN_POSITIVE);
         let algbw = if predicted.time_ps == 0 { 0.0 } else { bytes as f64 / time_ns };
         Ok(Simulated {
             algorithm,
             bytes,
             slice,
+            channels,
             time_us: predicted.time_ps as f64 / 1e6,
             algbw,
             busbw: algbw * bus_factor(collective, ranks),
-            bytes_sent: predicted.bytes_sent,
+            bytes_sent: of_all(predicted.bytes_sent),
             steps: predicted.steps,
             chosen: algorithm == chosen,
         })

@@ -7,18 +7,18 @@
 
 use std::fmt::Write;
 
-use super::network::{Costs, Link};
+use super::network::{Class, Costs, Link};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::TABLE_TEXT_BYTES_MAX;
+use crate::limits::{STRIPES_MAX, TABLE_TEXT_BYTES_MAX};
 
 /// The first line that counts: which layout the text has.
 const VERSION: &str = "kirsh-costs 1";
 
 /// Bytes of a table as bytes.
-pub(super) const TABLE_BYTES: usize = 12 * 8;
+pub(super) const TABLE_BYTES: usize = NAMES.len() * 8;
 
 /// The costs by name: what a line's left side may be, and what it means.
-const NAMES: [(&str, &str); 12] = [
+const NAMES: [(&str, &str); 13] = [
     ("cores", "cores of a host"),
     ("local.latency_us", "within a host: from the first byte's leaving to its being seen"),
     ("local.wire_ns_per_byte", "there is no wire within a host"),
@@ -31,7 +31,17 @@ const NAMES: [(&str, &str); 12] = [
     ("fold_ns_per_byte", "folding what was received"),
     ("fold_half_ns_per_byte", "the same for float16 and bfloat16"),
     ("move_ns_per_byte", "moving within a rank's own arrays"),
+    ("remote.stripes", "sockets between two ranks for what is large"),
 ];
+
+/// Those that are counts, and no times.
+const COUNTS: [usize; 2] = [0, STRIPES];
+
+/// Tables from before there were stripes do not name them: the link's rate then says what is usual.
+const STRIPES: usize = 12;
+
+/// Where the rate of links between hosts stands.
+const WIRE: usize = 6;
 
 /// Beyond these nothing is a network: 10 s of latency, 10 µs a byte (less than 1 Mbit/s). Sums of
 /// them stay far below what 64 bits hold.
@@ -42,16 +52,16 @@ const LATENCY_LARGEST: u64 = 10_000_000_000_000;
 const CORES_MAX: u64 = 65_536;
 
 impl Costs {
-    fn numbers(&self) -> [u64; 12] {
-        let Costs { local, remote, fold_fs, fold_half_fs, move_fs, cores } = *self;
+    fn numbers(&self) -> [u64; NAMES.len()] {
+        let Costs { local, remote, fold_fs, fold_half_fs, move_fs, cores, stripes } = *self;
         let of = |link: Link| [link.latency_ps, link.wire_fs, link.frame_ps, link.copy_fs];
         let ([a, b, c, d], [e, f, g, h]) = (of(local), of(remote));
-        [cores.into(), a, b, c, d, e, f, g, h, fold_fs, fold_half_fs, move_fs]
+        [cores.into(), a, b, c, d, e, f, g, h, fold_fs, fold_half_fs, move_fs, stripes.into()]
     }
 
     /// `None` where a number is larger than any network's.
-    fn from_numbers(numbers: [u64; 12]) -> Option<Self> {
-        let [cores, a, b, c, d, e, f, g, h, fold_fs, fold_half_fs, move_fs] = numbers;
+    fn from_numbers(numbers: [u64; NAMES.len()]) -> Option<Self> {
+        let [cores, a, b, c, d, e, f, g, h, fold_fs, fold_half_fs, move_fs, stripes] = numbers;
         let latencies = [a, e].into_iter().all(|latency| latency <= LATENCY_LARGEST);
         let others = [b, c, d, f, g, h, fold_fs, fold_half_fs, move_fs];
         if !latencies || !others.into_iter().all(|cost| cost <= LARGEST) {
@@ -59,6 +69,7 @@ impl Costs {
         }
         let cores =
             u32::try_from(cores).ok().filter(|n| (1..=CORES_MAX).contains(&u64::from(*n)))?;
+        let stripes = u8::try_from(stripes).ok().filter(|n| (1..=STRIPES_MAX).contains(n))?;
         let link = |latency_ps, wire_fs, frame_ps, copy_fs| Link {
             latency_ps,
             wire_fs,
@@ -66,7 +77,7 @@ impl Costs {
             copy_fs,
         };
         let (local, remote) = (link(a, b, c, d), link(e, f, g, h));
-        Some(Costs { local, remote, fold_fs, fold_half_fs, move_fs, cores })
+        Some(Costs { local, remote, fold_fs, fold_half_fs, move_fs, cores, stripes })
     }
 
     /// The table as text, opened by these lines of comment.
@@ -77,8 +88,8 @@ impl Costs {
             let _ = writeln!(text, "{}", format!("# {line}").trim_end());
         }
         let _ = writeln!(text, "{VERSION}");
-        for ((name, meaning), number) in NAMES.iter().zip(self.numbers()) {
-            let value = if *name == "cores" { number.to_string() } else { decimal(number) };
+        for (at, ((name, meaning), number)) in NAMES.iter().zip(self.numbers()).enumerate() {
+            let value = if COUNTS.contains(&at) { number.to_string() } else { decimal(number) };
             let line = format!("{name} = {value}");
             let _ = match *meaning {
                 "" => writeln!(text, "{line}"),
@@ -119,7 +130,8 @@ impl Costs {
                 return wrong(format!("line {number}: {:?} is none of {names}", name.trim()));
             };
             let value = value.trim();
-            let parsed = if at == 0 { value.parse().ok() } else { parse_decimal(value) };
+            let parsed =
+                if COUNTS.contains(&at) { value.parse().ok() } else { parse_decimal(value) };
             let Some(parsed) = parsed else {
                 return wrong(format!(
                     "line {number}: {value:?} is no number with up to six digits behind the point"
@@ -129,6 +141,8 @@ impl Costs {
                 return wrong(format!("line {number} says {} a second time", name.trim()));
             }
         }
+        let rate = numbers[WIRE].map(Class::of_wire_fs);
+        numbers[STRIPES] = numbers[STRIPES].or(rate.map(|class| class.stripes().into()));
         let mut all = [0; NAMES.len()];
         for ((name, _), (number, place)) in NAMES.iter().zip(numbers.iter().zip(&mut all)) {
             match number {
@@ -137,7 +151,7 @@ impl Costs {
             }
         }
         Costs::from_numbers(all).map_or_else(
-            || wrong("a number is larger than that of any network, or there are no cores".into()),
+            || wrong("a number is larger than that of any network, or there are no cores or no sockets".into()),
             Ok,
         )
     }

@@ -30,7 +30,7 @@ use super::{Counts, Finish, Map, Params, Plan, encoded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Algorithm, Call, Collective, Rank, ReduceOp, Wire};
 
-/// The plan of one rank. Pure and cheap: beside counts for each rank, nothing in it grows with the
+/// The plan of one rank, for a call of one channel or for the part of one. Pure and cheap: beside counts for each rank, nothing in it grows with the
 /// count or the world.
 ///
 /// Which array lies where: a broadcast works in Output alone, where the root's array already lies.
@@ -43,7 +43,11 @@ use crate::types::{Algorithm, Call, Collective, Rank, ReduceOp, Wire};
 /// out the collective or an operator that the type does not know.
 pub fn build(params: &Params, rank: Rank) -> Result<Arc<dyn Plan>> {
     params.check()?;
-    let Params { call, world, slice, .. } = params;
+    let Params { call, world, slice, channels, .. } = params;
+    if *channels != 1 {
+        let text = format!("a plan for {channels} channels: each carries out a part of the call");
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
     let (world, slice) = (*world, *slice);
     if rank >= world {
         return Err(Error::new(

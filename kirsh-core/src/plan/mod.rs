@@ -5,7 +5,8 @@
 //!
 //! What gives a plan its meaning:
 //! - On one link steps happen in plan order on both sides, so the n-th frame that rank *a*'s plan
-//!   sends to *b* is the n-th that *b*'s plan receives from *a*, and both have the same length.
+//!   sends to *b* is the n-th that *b*'s plan receives from *a*, and both have the same length. Where two
+//!   ranks have several links, a frame's number says which of them it has ([`Pattern`]).
 //! - Other orders follow from spans alone: a step waits for an earlier one only where one of them
 //!   writes bytes that the other reads or writes.
 //! - A span of a step is at most one slice long, and whole elements.
@@ -36,6 +37,8 @@ mod halving;
 mod linear;
 mod local;
 mod params;
+mod parts;
+mod pattern;
 mod recursive_doubling;
 mod reduce_pairwise;
 mod reduce_ring;
@@ -52,6 +55,8 @@ mod tree;
 
 pub use build::build;
 pub use params::{Counts, Params, algorithms, algorithms_with, can_encode, not_encoded};
+pub use parts::{Part, can_be_cut};
+pub use pattern::{PATTERN_MAX, Pattern};
 
 /// One step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

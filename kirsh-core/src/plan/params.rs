@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::parts::can_be_cut;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{CALL_BYTES_MAX, SLICE_BYTES_MAX, WORLD_SIZE_MAX};
+use crate::limits::{CALL_BYTES_MAX, CHANNELS_MAX, SLICE_BYTES_MAX, STRIPES_MAX, WORLD_SIZE_MAX};
 use crate::types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// How many elements belong to which rank, where [`Call::count`] does not say it.
@@ -30,9 +31,9 @@ pub struct Params {
     pub world: u32,
     /// Bytes of a slice, at most; rounded down to whole elements.
     pub slice: u32,
-    /// Disjoint parts with sockets of their own. Only 1 is known.
+    /// Disjoint parts with sockets of their own: see [`Params::part`].
     pub channels: u16,
-    /// Sockets within a channel. Only 1 is known.
+    /// Sockets within a channel between ranks of different hosts, 1 to [`STRIPES_MAX`].
     pub stripes: u16,
     pub counts: Counts,
 }
@@ -150,9 +151,25 @@ impl Params {
                 call.dtype
             ));
         }
-        if (*channels, *stripes) != (1, 1) {
+        if *channels != 1 && !((2..=CHANNELS_MAX).contains(channels) && can_be_cut(call.collective))
+        {
             return unsupported(format!(
-                "{channels} channels of {stripes} stripes: plans have one of one"
+                "{channels} channels: {} is carried out by {}",
+                call.collective,
+                if can_be_cut(call.collective) {
+                    format!("1 to {CHANNELS_MAX}")
+                } else {
+                    "one alone".to_owned()
+                }
+            ));
+        }
+        if !(1..=u16::from(STRIPES_MAX)).contains(stripes) {
+            return unsupported(format!("{stripes} stripes: plans have 1 to {STRIPES_MAX}"));
+        }
+        if *stripes > 1 && call.collective.has_own_counts() {
+            return unsupported(format!(
+                "{stripes} stripes in {}: its frames keep to one",
+                call.collective
             ));
         }
         if !algorithms(call.collective).contains(&call.algorithm) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::limits::SLICE_BYTES_MAX;
+use crate::limits::{CHANNELS_MAX, SLICE_BYTES_MAX};
 use crate::types::{Algorithm, Call, Collective, DataType, ReduceOp, Space, Wire};
 
 mod association;
@@ -385,6 +385,16 @@ fn parameters_that_cannot_work_are_refused_by_name() {
     let count = u64::MAX / 4;
     refused(Params { call: Call { count, ..call }, ..good.clone() }, 0, InvalidArgument, "float32");
     refused(Params { channels: 2, ..good.clone() }, 0, Unsupported, "2 channels");
+    refused(Params { channels: 0, ..good.clone() }, 0, Unsupported, "0 channels");
+    refused(Params { stripes: 9, ..good.clone() }, 0, Unsupported, "9 stripes");
+    refused(Params { stripes: 0, ..good.clone() }, 0, Unsupported, "0 stripes");
+    assert!(build(&Params { stripes: 8, ..good.clone() }, 0).is_ok());
+    assert!(Params { channels: CHANNELS_MAX, ..good.clone() }.check().is_ok());
+    let channels = CHANNELS_MAX + 1;
+    assert!(Params { channels, ..good.clone() }.check().is_err());
+    let scan = Call { collective: Collective::Scan, algorithm: Algorithm::Chain, ..call };
+    let error = Params { channels: 2, call: scan, ..good.clone() }.check().unwrap_err();
+    assert!(error.to_string().contains("scan is carried out by one alone"), "{error}");
     let wrong = Call { algorithm: Algorithm::Chain, ..call };
     refused(
         Params { call: wrong, ..good.clone() },

@@ -3,8 +3,8 @@
 //! In the cache, on a core of Zen 5, sums of float32 and of integers in place are 1.1 to 1.2 times as
 //! fast as with AVX2, min and max of floats 1.3 to 1.5 times, averages and sums of float16 twice, sums
 //! of bfloat16 2.7 times; out of the cache memory is the limit, and both are alike. Bits are those of the portable loops:
-//! each lane does what they do to an element. The processors' own conversion to bfloat16 is not
-//! used, because it flushes subnormals.
+//! each lane does what they do to an element. The processors' own conversion to bfloat16 is used in
+//! `avx512bf16.rs`.
 
 #![cfg(target_arch = "x86_64")]
 
@@ -59,7 +59,7 @@ const LANES: usize = 16;
 /// Bytes of that many float16.
 const HALF: usize = LANES * size_of::<u16>();
 /// Bytes of a whole vector, which holds 32 floats of 16 bits.
-const STEP: usize = 2 * HALF;
+pub(super) const STEP: usize = 2 * HALF;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn float16<O: Computed>(
@@ -125,7 +125,7 @@ fn fold_half<O: Computed>(with: __m256i, received: __m256i, count: f32) -> __m25
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn bfloat16<O: Computed>(
+pub(super) unsafe fn bfloat16<O: Computed>(
     with: *const u8,
     received: *const u8,
     into: *mut u8,
@@ -175,21 +175,35 @@ fn fold_brain<O: Computed>(with: __m512i, received: __m512i, count: f32) -> __m5
         }
         from
     };
-    // Interleaved with zeros below them, they are float32 already.
-    let zero = _mm512_setzero_si512();
-    let low = compute::<O>(
-        _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, with)),
-        _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, received)),
-        count,
-    );
-    let high = compute::<O>(
-        _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, with)),
-        _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, received)),
-        count,
-    );
+    let ((a_low, a_high), (b_low, b_high)) = (unpacked(with), unpacked(received));
+    let (low, high) = (compute::<O>(a_low, b_low, count), compute::<O>(a_high, b_high, count));
     // SAFETY: the array is as long as the vector; this load needs no alignment.
     let upper = unsafe { _mm512_loadu_si512(UPPER.as_ptr().cast()) };
     _mm512_permutex2var_epi16(round(low), upper, round(high))
+}
+
+/// `fold_brain` for those who seldom need it: kept out of their loops.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn fold_brain_seldom<O: Computed>(
+    with: __m512i,
+    received: __m512i,
+    count: f32,
+) -> __m512i {
+    fold_brain::<O>(with, received, count)
+}
+
+/// Thirty-two bfloat16 as float32, which they are once zeros lie below them: of each eight the first
+/// four, and the others.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn unpacked(brain: __m512i) -> (__m512, __m512) {
+    let zero = _mm512_setzero_si512();
+    (
+        _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, brain)),
+        _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, brain)),
+    )
 }
 
 /// `Bf16::round` of each lane: 0x7fff more, and one more where the upper half is odd. As a
@@ -213,11 +227,18 @@ fn compute<O: Computed>(with: __m512, received: __m512, count: f32) -> __m512 {
     /// What becomes of each class of numbers, four bits each from the lowest: of quiet and
     /// signalling NaNs (the first two) the other operand, of all others themselves.
     const NANS: i32 = 0x1111_1100;
+    let computed = computed::<O>(with, received, count);
+    _mm512_fixupimm_ps::<0>(_mm512_set1_ps(f32::nan()), computed, _mm512_set1_epi32(NANS))
+}
+
+/// What an operator gives for each lane, with NaNs as the processor makes them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn computed<O: Computed>(with: __m512, received: __m512, count: f32) -> __m512 {
     let (a, b) = (lanes(with), lanes(received));
     let computed: [f32; LANES] = std::array::from_fn(|lane| O::compute(a[lane], b[lane], count));
     // SAFETY: the array is as long as the vector; this load needs no alignment.
-    let computed = unsafe { _mm512_loadu_ps(computed.as_ptr()) };
-    _mm512_fixupimm_ps::<0>(_mm512_set1_ps(f32::nan()), computed, _mm512_set1_epi32(NANS))
+    unsafe { _mm512_loadu_ps(computed.as_ptr()) }
 }
 
 #[inline]

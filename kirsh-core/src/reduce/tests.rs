@@ -1,6 +1,7 @@
 //! The kernels against an oracle, against each other, and against values written by hand.
 
 mod codec;
+mod feedback;
 mod oracle;
 
 use proptest::prelude::*;
@@ -184,6 +185,28 @@ fn every_fold_of_every_short_length_and_alignment_matches_the_oracle() {
                     let found = fold_in_place(kernel, arrays, at, (finish, n));
                     assert_eq!(found, expected, "in place: {what:?}");
                 }
+            }
+        }
+    }
+}
+
+/// Long arrays begin with a head up to the next cache line, where elements do not lie across lines.
+#[test]
+#[cfg_attr(miri, ignore = "millions of elements")]
+fn every_fold_of_a_long_array_matches_the_oracle_wherever_it_begins() {
+    let mut elements = Elements { state: 0x2545_f491_4f6c_dd1d };
+    for (dtype, op) in pairs() {
+        let count = 4_500 / dtype.size() + 7;
+        let (with, received) = (elements.bytes(dtype, count), elements.bytes(dtype, count));
+        let expected = oracle::fold(dtype, op, Finish::Average, 3, &with, &received);
+        for into in [0, 1, 2, 4, 8, 16, 40, 62] {
+            let at = Offsets { with: into, received: elements.next() as usize % 64, into };
+            for kernel in kernels(dtype, op) {
+                let arrays = (&with[..], &received[..]);
+                let found = fold_apart(kernel, arrays, at, (Finish::Average, 3));
+                assert!(found == expected, "{kernel:?} at {into}");
+                let found = fold_in_place(kernel, arrays, at, (Finish::Average, 3));
+                assert!(found == expected, "in place: {kernel:?} at {into}");
             }
         }
     }
@@ -516,6 +539,10 @@ fn a_pair_that_does_not_go_together_is_refused_by_name() {
 
 #[test]
 fn a_kernel_names_the_instructions_it_uses() {
+    #[cfg(target_arch = "x86_64")]
+    if avx512bf16::available() {
+        assert_eq!(Kernel::choose(Bfloat16, ReduceOp::Sum).unwrap().name(), "avx512bf16");
+    }
     let names: Vec<_> = kernels(Float32, ReduceOp::Sum).iter().map(Kernel::name).collect();
     #[cfg(target_arch = "x86_64")]
     let (has_avx512, has_avx2) = (avx512::available(), avx2::available());

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use sha2::{Digest, Sha256};
 
 pub use super::filter::InterfaceFilter;
+use super::rails::{Place, Rail};
 use super::settings::{self, Advertised};
 use super::sys::{self, Interface};
 use crate::error::{Error, ErrorKind, Result};
@@ -78,11 +79,35 @@ fn interfaces() -> Result<Vec<Interface>> {
     sys::interfaces().map_err(|cause| Error::system("asking for this host's interfaces", &cause))
 }
 
+/// What others should know of each of these addresses to find rails. P-61
+///
+/// # Errors
+/// `System` where the kernel does not say what the host has.
+pub fn places(published: &[SocketAddr]) -> Result<Vec<Place>> {
+    Ok(places_of(published, &interfaces()?))
+}
+
+/// [`places`], for a host that has these interfaces.
+pub(super) fn places_of(published: &[SocketAddr], host: &[Interface]) -> Vec<Place> {
+    let place = |address: &SocketAddr| {
+        let usable = |interface: &&Interface| {
+            interface.ip == address.ip() && !interface.loopback && !is_virtual(interface)
+        };
+        let interface = host.iter().find(usable)?;
+        // The kernel lists all addresses of one family before those of another.
+        let number = host.iter().position(|other| other.name == interface.name)?;
+        Some(Place { prefix: interface.prefix, interface: u8::try_from(number).ok()? })
+    };
+    published.iter().map(|address| place(address).unwrap_or_default()).collect()
+}
+
 /// One address of this host, as people see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub interface: String,
     pub ip: IpAddr,
+    /// The network that it would be used in as a rail, where it would.
+    pub network: Option<Rail>,
     /// Why it is not used; `None` where it is.
     pub left_out: Option<&'static str>,
 }
@@ -97,6 +122,8 @@ pub fn survey(filter: &InterfaceFilter) -> Result<Vec<Seen>> {
     let seen = |interface: &Interface| Seen {
         interface: interface.name.clone(),
         ip: interface.ip,
+        network: (interface.prefix > 0 && !interface.loopback && !is_virtual(interface))
+            .then(|| Rail::around(interface.ip, interface.prefix)),
         left_out: why_not(filter, interface),
     };
     let left_out = host.iter().map(seen).filter(|address| address.left_out.is_some());

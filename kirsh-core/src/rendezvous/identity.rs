@@ -2,16 +2,15 @@
 //!
 //! These are two groups: the identity and the rendezvous. Each is taken whole from one source, so
 //! that no launcher's rank is ever read beside another's world size. Sources are asked in order:
-//! what the program says, Kirsh's own variables, then what launchers set. To learn another
-//! launcher, write one function and add it to [`LAUNCHERS`].
+//! what the program says, Kirsh's own variables, then what [`launchers`] set.
 //!
 //! `RANK`, `WORLD_SIZE` and `KIRSH_RENDEZVOUS` are enough to start ranks by hand: rank 0 serves.
-//! `MASTER_ADDR` and `MASTER_PORT` are not read: that port belongs to the launcher's own store.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::settings::{self, non_empty};
+use super::launchers;
+use super::settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::types::Rank;
@@ -136,12 +135,6 @@ impl fmt::Display for Rendezvous {
     }
 }
 
-/// Asks one launcher for this process's identity: `None` where it did not start this process.
-type Launcher = fn(Env<'_>) -> Result<Option<Identity>>;
-
-/// The launchers known, in the order in which they are asked.
-const LAUNCHERS: &[Launcher] = &[rank_and_world_size];
-
 /// Finds out which rank this process is: from the arguments, else from `KIRSH_RANK` and
 /// `KIRSH_WORLD_SIZE`, else from a launcher; a world of one where nobody says anything.
 ///
@@ -168,10 +161,8 @@ pub fn identity(arguments: &Arguments, env: Env<'_>) -> Result<Identity> {
         (identity.local_rank, identity.local_size) = settings::local(env)?;
         return Ok(identity);
     }
-    for launcher in LAUNCHERS {
-        if let Some(identity) = launcher(env)? {
-            return Ok(identity);
-        }
+    if let Some(identity) = launchers::identity(env)? {
+        return Ok(identity);
     }
     Ok(Identity {
         rank: 0,
@@ -182,8 +173,9 @@ pub fn identity(arguments: &Arguments, env: Env<'_>) -> Result<Identity> {
     })
 }
 
-/// Finds out where the ranks meet: from the arguments, else from `KIRSH_RENDEZVOUS`. `None` where
-/// none is needed, because the world is one rank or the program brings a store.
+/// Finds out where the ranks meet: from the arguments, else from `KIRSH_RENDEZVOUS`, else from the
+/// launcher that the identity came from. `None` where none is needed, because the world is one rank
+/// or the program brings a store.
 ///
 /// # Errors
 /// `Configuration` where the text is malformed, or where there are several ranks and no rendezvous.
@@ -207,6 +199,9 @@ pub fn rendezvous(
     if let Some(text) = settings::RENDEZVOUS.set(env) {
         return Ok(Some((Rendezvous::parse(&text)?, Source::Kirsh)));
     }
+    if let Some(place) = launchers::rendezvous(identity, env)? {
+        return Ok(Some((place, identity.source)));
+    }
     Err(Error::new(
         ErrorKind::Configuration,
         format!(
@@ -218,37 +213,20 @@ pub fn rendezvous(
     ))
 }
 
-/// `RANK` and `WORLD_SIZE`, which most launchers set, with `LOCAL_RANK` and `LOCAL_WORLD_SIZE`.
-fn rank_and_world_size(env: Env<'_>) -> Result<Option<Identity>> {
-    let source = Source::Launcher("RANK and WORLD_SIZE");
-    let whole = pair(
-        (number(env, "RANK")?, "RANK"),
-        (number(env, "WORLD_SIZE")?, "WORLD_SIZE"),
-        "the environment",
-        source,
-    )?;
-    let Some(mut identity) = whole else { return Ok(None) };
-    identity.local_rank = number(env, "LOCAL_RANK")?;
-    identity.local_size = number(env, "LOCAL_WORLD_SIZE")?;
-    Ok(Some(identity))
-}
-
-/// A number that a launcher set.
-fn number(env: Env<'_>, name: &str) -> Result<Option<u32>> {
-    non_empty(env, name)
-        .map(|text| {
-            text.parse().map_err(|_| {
-                Error::new(
-                    ErrorKind::Configuration,
-                    format!("{name} is {text:?}, which is no whole number from 0 on"),
-                )
-            })
-        })
-        .transpose()
+/// What the job is called: as `KIRSH_JOB_ID` says, else what its launcher knows it by.
+///
+/// # Errors
+/// `Configuration` where `KIRSH_JOB_ID` is malformed.
+pub fn job_id(identity: &Identity, env: Env<'_>) -> Result<String> {
+    let named = settings::JOB_ID.set(env).is_some();
+    match launchers::job(identity, env) {
+        Some(job) if !named && settings::JOB_ID.allows(&job) => Ok(job),
+        _ => settings::job_id(env),
+    }
 }
 
 /// A rank and a world size from one source: both, neither, or an error.
-fn pair(
+pub(super) fn pair(
     (rank, rank_name): (Option<u32>, &str),
     (world_size, size_name): (Option<u32>, &str),
     place: &str,

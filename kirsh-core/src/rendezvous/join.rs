@@ -8,6 +8,8 @@
 //! - `verdict`: written once, by rank 0 when all records are there, or by whoever finds a reason to
 //!   fail; everyone waits for it and takes it as it is;
 //! - `read`: counts the ranks that have the verdict, so that who serves the store knows when to go.
+//!
+//! In a store that was handed in, `kirsh/made/` counts the generations themselves (`comm/create.rs`).
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@
 //! thread. It knows types, limits, errors and [`crate::wire::auth`]; it knows nothing of frames,
 //! plans or communicators.
 //!
-//! From the top: [`identity`] and [`settings`] read the environment, [`token`] the secret, and
+//! From the top: [`identity`], [`launchers`] and [`settings`] read the environment, [`token`] the secret, and
 //! [`address`] the host; [`open`] makes a [`store`] of a rendezvous (over TCP or a shared
 //! directory, or the caller brings one); [`join`] turns a store into a [`Table`].
 
@@ -13,8 +13,10 @@ pub mod address;
 pub mod file_store;
 pub mod identity;
 pub mod join;
+pub mod launchers;
 pub mod open;
 pub mod path;
+pub mod rails;
 pub mod settings;
 pub mod store;
 pub mod table;

@@ -11,9 +11,10 @@ use super::address::InterfaceFilter;
 use super::identity::Env;
 pub use super::values::{Advertised, DriverChoice, LinkChoice, Switch};
 use super::values::{
-    parse_advertised, parse_algorithms, parse_ip, parse_job_id, parse_level, parse_number,
-    parse_path, parse_ports, parse_rate, parse_rendezvous, parse_seconds, parse_slice, parse_spin,
-    parse_switch, parse_text, parse_world_size,
+    parse_advertised, parse_algorithms, parse_channels, parse_ip, parse_job_id, parse_level,
+    parse_local, parse_number, parse_path, parse_ports, parse_rails, parse_rate, parse_rendezvous,
+    parse_seconds, parse_slice, parse_spin, parse_stripes, parse_switch, parse_text,
+    parse_world_size,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Algorithm, Collective, Wire};
@@ -151,6 +152,10 @@ settings! {
     DRIVER = "KIRSH_DRIVER", default "auto", parser DriverChoice::parse,
         allowed "auto, uring or poll",
         "what moves the bytes; a driver named here is used or the start fails";
+    LOCAL = "KIRSH_LOCAL", default "unix", parser parse_local,
+        allowed "unix or tcp",
+        "what carries data between ranks of one host; unix: Unix sockets, and TCP to ranks that listen \
+         on none";
     TIMEOUT = "KIRSH_TIMEOUT", default "600", parser parse_seconds,
         allowed "seconds, fractions allowed, or inf",
         "how long an operation may take";
@@ -178,10 +183,23 @@ settings! {
     SLICE = "KIRSH_SLICE", default "auto", parser parse_slice,
         allowed "bytes from 4K to 1M, with K or M, or auto",
         "the size of the slices that large arrays are cut into; rank 0 decides for all";
+    STRIPES = "KIRSH_STRIPES", default "auto", parser parse_stripes,
+        allowed "a whole number from 1 to 8, or auto",
+        "how many sockets carry a collective between two ranks; auto: 1 within a host and for small \
+         calls, otherwise what the class of links or the table says; a number holds within a host, too; \
+         rank 0 decides for all";
+    RAILS = "KIRSH_RAILS", default "auto", parser parse_rails,
+        allowed "auto or off",
+        "whether several networks that join all hosts are used together, by their measured speed; \
+         rank 0 decides for all";
     WIRE = "KIRSH_WIRE", default "none", parser Wire::from_name,
         allowed "none, bf16, f16 or int8",
         "how float32 travels in calls that can be encoded and say nothing else; rank 0 decides for \
          all";
+    CHANNELS = "KIRSH_CHANNELS", default "auto", parser parse_channels,
+        allowed "1 to 8, or auto",
+        "how many cores and sets of sockets carry out a large collective; auto: as many as its link, \
+         its size and the cores suggest; rank 0 decides for all";
     ALGORITHM = "KIRSH_ALGORITHM", default "", parser parse_algorithms,
         allowed "collective:algorithm pairs, comma separated, as in allreduce:ring,broadcast:chain",
         "forces algorithms; rank 0 decides for all";
@@ -242,6 +260,11 @@ pub fn driver(env: Env<'_>) -> Result<DriverChoice> {
     DRIVER.read(env, DriverChoice::parse)
 }
 
+/// Whether ranks of one host are linked by Unix sockets.
+pub fn local_links(env: Env<'_>) -> Result<bool> {
+    LOCAL.read(env, parse_local)
+}
+
 /// How long an operation may take; `None` is for ever.
 pub fn timeout(env: Env<'_>) -> Result<Option<Duration>> {
     TIMEOUT.read(env, parse_seconds)
@@ -285,6 +308,21 @@ pub fn spin(env: Env<'_>) -> Result<Option<Duration>> {
 /// The size of a slice in bytes; `None` leaves it to the library.
 pub fn slice(env: Env<'_>) -> Result<Option<usize>> {
     SLICE.read(env, parse_slice)
+}
+
+/// How many sockets carry a collective between two ranks; `None` leaves it to the library.
+pub fn stripes(env: Env<'_>) -> Result<Option<u8>> {
+    STRIPES.read(env, parse_stripes)
+}
+
+/// Whether several networks between the hosts are used together.
+pub fn rails(env: Env<'_>) -> Result<bool> {
+    RAILS.read(env, parse_rails)
+}
+
+/// How many channels carry out a collective; `None` leaves it to the library.
+pub fn channels(env: Env<'_>) -> Result<Option<u16>> {
+    CHANNELS.read(env, parse_channels)
 }
 
 /// How float32 travels where a call says nothing else.

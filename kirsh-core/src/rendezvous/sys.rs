@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) struct Interface {
     pub(super) name: String,
     pub(super) ip: IpAddr,
+    /// How many leading bits are its network's; 0 where the kernel does not say.
+    pub(super) prefix: u8,
     /// Up and with a carrier.
     pub(super) running: bool,
     pub(super) loopback: bool,
@@ -58,6 +60,7 @@ pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
         found.push(Interface {
             name: name.to_string_lossy().into_owned(),
             ip,
+            prefix: prefix(entry),
             running: has(libc::IFF_UP) && has(libc::IFF_RUNNING),
             loopback: has(libc::IFF_LOOPBACK),
             point_to_point: has(libc::IFF_POINTOPOINT),
@@ -66,6 +69,30 @@ pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
     // SAFETY: `head` came from getifaddrs, and no reference into the list is left.
     unsafe { libc::freeifaddrs(head) };
     Ok(found)
+}
+
+/// How many bits of an address's netmask are set.
+fn prefix(entry: &libc::ifaddrs) -> u8 {
+    if entry.ifa_netmask.is_null() || entry.ifa_addr.is_null() {
+        return 0;
+    }
+    // SAFETY: `ifa_addr` is not null, so it points to a socket address of the list.
+    let family = unsafe { (*entry.ifa_addr).sa_family };
+    // A mask's own family is not always set: it has that of its address.
+    let bits = match i32::from(family) {
+        libc::AF_INET => {
+            // SAFETY: the mask of an IPv4 address is a sockaddr_in, and malloc aligned it.
+            let mask = unsafe { &*entry.ifa_netmask.cast::<libc::sockaddr_in>() };
+            mask.sin_addr.s_addr.count_ones()
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the mask of an IPv6 address is a sockaddr_in6, and malloc aligned it.
+            let mask = unsafe { &*entry.ifa_netmask.cast::<libc::sockaddr_in6>() };
+            mask.sin6_addr.s6_addr.iter().map(|byte| byte.count_ones()).sum()
+        }
+        _ => 0,
+    };
+    bits as u8
 }
 
 /// One descriptor to watch and what happened there.

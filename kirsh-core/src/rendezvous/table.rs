@@ -1,9 +1,11 @@
 //! What one rank says of itself when it joins, and the table of all ranks that it gets back.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::codec::{Reader, Writer, clip};
+use super::rails::Place;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::types::Rank;
@@ -24,11 +26,15 @@ pub struct Joiner {
     pub process_id: u64,
     /// As [`host_id`](super::host_id()) gives it.
     pub host_id: u64,
+    /// That this process may use.
+    pub cores: u32,
     pub pid: u32,
     /// For messages only.
     pub host_name: String,
     /// Where the others can reach this process, best first.
     pub addresses: Vec<SocketAddr>,
+    /// Of each of them, what shows which network it is in.
+    pub places: Vec<Place>,
     /// The hash of the table of choice that is built in: ranks that would choose differently must
     /// not start.
     pub table_hash: u64,
@@ -52,9 +58,14 @@ impl Joiner {
             rank: self.rank,
             process_id: self.process_id,
             host_id: self.host_id,
+            cores: self.cores,
             pid: self.pid,
             host_name: clip(&self.host_name, limits::HOST_NAME_MAX).to_owned(),
             addresses: self.addresses.clone(),
+            // As many as there are addresses, whatever was given.
+            places: (0..self.addresses.len())
+                .map(|at| self.places.get(at).copied().unwrap_or_default())
+                .collect(),
         }
     }
 }
@@ -72,11 +83,15 @@ pub struct Member {
     pub process_id: u64,
     /// Equal where two ranks share a host, and so can use loopback addresses.
     pub host_id: u64,
+    /// That it may use, by its affinity and its cgroup's quota.
+    pub cores: u32,
     pub pid: u32,
     /// For messages only.
     pub host_name: String,
     /// Best first. Loopback addresses lead to it only from its own host.
     pub addresses: Vec<SocketAddr>,
+    /// Of each of them, what shows which network it is in.
+    pub places: Vec<Place>,
 }
 
 impl Member {
@@ -88,17 +103,25 @@ impl Member {
     pub(super) fn write(&self, to: &mut Writer) {
         to.u32(self.rank).u64(self.process_id).u64(self.host_id).u32(self.pid);
         to.bytes(self.host_name.as_bytes()).addresses(&self.addresses);
+        self.places.iter().for_each(|place| place.write(to));
+        to.u32(self.cores);
     }
 
     pub(super) fn read(from: &mut Reader<'_>) -> Option<Member> {
-        Some(Member {
+        let mut member = Member {
             rank: from.u32()?,
             process_id: from.u64()?,
             host_id: from.u64()?,
             pid: from.u32()?,
             host_name: from.text(limits::HOST_NAME_MAX)?.to_owned(),
             addresses: from.addresses(limits::ADDRESSES_MAX)?,
-        })
+            places: Vec::new(),
+            cores: 0,
+        };
+        let places = member.addresses.iter().map(|_| Place::read(from));
+        member.places = places.collect::<Option<_>>()?;
+        member.cores = from.u32()?;
+        Some(member)
     }
 }
 
@@ -123,6 +146,17 @@ impl Table {
     /// The table of a world of one, which needs no store.
     pub fn alone(me: &Joiner) -> Result<Table> {
         Table::draw(me, vec![me.member()])
+    }
+
+    /// Cores that a rank has to itself, on the host where these are fewest: ranks of one host share what
+    /// each of them may use.
+    pub fn cores_per_rank(&self) -> u32 {
+        let mut ranks: HashMap<u64, u32> = HashMap::new();
+        for member in &self.ranks {
+            *ranks.entry(member.host_id).or_default() += 1;
+        }
+        let shares = self.ranks.iter().map(|member| member.cores / ranks[&member.host_id]);
+        shares.min().unwrap_or(1)
     }
 
     /// The table that rank 0 makes of what the others published.

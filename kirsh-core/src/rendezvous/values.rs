@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::identity::Rendezvous;
-use crate::limits;
+use crate::limits::{self, CHANNELS_MAX};
 use crate::types::{Algorithm, Collective};
 
 /// Which driver moves the bytes.
@@ -163,6 +163,15 @@ pub(super) fn parse_spin(text: &str) -> Option<Option<Duration>> {
     Some(Some(Duration::from_micros(micros.into())))
 }
 
+/// `None` for auto.
+pub(super) fn parse_channels(text: &str) -> Option<Option<u16>> {
+    if text == "auto" {
+        return Some(None);
+    }
+    let channels = u16::try_from(parse_number(text)?).ok()?;
+    (1..=CHANNELS_MAX).contains(&channels).then_some(Some(channels))
+}
+
 /// Bytes a second; `None` for no limit.
 pub(super) fn parse_rate(text: &str) -> Option<Option<u64>> {
     if text == "inf" {
@@ -173,6 +182,34 @@ pub(super) fn parse_rate(text: &str) -> Option<Option<u64>> {
     let number = |(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor);
     let bits = units.into_iter().find_map(number).filter(|bits| (64e3..=1e12).contains(bits))?;
     Some(Some((bits / 8.0) as u64))
+}
+
+/// A number of sockets, where one is named.
+pub(super) fn parse_stripes(text: &str) -> Option<Option<u8>> {
+    if text == "auto" {
+        return Some(None);
+    }
+    let stripes =
+        text.parse().ok().filter(|stripes: &u8| (1..=limits::STRIPES_MAX).contains(stripes));
+    stripes.map(Some)
+}
+
+/// Whether ranks of one host are linked by Unix sockets.
+pub(super) fn parse_local(text: &str) -> Option<bool> {
+    match text {
+        "unix" => Some(true),
+        "tcp" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether rails are used.
+pub(super) fn parse_rails(text: &str) -> Option<bool> {
+    match text {
+        "auto" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
 }
 
 pub(super) fn parse_slice(text: &str) -> Option<Option<usize>> {

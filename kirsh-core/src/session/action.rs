@@ -40,16 +40,17 @@ pub enum Audience {
 /// Something to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Open the link to a peer; report `handle_link_up` or `handle_link_down`.
-    Dial { peer: Rank },
-    /// Receive one frame. Report `handle_header` when its header is there, then `handle_received`
-    /// and `handle_verified` (or `handle_corrupt`).
-    Receive { slot: Slot, peer: Rank, expected: Header, target: Target },
+    /// Open a link to a peer, its stripe of this number; report `handle_link_up` or `handle_link_down`.
+    Dial { peer: Rank, stripe: u8 },
+    /// Receive one frame. Report `handle_header` when its header is there, then `handle_received`; of
+    /// a payload that goes into place also `handle_verified` or `handle_corrupt`.
+    Receive { slot: Slot, peer: Rank, stripe: u8, expected: Header, target: Target },
     /// Send one frame. Report `handle_accepted`, then `handle_released`. After a `tail` the operation
     /// has little left to do but to wait for the latter.
-    Send { slot: Slot, peer: Rank, header: Header, source: Span, tail: bool },
-    /// `into = finish(with op slab)`, where the slab holds elements in this wire format. Report
-    /// `handle_folded`.
+    Send { slot: Slot, peer: Rank, stripe: u8, header: Header, source: Span, tail: bool },
+    /// `into = finish(with op slab)`, where the slab holds elements in this wire format. Whether they
+    /// are what was sent need not be known before. Report `handle_folded` if they are, or else
+    /// `handle_corrupt`.
     Fold { slot: Slot, slab: SlabId, with: Span, into: Span, finish: Finish, wire: Wire },
     /// `into = finish(with op into)`. Report `handle_folded`.
     Reduce { slot: Slot, with: Span, into: Span, finish: Finish },

@@ -74,17 +74,31 @@ impl Session {
     /// The process of a peer is gone. Whatever still waits for a link to it fails; what waits for
     /// bytes on a link that is up reads on, since they may be there already. P-28, P-29
     pub fn handle_peer_gone(&mut self, peer: Rank, cause: Error) {
-        let link = self.links.of(peer);
-        let waits_for_link = self.links[link].state != super::LinkState::Up;
-        if waits_for_link && self.window.uses_link(link) {
+        let waits = self.links.of(peer).any(|link| {
+            self.links[link].state != super::LinkState::Up && self.window.uses_link(link)
+        });
+        if waits {
             self.fail(self.while_in_current(cause, None));
+        }
+    }
+
+    /// Another channel of the communicator has failed. What comes before that call may still end well:
+    /// whoever is through with it has sent all of its part.
+    pub fn handle_channel_failed(&mut self, cause: Error) {
+        let ours = self.current.as_ref().map(|current| current.sequence);
+        match cause.sequence() {
+            // This one may know better what that call is.
+            Some(theirs) if ours.is_none_or(|ours| theirs >= ours) => {
+                self.fail_with_others(Some(theirs), cause);
+            }
+            _ => self.fail(cause),
         }
     }
 
     /// The process of a peer has fallen silent. Whatever still waits for it fails. P-28
     pub fn handle_peer_silent(&mut self, peer: Rank, cause: Error) {
-        let link = self.links.of(peer);
-        if self.window.uses_link(link) {
+        let waits = self.links.of(peer).any(|link| self.window.uses_link(link));
+        if waits {
             self.fail(self.while_in_current(cause, None));
         }
     }
@@ -138,8 +152,7 @@ impl Session {
         call: Call,
         blame: Rank,
     ) {
-        let link = self.links.of(origin);
-        self.links[link].report = Some(Report { sequence, blame, heard_ns: self.now_ns });
+        self.links.note(origin, Report { sequence, blame, heard_ns: self.now_ns });
         self.tell_changed_blame();
         let here = match &self.current {
             Some(current) if current.sequence == sequence => {

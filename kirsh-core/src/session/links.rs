@@ -1,8 +1,10 @@
-//! What a session knows of each peer: whether the link is up, whose turn it is on it, its slabs.
+//! What a session knows of each peer: which links there are to it, whether each is up, whose turn it is
+//! on it, its slabs.
 
 use std::ops::{Index, IndexMut};
 
 use super::action::{SlabId, Slot};
+use crate::limits::STRIPES_MAX;
 use crate::plan::Step;
 use crate::types::{Rank, Sequence};
 
@@ -22,22 +24,31 @@ pub(super) enum LinkState {
     Broken,
 }
 
-/// One peer, as far as this session has to do with it.
+/// One connection to one peer, as far as this session has to do with it.
 pub(super) struct Link {
     pub(super) peer: Rank,
+    /// Which of the connections to this peer.
+    pub(super) stripe: u8,
     pub(super) state: LinkState,
-    /// The operation that the frame counts belong to.
-    sequence: Sequence,
-    sent: u32,
-    received: u32,
     /// The last step that wants to send and has not been accepted.
     pub(super) last_send: Option<Slot>,
     /// The last step that wants to receive and has not received.
     pub(super) last_receive: Option<Slot>,
     /// Slabs at hand, one bit each.
     slabs: u8,
+}
+
+/// One peer.
+struct Pair {
+    peer: Rank,
+    /// The operation that the frame counts belong to.
+    sequence: Sequence,
+    sent: u32,
+    received: u32,
+    /// By stripe.
+    links: [LinkIndex; STRIPES_MAX as usize],
     /// What the peer last said of being stuck.
-    pub(super) report: Option<Report>,
+    report: Option<Report>,
 }
 
 /// "I am stuck in this operation and wait for that rank."
@@ -50,14 +61,16 @@ pub(super) struct Report {
 
 /// A step's place on its link.
 pub(super) struct Turn {
-    /// How many frames of the operation go before it.
+    pub(super) link: LinkIndex,
+    /// How many frames of the operation go before it, between its two ranks.
     pub(super) number: u32,
-    /// The live step right before it.
+    /// The live step right before it on its link.
     pub(super) behind: Option<Slot>,
 }
 
 pub(super) struct Links {
-    of_peer: Vec<LinkIndex>,
+    of_peer: Vec<u32>,
+    pairs: Vec<Pair>,
     links: Vec<Link>,
     all_slabs: u8,
 }
@@ -65,59 +78,103 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn new(world: u32, slabs_per_link: u8) -> Self {
         let all_slabs = ((1u16 << slabs_per_link) - 1) as u8;
-        Links { of_peer: vec![NONE; world as usize], links: Vec::new(), all_slabs }
+        let of_peer = vec![NONE; world as usize];
+        Links { of_peer, pairs: Vec::new(), links: Vec::new(), all_slabs }
     }
 
-    /// The link to a peer, which need not be up.
+    /// The number of a peer among those that have been heard of.
     #[inline]
-    pub(super) fn of(&mut self, peer: Rank) -> LinkIndex {
+    fn pair(&mut self, peer: Rank) -> usize {
         let index = self.of_peer[peer as usize];
-        if index != NONE { index } else { self.add(peer) }
+        if index != NONE { index as usize } else { self.meet(peer) }
     }
 
     #[cold]
-    fn add(&mut self, peer: Rank) -> LinkIndex {
-        let index = self.links.len() as LinkIndex;
-        self.of_peer[peer as usize] = index;
-        self.links.push(Link {
+    fn meet(&mut self, peer: Rank) -> usize {
+        let index = self.pairs.len();
+        self.of_peer[peer as usize] = index as u32;
+        let links = [NONE; STRIPES_MAX as usize];
+        self.pairs.push(Pair {
             peer,
-            state: LinkState::Down,
             sequence: Sequence::MAX,
             sent: 0,
             received: 0,
-            last_send: None,
-            last_receive: None,
-            slabs: self.all_slabs,
+            links,
             report: None,
         });
         index
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
-        self.links.iter()
+    /// A link to a peer, which need not be up.
+    #[inline]
+    pub(super) fn at(&mut self, peer: Rank, stripe: u8) -> LinkIndex {
+        let pair = self.pair(peer);
+        let index = self.pairs[pair].links[usize::from(stripe)];
+        if index != NONE { index } else { self.add(pair, stripe) }
     }
 
-    /// Queues a step on its link.
+    #[cold]
+    fn add(&mut self, pair: usize, stripe: u8) -> LinkIndex {
+        let index = self.links.len() as LinkIndex;
+        let pair = &mut self.pairs[pair];
+        pair.links[usize::from(stripe)] = index;
+        self.links.push(Link {
+            peer: pair.peer,
+            stripe,
+            state: LinkState::Down,
+            last_send: None,
+            last_receive: None,
+            slabs: self.all_slabs,
+        });
+        index
+    }
+
+    /// The links to a peer that there are.
+    pub(super) fn of(&self, peer: Rank) -> impl Iterator<Item = LinkIndex> + '_ {
+        let pair = self.pairs.get(self.of_peer[peer as usize] as usize);
+        pair.into_iter().flat_map(|pair| pair.links).filter(|link| *link != NONE)
+    }
+
+    /// Every peer that this session has had to do with.
+    pub(super) fn peers(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.pairs.iter().map(|pair| pair.peer)
+    }
+
+    /// What a peer last said of being stuck.
+    pub(super) fn report(&self, peer: Rank) -> Option<Report> {
+        self.pairs.get(self.of_peer[peer as usize] as usize)?.report
+    }
+
+    pub(super) fn note(&mut self, peer: Rank, report: Report) {
+        let pair = self.pair(peer);
+        self.pairs[pair].report = Some(report);
+    }
+
+    /// Queues a step on the link that the number of its frame leads to. P-11
+    #[inline]
     pub(super) fn take_turn(
         &mut self,
-        index: LinkIndex,
+        peer: Rank,
         sequence: Sequence,
         slot: Slot,
         step: &Step,
+        stripe_of: impl FnOnce(u32) -> u8,
     ) -> Turn {
-        let link = &mut self[index];
-        if link.sequence != sequence {
-            link.sequence = sequence;
-            link.sent = 0;
-            link.received = 0;
+        let index = self.pair(peer);
+        let pair = &mut self.pairs[index];
+        if pair.sequence != sequence {
+            pair.sequence = sequence;
+            pair.sent = 0;
+            pair.received = 0;
         }
-        let (count, last) = match step {
-            Step::Send { .. } => (&mut link.sent, &mut link.last_send),
-            _ => (&mut link.received, &mut link.last_receive),
-        };
+        let sends = matches!(step, Step::Send { .. });
+        let count = if sends { &mut pair.sent } else { &mut pair.received };
         let number = *count;
         *count += 1;
-        Turn { number, behind: last.replace(slot) }
+        let link = self.at(peer, stripe_of(number));
+        let Link { last_send, last_receive, .. } = &mut self[link];
+        let last = if sends { last_send } else { last_receive };
+        Turn { link, number, behind: last.replace(slot) }
     }
 
     pub(super) fn take_slab(&mut self, index: LinkIndex) -> Option<SlabId> {

@@ -8,7 +8,8 @@
 //! Within an operation the session looks at a bounded number of steps together. A step that sends
 //! or receives waits for its turn on the link; a step that reads or writes memory waits for the
 //! earlier steps it conflicts with. A `RecvReduce` is two things: its receive lands in a slab and
-//! waits for nothing but its turn, its fold waits for conflicts.
+//! waits for nothing but its turn, its fold waits for conflicts. Whoever folds checks on the way
+//! whether the payload is what was sent, and nothing that waits for the fold begins before it is.
 
 #![forbid(unsafe_code)]
 
@@ -34,8 +35,8 @@ use window::{Phase, Window};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::plan::{Plan, Step};
-use crate::types::{Call, Rank, Sequence};
+use crate::plan::{Pattern, Plan, Step};
+use crate::types::{Call, Rank, Sequence, Span};
 use crate::wire::header::Header;
 
 /// What stays the same for the life of a session.
@@ -54,6 +55,26 @@ pub struct Settings {
     pub checksums: bool,
     /// How long an operation may run before a warning names the ranks it waits for.
     pub warn_after_ns: u64,
+    pub dealing: Dealing,
+}
+
+/// How frames are dealt out to sockets; the same at both ends of each pair of ranks. P-60
+#[derive(Clone, Debug)]
+pub struct Dealing {
+    pub pattern: Pattern,
+    /// By rank, with whom one socket has to do; those that are not named here have what the operation says.
+    pub single: Arc<[bool]>,
+}
+
+impl Dealing {
+    /// Without rails, and with all stripes to everybody.
+    pub fn even() -> Self {
+        Dealing { pattern: Pattern::EVEN, single: Arc::default() }
+    }
+
+    fn stripes(&self, peer: Rank, of_operation: u8) -> u8 {
+        if self.single.get(peer as usize).is_some_and(|single| *single) { 1 } else { of_operation }
+    }
 }
 
 /// One operation, ready to be walked.
@@ -63,6 +84,8 @@ pub struct Operation {
     pub plan: Arc<dyn Plan>,
     /// The number that stands for everything the plan was built from.
     pub key: u64,
+    /// Sockets between ranks of different hosts, 1 to [`limits::STRIPES_MAX`].
+    pub stripes: u8,
     /// Which array is a part of the other.
     pub alias: Alias,
     /// When to give up, on the clock of [`Session::handle_tick`]; `u64::MAX` is never.
@@ -135,12 +158,25 @@ impl Session {
         Ok(sequence)
     }
 
+    /// Deals frames out by another pattern from now on, with nothing enqueued or running.
+    pub fn deal(&mut self, pattern: Pattern) {
+        debug_assert!(self.is_idle());
+        self.settings.dealing.pattern = pattern;
+    }
+
     /// Takes a sequence number for a call that this rank refuses, and tells the others why. P-24
     pub fn refuse(&mut self, call: Call, reason: &Error) -> Result<Sequence> {
         self.usable()?;
         let sequence = self.take_sequence();
         self.announce_refusal(sequence, call, reason);
+        self.meet_failure_ahead();
         Ok(sequence)
+    }
+
+    /// The next operation has this number, where it is not a lower one than is due: some were for
+    /// other channels.
+    pub fn skip_to(&mut self, sequence: Sequence) {
+        self.next_sequence = self.next_sequence.max(sequence);
     }
 
     /// Ends the communicator from this side, with this error as the first cause.
@@ -202,9 +238,9 @@ impl Session {
         }
     }
 
-    /// A connection to the peer is ready.
-    pub fn handle_link_up(&mut self, peer: Rank) {
-        let link = self.links.of(peer);
+    /// A connection to the peer is ready, for the stripe of this number. P-60
+    pub fn handle_link_up(&mut self, peer: Rank, stripe: u8) {
+        let link = self.links.at(peer, stripe);
         if self.links[link].state == LinkState::Broken {
             return;
         }
@@ -213,11 +249,11 @@ impl Session {
         self.progressed();
     }
 
-    /// The connection to the peer could not be made, or broke. An operation that needs it fails,
+    /// This connection to the peer could not be made, or broke. An operation that needs it fails,
     /// a little later: a rank that fails closes its links, and what it failed of is on its way
     /// over control, which may be slower.
-    pub fn handle_link_down(&mut self, peer: Rank, cause: Error) {
-        let link = self.links.of(peer);
+    pub fn handle_link_down(&mut self, peer: Rank, stripe: u8, cause: Error) {
+        let link = self.links.at(peer, stripe);
         if self.window.uses_link(link) {
             self.links[link].state = LinkState::Broken;
             self.suspect(self.while_in_current(cause, None));
@@ -259,22 +295,20 @@ impl Session {
         if self.links[link].last_receive == Some(slot) {
             self.links[link].last_receive = None;
         }
+        if matches!(self.window[slot].step, Step::RecvReduce { .. }) {
+            self.window.attend(slot);
+        }
         self.progressed();
     }
 
-    /// The received payload is what was sent; only now may it be folded or sent on. P-17
+    /// The payload that was received into place is what was sent; only now may it be used. P-17
     pub fn handle_verified(&mut self, slot: Slot) {
         debug_assert!(self.window[slot].phase == Phase::Received);
-        match self.window[slot].step {
-            Step::RecvReduce { .. } => {
-                self.window[slot].phase = Phase::Verified;
-                self.window.attend(slot);
-            }
-            _ => self.window.finish(slot),
-        }
+        debug_assert!(matches!(self.window[slot].step, Step::Recv { .. }));
+        self.window.finish(slot);
     }
 
-    /// The received payload is not what was sent. P-17
+    /// The received payload is not what was sent, as its check or its fold has shown. P-17
     pub fn handle_corrupt(&mut self, slot: Slot) {
         let peer = self.links[self.window[slot].link].peer;
         self.fail(
@@ -304,7 +338,13 @@ impl Session {
         self.window.finish(slot);
     }
 
-    /// The fold, local reduction or map of this slot is done.
+    /// What this slot writes, and how many of the live steps are yet to send just that: whoever writes
+    /// it may note what such frames need.
+    pub fn forwarded(&self, slot: Slot) -> (Span, u32) {
+        self.window.forwarded(slot)
+    }
+
+    /// The fold, local reduction or map of this slot is done, and a fold's payload was what was sent.
     pub fn handle_folded(&mut self, slot: Slot) {
         debug_assert!(self.window[slot].phase == Phase::Folding);
         if let Some(slab) = self.window[slot].slab.take() {

@@ -35,6 +35,7 @@ fn settings() -> Settings {
         slabs_per_link: 2,
         checksums: true,
         warn_after_ns: u64::MAX,
+        dealing: Dealing::even(),
     }
 }
 
@@ -55,6 +56,7 @@ fn operation(steps: Vec<Step>) -> Operation {
         call: call(),
         plan: Arc::new(Steps(steps)),
         key: KEY,
+        stripes: 1,
         alias: Alias::None,
         deadline_ns: u64::MAX,
     }
@@ -67,7 +69,7 @@ fn from_rank_1() -> Vec<Step> {
 /// Rank 0 of 4, with links to all.
 fn session() -> Session {
     let mut session = Session::new(settings());
-    (1..4).for_each(|peer| session.handle_link_up(peer));
+    (1..4).for_each(|peer| session.handle_link_up(peer, 0));
     session
 }
 
@@ -255,19 +257,49 @@ fn a_frame_of_a_later_call_gives_the_reason_for_it_time_to_come() {
 
 // P-17
 #[test]
-fn a_corrupt_payload_ends_the_communicator_unfolded() {
-    let mut session = session();
+fn a_corrupt_payload_ends_the_communicator_with_nothing_of_it_sent_on_and_no_call_finished() {
     let span = Span::output(0, 8);
-    let finish = crate::plan::Finish::Keep;
-    let step = Step::RecvReduce { peer: 1, with: span, into: span, finish, wire: Wire::Plain };
-    session.enqueue(operation(vec![step])).unwrap();
+    let (finish, wire) = (crate::plan::Finish::Keep, Wire::Plain);
+    let folded = Step::RecvReduce { peer: 1, with: span, into: span, finish, wire };
+    for step in [Step::Recv { peer: 1, target: span }, folded] {
+        let mut session = session();
+        let on = Step::Send { peer: 2, source: span };
+        session.enqueue(operation(vec![step, on])).unwrap();
+        let Some(Action::Receive { slot, expected, .. }) = session.poll() else { panic!() };
+        assert!(session.handle_header(slot, &expected));
+        session.handle_received(slot);
+        let begun = actions(&mut session);
+        match step {
+            // Whoever folds finds out.
+            Step::RecvReduce { .. } => assert!(matches!(begun[..], [Action::Fold { .. }])),
+            _ => assert!(begun.is_empty(), "{begun:?}"),
+        }
+        session.handle_corrupt(slot);
+        let after = actions(&mut session);
+        let goes_on = |action: &Action| {
+            matches!(action, Action::Send { .. } | Action::Finish { result: Ok(()), .. })
+        };
+        assert!(!after.iter().any(goes_on), "{after:?}");
+        let failure = session.failure().unwrap();
+        assert_eq!((failure.kind(), failure.peer()), (ErrorKind::Corrupt, Some(1)));
+    }
+}
+
+#[test]
+fn a_session_knows_how_many_live_steps_send_just_what_a_step_writes() {
+    let (span, half) = (Span::output(0, 8), Span::output(0, 4));
+    let mut session = session();
+    let sends = [(2, span), (3, span), (3, half)];
+    let sends = sends.map(|(peer, source)| Step::Send { peer, source });
+    let steps = std::iter::once(Step::Recv { peer: 1, target: span }).chain(sends);
+    session.enqueue(operation(steps.collect())).unwrap();
     let Some(Action::Receive { slot, expected, .. }) = session.poll() else { panic!() };
-    assert!(session.handle_header(slot, &expected));
-    session.handle_received(slot);
-    session.handle_corrupt(slot);
-    let after = actions(&mut session);
-    assert!(!after.iter().any(|action| matches!(action, Action::Fold { .. })), "{after:?}");
-    assert_eq!(session.failure().unwrap().kind(), ErrorKind::Corrupt);
+    assert_eq!(session.forwarded(slot), (span, 2));
+    receive(&mut session, slot, &expected);
+    assert_eq!(
+        actions(&mut session).iter().filter(|a| matches!(a, Action::Send { .. })).count(),
+        2
+    );
 }
 
 // P-23
@@ -434,10 +466,32 @@ fn an_abort_of_a_later_call_waits_for_the_end_of_this_one() {
         receiving(&mut session);
         session.handle_message(&abort(1, Some(sequence), ErrorKind::Aborted));
         if link_ends {
-            session.handle_link_down(1, Error::new(ErrorKind::PeerLost, "closed"));
+            session.handle_link_down(1, 0, Error::new(ErrorKind::PeerLost, "closed"));
         }
         assert_eq!(session.failure().unwrap().kind(), ErrorKind::Aborted);
     }
+}
+
+// P-25
+#[test]
+fn between_calls_too_an_abort_of_a_later_one_waits() {
+    // What the later call failed of may be a refusal of the one before it, whose news is slower.
+    let mut session = session();
+    session.handle_message(&abort(1, Some(1), ErrorKind::Aborted));
+    assert!(session.failure().is_none());
+    session.handle_message(&abort(2, Some(0), ErrorKind::Refused));
+    let error = session.failure().unwrap();
+    assert_eq!((error.kind(), error.sequence()), (ErrorKind::Refused, Some(0)), "{error}");
+
+    // An abort of the next call does not, nor one that this rank has got to by refusing a call.
+    let mut session = self::session();
+    session.handle_message(&abort(1, Some(0), ErrorKind::Aborted));
+    assert_eq!(session.failure().unwrap().sequence(), Some(0));
+    let mut session = self::session();
+    session.handle_message(&abort(1, Some(1), ErrorKind::Aborted));
+    let call = operation(from_rank_1()).call;
+    session.refuse(call, &Error::new(ErrorKind::InvalidArgument, "no")).unwrap();
+    assert_eq!(session.failure().unwrap().sequence(), Some(1));
 }
 
 // P-28, P-29
@@ -462,5 +516,68 @@ fn a_peer_that_is_gone_may_have_sent_before_and_a_silent_one_has_not() {
     silent.handle_peer_silent(1, lost());
     for session in [unlinked, silent] {
         assert_eq!(session.failure().unwrap().kind(), ErrorKind::PeerLost);
+    }
+}
+
+/// What begins of three frames from rank 1 that are dealt out to two stripes: peer, stripe, frame.
+fn begun(session: &mut Session) -> Vec<(Slot, u8, u32)> {
+    let begins = |action| match action {
+        Action::Receive { slot, peer: 1, stripe, expected, .. } => {
+            Some((slot, stripe, expected.step))
+        }
+        _ => None,
+    };
+    actions(session).into_iter().filter_map(begins).collect()
+}
+
+fn three_frames() -> Operation {
+    let steps = [0, 8, 16].map(|at| Step::Recv { peer: 1, target: Span::output(at, 8) });
+    Operation { stripes: 2, ..operation(steps.into()) }
+}
+
+// P-11, P-60
+#[test]
+fn frames_wait_for_those_before_them_on_their_stripe_and_for_no_others() {
+    let mut session = session();
+    session.handle_link_up(1, 1);
+    session.enqueue(three_frames()).unwrap();
+    let first = begun(&mut session);
+    assert_eq!(
+        first.iter().map(|(_, stripe, step)| (*stripe, *step)).collect::<Vec<_>>(),
+        [(0, 0), (1, 1)]
+    );
+    session.handle_received(first[1].0);
+    assert!(begun(&mut session).is_empty(), "the third has the first's stripe");
+    session.handle_received(first[0].0);
+    let third = begun(&mut session);
+    assert_eq!(
+        third.iter().map(|(_, stripe, step)| (*stripe, *step)).collect::<Vec<_>>(),
+        [(0, 2)]
+    );
+}
+
+// P-60
+#[test]
+fn with_a_rank_of_the_same_host_there_is_one_stripe() {
+    let near = Dealing { single: [true, true, false, false].into(), ..Dealing::even() };
+    let mut session = Session::new(Settings { dealing: near, ..settings() });
+    (1..3).for_each(|peer| session.handle_link_up(peer, 0));
+    session.enqueue(three_frames()).unwrap();
+    assert_eq!(begun(&mut session).len(), 1);
+}
+
+// P-28, P-60
+#[test]
+fn a_peer_that_goes_while_a_stripe_of_it_is_dialled_is_lost() {
+    for up in [false, true] {
+        let mut session = session();
+        session.enqueue(three_frames()).unwrap();
+        let dials = |action: &Action| matches!(action, Action::Dial { peer: 1, stripe: 1 });
+        assert!(actions(&mut session).iter().any(dials));
+        if up {
+            session.handle_link_up(1, 1);
+        }
+        session.handle_peer_gone(1, Error::new(ErrorKind::PeerLost, "gone"));
+        assert_eq!(session.failure().is_some(), !up);
     }
 }

@@ -2,7 +2,7 @@
 //! operation is through.
 
 use super::action::{Action, Slot, Target};
-use super::links::{self, LinkState};
+use super::links::LinkState;
 use super::window::Phase;
 use super::{Current, Session, State};
 use crate::plan::{Map, Step};
@@ -38,18 +38,19 @@ impl Session {
             {
                 continue;
             }
-            let link = match step {
-                Step::Send { peer, .. }
-                | Step::Recv { peer, .. }
-                | Step::RecvReduce { peer, .. } => self.links.of(peer),
-                Step::Reduce { .. } | Step::Map { .. } => links::NONE,
-            };
-            let slot = self.window.admit(step, link);
-            if link != links::NONE {
-                // P-11
-                let frame = self.links.take_turn(link, current.sequence, slot, &step);
-                self.window.queue_behind(slot, frame.behind);
-                self.window[slot].frame = frame.number;
+            let slot = self.window.admit(step);
+            if let Step::Send { peer, .. }
+            | Step::Recv { peer, .. }
+            | Step::RecvReduce { peer, .. } = step
+            {
+                let stripes = self.settings.dealing.stripes(peer, current.operation.stripes);
+                let pattern = &self.settings.dealing.pattern;
+                // P-11, P-60
+                let turn = self.links.take_turn(peer, current.sequence, slot, &step, |frame| {
+                    pattern.stripe(frame, stripes)
+                });
+                self.window.queue_behind(slot, turn.link, turn.behind);
+                self.window[slot].frame = turn.number;
             }
         }
     }
@@ -72,29 +73,31 @@ impl Session {
                 if !self.window.free_of_conflicts(slot) || !self.window.has_turn(slot) {
                     return None;
                 }
-                if !self.link_is_up(slot, peer) {
+                if !self.link_is_up(slot) {
                     return self.dial(slot, peer);
                 }
                 self.window[slot].phase = Phase::Sending;
                 let header = self.frame_header(slot, source.len);
-                Some(Action::Send { slot, peer, header, source, tail: self.is_tail(slot) })
+                let (stripe, tail) = (self.stripe(slot), self.is_tail(slot));
+                Some(Action::Send { slot, peer, stripe, header, source, tail })
             }
             (Step::Recv { peer, target }, Phase::Waiting) => {
                 if !self.window.free_of_conflicts(slot) || !self.window.has_turn(slot) {
                     return None;
                 }
-                if !self.link_is_up(slot, peer) {
+                if !self.link_is_up(slot) {
                     return self.dial(slot, peer);
                 }
                 self.window[slot].phase = Phase::Receiving;
                 let expected = self.frame_header(slot, target.len);
-                Some(Action::Receive { slot, peer, expected, target: Target::Span(target) })
+                let (stripe, target) = (self.stripe(slot), Target::Span(target));
+                Some(Action::Receive { slot, peer, stripe, expected, target })
             }
             (Step::RecvReduce { peer, .. }, Phase::Waiting) => {
                 if !self.window.has_turn(slot) {
                     return None;
                 }
-                if !self.link_is_up(slot, peer) {
+                if !self.link_is_up(slot) {
                     return self.dial(slot, peer);
                 }
                 let link = self.window[slot].link;
@@ -102,9 +105,10 @@ impl Session {
                 self.window[slot].slab = Some(slab);
                 self.window[slot].phase = Phase::Receiving;
                 let expected = self.frame_header(slot, step.frame_len());
-                Some(Action::Receive { slot, peer, expected, target: Target::Slab(slab) })
+                let (stripe, target) = (self.stripe(slot), Target::Slab(slab));
+                Some(Action::Receive { slot, peer, stripe, expected, target })
             }
-            (Step::RecvReduce { with, into, finish, wire, .. }, Phase::Verified) => {
+            (Step::RecvReduce { with, into, finish, wire, .. }, Phase::Received) => {
                 if !self.window.free_of_conflicts(slot) {
                     return None;
                 }
@@ -137,8 +141,12 @@ impl Session {
         is_all && self.window.steps_behind(slot) < TAIL_STEPS
     }
 
-    fn link_is_up(&self, slot: Slot, _peer: Rank) -> bool {
+    fn link_is_up(&self, slot: Slot) -> bool {
         self.links[self.window[slot].link].state == LinkState::Up
+    }
+
+    fn stripe(&self, slot: Slot) -> u8 {
+        self.links[self.window[slot].link].stripe
     }
 
     /// Asks once for the link that this slot needs.
@@ -148,7 +156,7 @@ impl Session {
             return None;
         }
         self.links[link].state = LinkState::Dialing;
-        Some(Action::Dial { peer })
+        Some(Action::Dial { peer, stripe: self.links[link].stripe })
     }
 
     /// What is sent, and what must come: a peer's frame equals what this rank would write. P-14

@@ -137,13 +137,12 @@ impl Session {
         }
     }
 
-    /// Others have failed, in this call of theirs where it is about one. A call that this rank is
-    /// still in before that may yet end well: whoever is through with it has sent all of its part.
-    /// P-25
+    /// Others have failed, in this call of theirs where it is about one. What this rank has to do before
+    /// that call, running or not begun, may yet end well: whoever is through with it has sent all of its
+    /// part. Or it ends for a reason of its own, which was theirs in the first place. P-25
     pub(super) fn fail_with_others(&mut self, sequence: Option<Sequence>, cause: Error) {
-        let current = self.current.as_ref().map(|current| current.sequence);
-        match (sequence, current) {
-            (Some(theirs), Some(ours)) if theirs > ours && self.watch.suspicion.is_none() => {
+        match sequence {
+            Some(theirs) if theirs > self.finished() && self.watch.suspicion.is_none() => {
                 self.watch.ahead.get_or_insert((theirs, cause));
             }
             _ => self.fail(self.while_in_current(cause, sequence)),
@@ -172,9 +171,19 @@ impl Session {
             Some(current) => {
                 error.with_operation(current.operation.call.name(), Some(current.sequence))
             }
-            None if sequence.is_some() => error.with_operation("communicator", sequence),
-            None => error,
+            None => match sequence {
+                Some(about) => error.with_operation(self.name_of(about), sequence),
+                None => error,
+            },
         }
+    }
+
+    /// What a call of this number is here, as far as that is known.
+    fn name_of(&self, sequence: Sequence) -> &'static str {
+        let waiting = self.queue.iter().find(|(number, _)| *number == sequence);
+        let known = waiting.map(|(_, operation)| operation.call);
+        let known = known.or_else(|| self.watch.recall(sequence).map(|past| past.call));
+        known.map_or("communicator", |call| call.name())
     }
 
     fn give_up(&mut self) {
@@ -237,7 +246,7 @@ impl Session {
     pub(super) fn blame(&self) -> Option<Rank> {
         let sequence = self.current.as_ref()?.sequence;
         let (_, peer) = self.awaited().min()?;
-        let report = self.links.iter().find(|link| link.peer == peer).and_then(|link| link.report);
+        let report = self.links.report(peer);
         let believed = report.filter(|report| {
             report.sequence <= sequence
                 && report.blame != self.settings.rank
@@ -258,14 +267,14 @@ impl Session {
     fn tell_stalled(&mut self) {
         let (Some(current), Some(blame)) = (&self.current, self.blame()) else { return };
         self.watch.told = Some(blame);
-        for link in self.links.iter() {
+        for peer in self.links.peers() {
             self.outbox.push_back(Action::Control {
-                to: Audience::Rank(link.peer),
+                to: Audience::Rank(peer),
                 message: Message::Stalled {
                     communicator: self.settings.communicator,
                     epoch: self.settings.epoch,
                     origin: self.settings.rank,
-                    to: link.peer,
+                    to: peer,
                     sequence: current.sequence,
                     key: current.operation.key,
                     call: current.operation.call,

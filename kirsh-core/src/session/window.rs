@@ -7,7 +7,7 @@
 use std::ops::{Index, IndexMut};
 
 use super::action::{SlabId, Slot};
-use super::links::LinkIndex;
+use super::links::{LinkIndex, NONE};
 use crate::limits::LOOK_AHEAD_MAX;
 use crate::plan::{Finish, Step};
 use crate::types::Span;
@@ -21,8 +21,6 @@ pub(super) enum Phase {
     Receiving,
     /// The frame is here, not yet checked.
     Received,
-    /// Checked, to be folded.
-    Verified,
     /// The owner folds, reduces or maps.
     Folding,
     /// The frame is being sent.
@@ -38,7 +36,7 @@ pub(super) struct Live {
     pub(super) order: u64,
     pub(super) step: Step,
     pub(super) link: LinkIndex,
-    /// The frame's number on its link and direction within the operation.
+    /// The frame's number between its two ranks, in its direction, within the operation.
     pub(super) frame: u32,
     pub(super) phase: Phase,
     pub(super) slab: Option<SlabId>,
@@ -67,7 +65,7 @@ impl Window {
         let empty = Live {
             order: 0,
             step: Step::Reduce { with: NOWHERE, into: NOWHERE, finish: Finish::Keep },
-            link: 0,
+            link: NONE,
             frame: 0,
             phase: Phase::Waiting,
             slab: None,
@@ -105,7 +103,7 @@ impl Window {
     }
 
     /// Takes a step in; every slot in use belongs to an earlier step.
-    pub(super) fn admit(&mut self, step: Step, link: LinkIndex) -> Slot {
+    pub(super) fn admit(&mut self, step: Step) -> Slot {
         let index = (!self.used & self.room).trailing_zeros() as usize;
         let (reads, writes) = effects(&step);
         let fence = matches!(step, Step::Send { source, .. } if source.len == 0);
@@ -124,7 +122,7 @@ impl Window {
         self.slots[index] = Live {
             order: self.admitted,
             step,
-            link,
+            link: NONE,
             frame: 0,
             phase: Phase::Waiting,
             slab: None,
@@ -139,8 +137,9 @@ impl Window {
         Slot(index as u8)
     }
 
-    /// The step may not use its link before the other has.
-    pub(super) fn queue_behind(&mut self, slot: Slot, other: Option<Slot>) {
+    /// The step uses this link, and not before the other has.
+    pub(super) fn queue_behind(&mut self, slot: Slot, link: LinkIndex, other: Option<Slot>) {
+        self[slot].link = link;
         self[slot].behind = other.map_or(0, |other| 1 << other.0);
     }
 
@@ -201,6 +200,17 @@ impl Window {
         let index = self.attention.trailing_zeros();
         self.attention &= self.attention - 1;
         Some(Slot(index as u8))
+    }
+
+    /// What a live step writes, and how many live steps are yet to send just that.
+    pub(super) fn forwarded(&self, slot: Slot) -> (Span, u32) {
+        let written = self[slot].writes;
+        let sends = bits(self.used).filter(|&other| {
+            let live = &self.slots[other];
+            live.phase == Phase::Waiting
+                && matches!(live.step, Step::Send { source, .. } if source == written)
+        });
+        (written, sends.count() as u32)
     }
 
     /// The live steps.

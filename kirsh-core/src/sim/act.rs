@@ -22,29 +22,29 @@ impl World<'_> {
 
     fn act(&mut self, rank: Rank, action: Action) -> Result<(), Failure> {
         match action {
-            Action::Dial { peer } => {
+            Action::Dial { peer, stripe } => {
                 if self.members[peer as usize].drained {
-                    self.queue.push(Event::LinkDown { rank, peer });
+                    self.queue.push(Event::LinkDown { rank, peer, stripe });
                 } else {
-                    self.network.dial(rank, peer, &mut self.queue);
+                    self.network.dial(rank, peer, stripe, &mut self.queue);
                 }
             }
-            Action::Send { slot, peer, header, source, tail: _ } => {
+            Action::Send { slot, peer, stripe, header, source, tail: _ } => {
                 let source = self.place(rank, source)?;
                 self.member(rank).begin(slot, Work::Send { header, source })?;
-                if !self.network.offer(rank, peer, slot, &mut self.queue) {
+                if !self.network.offer((rank, peer, stripe), slot, &mut self.queue) {
                     let text = format!("a second send to rank {peer}");
                     return Err(self.members[rank as usize].broken(Violation::Frame, text));
                 }
             }
-            Action::Receive { slot, peer, expected, target } => {
+            Action::Receive { slot, peer, stripe, expected, target } => {
                 let landing = match target {
                     Target::Span(span) => Landing::Place(self.place(rank, span)?),
                     Target::Slab(slab) => Landing::Slab(slab),
                 };
-                let work = Work::Receive { peer, expected, landing, verified: false };
+                let work = Work::Receive { peer, expected, landing, here: false };
                 self.member(rank).begin(slot, work)?;
-                if !self.network.post(peer, rank, slot, &mut self.queue) {
+                if !self.network.post((peer, rank, stripe), slot, &mut self.queue) {
                     let text = format!("a second receive from rank {peer}");
                     return Err(self.members[rank as usize].broken(Violation::Frame, text));
                 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub use straight::walk;
 
 use crate::error::Error;
-use crate::plan::{Counts, Params, Plan};
+use crate::plan::{Counts, Params, Pattern, Plan};
 use crate::types::{Collective, Rank};
 
 /// Makes another plan of a rank's own.
@@ -113,6 +113,8 @@ pub struct Scenario {
     pub seed: u64,
     pub look_ahead: usize,
     pub slabs_per_link: u8,
+    /// Which of a call's stripes each frame travels on.
+    pub pattern: Pattern,
     /// What goes wrong, and after how many events.
     pub fault: Option<(u64, Fault)>,
     /// How long a call may take on a clock that goes on whenever nothing else can happen. 0 stops
@@ -137,7 +139,16 @@ impl Scenario {
     /// A run without faults, with the longest look-ahead and one slab per link.
     pub fn new(world: u32, calls: Vec<Calling>, seed: u64) -> Self {
         let look_ahead = crate::limits::LOOK_AHEAD_MAX;
-        Scenario { world, calls, seed, look_ahead, slabs_per_link: 1, fault: None, timeout_ns: 0 }
+        Scenario {
+            world,
+            calls,
+            seed,
+            look_ahead,
+            slabs_per_link: 1,
+            pattern: Pattern::EVEN,
+            fault: None,
+            timeout_ns: 0,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Wire {
     receive: Option<Slot>,
 }
 
-/// The connection between two ranks.
+/// One connection between two ranks.
 #[derive(Clone, Copy, Default)]
 struct Pair {
     opening: bool,
@@ -25,45 +25,50 @@ struct Pair {
     wanted: bool,
 }
 
+/// Two ranks and a stripe between them: from and to for a direction, the lower rank first for a connection.
+type Line = (Rank, Rank, u8);
+
 #[derive(Default)]
 pub(super) struct Network {
-    wires: HashMap<(Rank, Rank), Wire, Quick>,
-    pairs: HashMap<(Rank, Rank), Pair, Quick>,
+    wires: HashMap<Line, Wire, Quick>,
+    pairs: HashMap<Line, Pair, Quick>,
     /// Pairs in the order in which they were first dialled, so that chance can pick one.
-    order: Vec<(Rank, Rank)>,
+    order: Vec<Line>,
 }
 
 impl Network {
     /// A frame waits to be sent. `false` where one does already.
-    pub(super) fn offer(&mut self, from: Rank, to: Rank, slot: Slot, queue: &mut Queue) -> bool {
-        let wire = self.wires.entry((from, to)).or_default();
+    pub(super) fn offer(&mut self, line: Line, slot: Slot, queue: &mut Queue) -> bool {
+        let (from, to, stripe) = line;
+        let wire = self.wires.entry(line).or_default();
         let free = wire.send.replace(slot).is_none();
         if wire.receive.is_some() {
-            queue.push(Event::Transfer { from, to });
+            queue.push(Event::Transfer { from, to, stripe });
         }
         free
     }
 
     /// A receive is posted. `false` where one is already.
-    pub(super) fn post(&mut self, from: Rank, to: Rank, slot: Slot, queue: &mut Queue) -> bool {
-        let wire = self.wires.entry((from, to)).or_default();
+    pub(super) fn post(&mut self, line: Line, slot: Slot, queue: &mut Queue) -> bool {
+        let (from, to, stripe) = line;
+        let wire = self.wires.entry(line).or_default();
         let free = wire.receive.replace(slot).is_none();
         if wire.send.is_some() {
-            queue.push(Event::Transfer { from, to });
+            queue.push(Event::Transfer { from, to, stripe });
         }
         free
     }
 
     /// The slots of both ends, if both are still there; the wire is free again.
-    pub(super) fn take(&mut self, from: Rank, to: Rank) -> Option<(Slot, Slot)> {
-        let wire = self.wires.get_mut(&(from, to))?;
+    pub(super) fn take(&mut self, line: Line) -> Option<(Slot, Slot)> {
+        let wire = self.wires.get_mut(&line)?;
         let both = (wire.send?, wire.receive?);
         *wire = Wire::default();
         Some(both)
     }
 
-    pub(super) fn dial(&mut self, rank: Rank, peer: Rank, queue: &mut Queue) {
-        let key = key(rank, peer);
+    pub(super) fn dial(&mut self, rank: Rank, peer: Rank, stripe: u8, queue: &mut Queue) {
+        let key = key(rank, peer, stripe);
         let pair = self.pairs.entry(key).or_insert_with(|| {
             self.order.push(key);
             Pair::default()
@@ -72,22 +77,22 @@ impl Network {
             pair.wanted = true;
         } else if !pair.opening {
             pair.opening = true;
-            queue.push(Event::LinkUp { rank, peer });
-            queue.push(Event::LinkUp { rank: peer, peer: rank });
+            queue.push(Event::LinkUp { rank, peer, stripe });
+            queue.push(Event::LinkUp { rank: peer, peer: rank, stripe });
         }
     }
 
     /// One end learns that the link is open.
-    pub(super) fn link_up(&mut self, rank: Rank, peer: Rank) {
-        self.pairs.entry(key(rank, peer)).or_default().ends_up += 1;
+    pub(super) fn link_up(&mut self, rank: Rank, peer: Rank, stripe: u8) {
+        self.pairs.entry(key(rank, peer, stripe)).or_default().ends_up += 1;
     }
 
     /// One end learns that the link is broken.
-    pub(super) fn link_down(&mut self, rank: Rank, peer: Rank, queue: &mut Queue) {
-        let pair = self.pairs.entry(key(rank, peer)).or_default();
+    pub(super) fn link_down(&mut self, rank: Rank, peer: Rank, stripe: u8, queue: &mut Queue) {
+        let pair = self.pairs.entry(key(rank, peer, stripe)).or_default();
         pair.ends_to_tell = pair.ends_to_tell.saturating_sub(1);
         if pair.ends_to_tell == 0 && std::mem::take(&mut pair.wanted) {
-            self.dial(rank, peer, queue);
+            self.dial(rank, peer, stripe, queue);
         }
     }
 
@@ -99,29 +104,29 @@ impl Network {
         if up.is_empty() {
             return false;
         }
-        let (a, b) = up[random.below(up.len())];
-        self.wires.remove(&(a, b));
-        self.wires.remove(&(b, a));
-        self.pairs.insert((a, b), Pair { ends_to_tell: 2, ..Pair::default() });
-        queue.push(Event::LinkDown { rank: a, peer: b });
-        queue.push(Event::LinkDown { rank: b, peer: a });
+        let (a, b, stripe) = up[random.below(up.len())];
+        self.wires.remove(&(a, b, stripe));
+        self.wires.remove(&(b, a, stripe));
+        self.pairs.insert((a, b, stripe), Pair { ends_to_tell: 2, ..Pair::default() });
+        queue.push(Event::LinkDown { rank: a, peer: b, stripe });
+        queue.push(Event::LinkDown { rank: b, peer: a, stripe });
         true
     }
 
     /// Closes every link of a rank, and tells those at the other ends.
     pub(super) fn close(&mut self, rank: Rank, queue: &mut Queue) {
-        for &(a, b) in self.order.iter().filter(|(a, b)| rank == *a || rank == *b) {
-            self.wires.remove(&(a, b));
-            self.wires.remove(&(b, a));
+        for &(a, b, stripe) in self.order.iter().filter(|(a, b, _)| rank == *a || rank == *b) {
+            self.wires.remove(&(a, b, stripe));
+            self.wires.remove(&(b, a, stripe));
             let peer = if a == rank { b } else { a };
             // An end that has yet to hear of the opening learns at that moment that it is closed.
-            if self.pairs[&(a, b)].opening {
-                queue.push(Event::LinkDown { rank: peer, peer: rank });
+            if self.pairs[&(a, b, stripe)].opening {
+                queue.push(Event::LinkDown { rank: peer, peer: rank, stripe });
             }
         }
     }
 }
 
-fn key(rank: Rank, peer: Rank) -> (Rank, Rank) {
-    (rank.min(peer), rank.max(peer))
+fn key(rank: Rank, peer: Rank, stripe: u8) -> Line {
+    (rank.min(peer), rank.max(peer), stripe)
 }

@@ -69,15 +69,18 @@ pub(super) enum Event {
     LinkUp {
         rank: Rank,
         peer: Rank,
+        stripe: u8,
     },
     LinkDown {
         rank: Rank,
         peer: Rank,
+        stripe: u8,
     },
     /// The frame that both ends of this direction are ready for moves.
     Transfer {
         from: Rank,
         to: Rank,
+        stripe: u8,
     },
     Accepted {
         rank: Rank,

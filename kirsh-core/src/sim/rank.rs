@@ -23,7 +23,7 @@ pub(super) enum Landing {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Work {
     Send { header: Header, source: Place },
-    Receive { peer: Rank, expected: Header, landing: Landing, verified: bool },
+    Receive { peer: Rank, expected: Header, landing: Landing, here: bool },
     Fold { slab: SlabId, with: Place, into: Place, finish: Finish, wire: Wire },
     Reduce { with: Place, into: Place, finish: Finish },
     Map { source: Place, target: Place, map: Map },
@@ -121,8 +121,8 @@ impl Member {
         let follows = match (&self.works[index], &work) {
             (None, Work::Fold { .. }) => false,
             (None, _) => true,
-            (Some(Work::Receive { landing, verified, .. }), Work::Fold { slab, .. }) => {
-                *landing == Landing::Slab(*slab) && *verified
+            (Some(Work::Receive { landing, here, .. }), Work::Fold { slab, .. }) => {
+                *landing == Landing::Slab(*slab) && *here
             }
             _ => false,
         };
@@ -239,11 +239,14 @@ impl Member {
         Ok(())
     }
 
-    /// A payload has been checked: it may be folded, or lies where it belongs.
-    pub(super) fn verify(&mut self, slot: Slot) {
+    /// A payload is here whole. Whether it may be folded now; else it is to be checked first.
+    pub(super) fn receive(&mut self, slot: Slot) -> bool {
         match &mut self.works[usize::from(slot.0)] {
-            Some(Work::Receive { landing: Landing::Slab(_), verified, .. }) => *verified = true,
-            _ => self.clear(slot),
+            Some(Work::Receive { landing: Landing::Slab(_), here, .. }) => {
+                *here = true;
+                true
+            }
+            _ => false,
         }
     }
 

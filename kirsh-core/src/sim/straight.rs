@@ -12,13 +12,14 @@
 //! this one does, and leaves the same elements. That sessions keep the same rules is what their own
 //! simulation is for, where both give the same orders of folds.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::check;
 use super::memory::{Element, Memory, Place, Symbols};
-use super::queue::mix;
+use super::queue::{Quick, mix};
 use super::{Calling, Failure, Violation};
-use crate::plan::{Params, Plan, Step, build};
+use crate::plan::{Params, Pattern, Plan, Step, build};
 use crate::types::{Rank, Span, Wire};
 
 /// Steps that a rank has in view: the fewest that a session is tried with.
@@ -27,6 +28,8 @@ const VIEW: usize = 4;
 /// A step in view.
 struct Live {
     step: Step,
+    /// The socket that its frame travels on.
+    stripe: u8,
     reads: [Place; 2],
     writes: Place,
     /// What a frame that is to be folded brought, once it has come.
@@ -51,6 +54,8 @@ struct Walker {
     plan: Arc<dyn Plan>,
     memory: Memory,
     next: u64,
+    /// Frames so far to and from each rank.
+    frames: HashMap<(Rank, bool), u32, Quick>,
     /// In the order of the plan.
     live: Vec<Live>,
 }
@@ -62,7 +67,8 @@ impl Walker {
         let plan = calling.replace.map_or(plan.clone(), |replace| replace(rank, plan));
         let own_lens = [plan.scratch_len(), plan.encoded_len()];
         let memory = check::memory(&params, calling.in_place, rank, own_lens);
-        Walker { rank, params, plan, memory, next: 0, live: Vec::with_capacity(VIEW) }
+        let (frames, live) = (HashMap::default(), Vec::with_capacity(VIEW));
+        Walker { rank, params, plan, memory, next: 0, frames, live }
     }
 
     fn broken(&self, violation: Violation, text: impl AsRef<str>) -> Failure {
@@ -94,9 +100,25 @@ impl Walker {
                     ([self.place(source)?, nowhere], self.place(target)?)
                 }
             };
-            self.live.push(Live { step, reads, writes, slab: None });
+            let stripe = self.stripe(&step);
+            self.live.push(Live { step, stripe, reads, writes, slab: None });
         }
         Ok(())
+    }
+
+    /// Counts a frame, and says which socket it has.
+    fn stripe(&mut self, step: &Step) -> u8 {
+        let key = match *step {
+            Step::Send { peer, .. } => (peer, true),
+            Step::Recv { peer, .. } | Step::RecvReduce { peer, .. } => (peer, false),
+            Step::Reduce { .. } | Step::Map { .. } => return 0,
+        };
+        if self.params.stripes <= 1 {
+            return 0;
+        }
+        let frame = self.frames.entry(key).or_default();
+        *frame += 1;
+        Pattern::EVEN.stripe(*frame - 1, self.params.stripes as u8)
     }
 
     /// Whether nothing in view that comes before this step conflicts with it.
@@ -105,15 +127,20 @@ impl Walker {
     }
 
     /// The send to this peer whose turn it is, if it may begin.
-    fn send_to(&self, to: Rank) -> Option<usize> {
-        let sends = |live: &Live| matches!(live.step, Step::Send { peer, .. } if peer == to);
+    fn send_to(&self, to: Rank, stripe: u8) -> Option<usize> {
+        let sends = |live: &Live| match live.step {
+            Step::Send { peer, .. } => peer == to && live.stripe == stripe,
+            _ => false,
+        };
         self.live.iter().position(sends).filter(|at| self.is_free(*at))
     }
 
     /// The receive from this peer whose turn it is, if it may begin.
-    fn receive_from(&self, from: Rank) -> Option<usize> {
+    fn receive_from(&self, from: Rank, stripe: u8) -> Option<usize> {
         let comes = |live: &Live| match live.step {
-            Step::Recv { peer, .. } | Step::RecvReduce { peer, .. } => peer == from,
+            Step::Recv { peer, .. } | Step::RecvReduce { peer, .. } => {
+                peer == from && live.stripe == stripe
+            }
             _ => false,
         };
         // The slab may still hold the frame before.
@@ -134,7 +161,7 @@ impl Walker {
             Step::Reduce { .. } | Step::Map { .. } => self.is_free(*at),
         });
         let Some(at) = ready else { return Ok(false) };
-        let Live { step, reads, writes, slab } = self.live.remove(at);
+        let Live { step, reads, writes, slab, .. } = self.live.remove(at);
         let mut operand = slab.unwrap_or_default();
         let with = self.memory.at(reads[0]);
         match step {
@@ -162,11 +189,11 @@ impl Walker {
         Ok(true)
     }
 
-    fn peers(&self) -> impl Iterator<Item = (Rank, Rank)> {
+    fn peers(&self) -> impl Iterator<Item = (Rank, Rank, u8)> {
         self.live.iter().filter_map(|live| match live.step {
-            Step::Send { peer, .. } => Some((self.rank, peer)),
+            Step::Send { peer, .. } => Some((self.rank, peer, live.stripe)),
             Step::Recv { peer, .. } | Step::RecvReduce { peer, .. } if live.slab.is_none() => {
-                Some((peer, self.rank))
+                Some((peer, self.rank, live.stripe))
             }
             _ => None,
         })
@@ -224,24 +251,25 @@ fn advance(
         if walker.work(symbols)? {
             continue;
         }
-        let meets = |(from, to): &(Rank, Rank)| {
-            walkers[*from as usize].send_to(*to).is_some()
-                && walkers[*to as usize].receive_from(*from).is_some()
+        let meets = |(from, to, stripe): &(Rank, Rank, u8)| {
+            walkers[*from as usize].send_to(*to, *stripe).is_some()
+                && walkers[*to as usize].receive_from(*from, *stripe).is_some()
         };
-        let Some((from, to)) = walkers[rank as usize].peers().find(meets) else { return Ok(()) };
-        transfer(walkers, from, to)?;
+        let next = walkers[rank as usize].peers().find(meets);
+        let Some((from, to, stripe)) = next else { return Ok(()) };
+        transfer(walkers, from, to, stripe)?;
         ready.push(if from == rank { to } else { from });
     }
 }
 
 /// Moves the frame that both ends are ready for.
-fn transfer(walkers: &mut [Walker], from: Rank, to: Rank) -> Result<(), Failure> {
+fn transfer(walkers: &mut [Walker], from: Rank, to: Rank, stripe: u8) -> Result<(), Failure> {
     let sender = &mut walkers[from as usize];
-    let Some(at) = sender.send_to(to) else { return Ok(()) };
+    let Some(at) = sender.send_to(to, stripe) else { return Ok(()) };
     let source = sender.live.remove(at).reads[0];
     let (payload, bytes) = (sender.memory.at(source).to_vec(), sender.memory.bytes(source));
     let receiver = &mut walkers[to as usize];
-    let Some(at) = receiver.receive_from(from) else { return Ok(()) };
+    let Some(at) = receiver.receive_from(from, stripe) else { return Ok(()) };
     let (step, target) = (receiver.live[at].step, receiver.live[at].writes);
     let due = match step {
         Step::RecvReduce { wire, .. } => wire.encoded(receiver.memory.bytes(target)),

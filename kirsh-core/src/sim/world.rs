@@ -10,7 +10,7 @@ use super::rank::{Member, Work};
 use super::{Calling, Failure, Fault, Report, Scenario, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Params, Plan, build};
-use crate::session::{Operation, Session, Settings};
+use crate::session::{Dealing, Operation, Session, Settings};
 use crate::types::Rank;
 use crate::wire::control::ControlReader;
 use crate::wire::header::Header;
@@ -45,6 +45,7 @@ impl<'a> World<'a> {
                     slabs_per_link: scenario.slabs_per_link,
                     checksums: true,
                     warn_after_ns: u64::MAX,
+                    dealing: Dealing { pattern: scenario.pattern, ..Dealing::even() },
                 });
                 Member::new(session, scenario.calls.len())
             })
@@ -151,10 +152,10 @@ impl<'a> World<'a> {
     fn happen(&mut self, event: Event) -> Result<(), Failure> {
         if self.members[event.kind_and_rank().1 as usize].dead {
             // What a crash closed still has to be known at the other end.
-            if let Event::LinkUp { rank, peer } = event {
-                self.network.link_up(rank, peer);
-            } else if let Event::LinkDown { rank, peer } = event {
-                self.network.link_down(rank, peer, &mut self.queue);
+            if let Event::LinkUp { rank, peer, stripe } = event {
+                self.network.link_up(rank, peer, stripe);
+            } else if let Event::LinkDown { rank, peer, stripe } = event {
+                self.network.link_down(rank, peer, stripe, &mut self.queue);
             }
             return Ok(());
         }
@@ -171,22 +172,22 @@ impl<'a> World<'a> {
                 rank
             }
             Event::Call { rank } => return self.call(rank),
-            Event::Transfer { from, to } => return self.transfer(from, to),
+            Event::Transfer { from, to, stripe } => return self.transfer(from, to, stripe),
             Event::Drained { rank } => return self.drained(rank),
-            Event::LinkUp { rank, peer } => {
-                self.network.link_up(rank, peer);
+            Event::LinkUp { rank, peer, stripe } => {
+                self.network.link_up(rank, peer, stripe);
                 // The peer's listener has gone meanwhile.
                 if self.members[peer as usize].drained {
-                    self.member(rank).session.handle_link_down(peer, closed(peer));
+                    self.member(rank).session.handle_link_down(peer, stripe, closed(peer));
                 } else if !self.members[rank as usize].aborting {
-                    self.member(rank).session.handle_link_up(peer);
+                    self.member(rank).session.handle_link_up(peer, stripe);
                 }
                 rank
             }
-            Event::LinkDown { rank, peer } => {
-                self.network.link_down(rank, peer, &mut self.queue);
+            Event::LinkDown { rank, peer, stripe } => {
+                self.network.link_down(rank, peer, stripe, &mut self.queue);
                 if !self.members[rank as usize].aborting {
-                    self.member(rank).session.handle_link_down(peer, closed(peer));
+                    self.member(rank).session.handle_link_down(peer, stripe, closed(peer));
                 }
                 rank
             }
@@ -217,16 +218,20 @@ impl<'a> World<'a> {
                 rank
             }
             Event::Received { rank, slot } => {
-                if !self.members[rank as usize].aborting {
-                    self.member(rank).session.handle_received(slot);
-                    self.queue.push(Event::Verified { rank, slot });
+                let member = self.member(rank);
+                if !member.aborting {
+                    let is_folded = member.receive(slot);
+                    member.session.handle_received(slot);
+                    if !is_folded {
+                        self.queue.push(Event::Verified { rank, slot });
+                    }
                 }
                 rank
             }
             Event::Verified { rank, slot } => {
                 let member = self.member(rank);
                 if !member.aborting {
-                    member.verify(slot);
+                    member.clear(slot);
                     member.session.handle_verified(slot);
                 }
                 rank
@@ -269,6 +274,7 @@ impl<'a> World<'a> {
                 params.stripes,
                 params.known_counts(),
             ),
+            stripes: params.stripes as u8,
             alias,
             deadline_ns: match timeout_ns {
                 0 => u64::MAX,
@@ -295,9 +301,9 @@ impl<'a> World<'a> {
     }
 
     /// The frame that both ends are ready for moves.
-    fn transfer(&mut self, from: Rank, to: Rank) -> Result<(), Failure> {
+    fn transfer(&mut self, from: Rank, to: Rank, stripe: u8) -> Result<(), Failure> {
         // Between being ready and moving the link may have broken.
-        let Some((send, receive)) = self.network.take(from, to) else { return Ok(()) };
+        let Some((send, receive)) = self.network.take((from, to, stripe)) else { return Ok(()) };
         let sender = &self.members[from as usize];
         let Some(Work::Send { header, source, .. }) = sender.work(send).copied() else {
             return Err(sender.broken(Violation::Frame, "a send that nobody asked for"));

@@ -25,26 +25,34 @@ pub(crate) struct Way {
     /// `None` where io_uring is denied, and what is left has to be found.
     driver: Option<DriverKind>,
     checksums: bool,
+    /// What carries data between ranks of one host.
+    local: &'static str,
     /// Whether every large frame is sent without a copy, though the kernel makes one on loopback.
     zero_copy: bool,
+    /// Sockets between two ranks.
+    stripes: u8,
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.driver.map_or("io_uring denied", DriverKind::name))?;
         f.write_str(if self.checksums { " with checksums" } else { "" })?;
-        f.write_str(if self.zero_copy { " without copies" } else { "" })
+        f.write_str(if self.zero_copy { " without copies" } else { "" })?;
+        write!(f, " by {} {} sockets", self.stripes, self.local)
     }
 }
 
 /// The ways that this machine has: over each driver; under a filter that denies io_uring, as
-/// containers have it; with checksums both over io_uring and over poll; and without copies.
+/// containers have it; with checksums, and by several sockets, both over io_uring and over poll; by
+/// sockets of either kind with each; and without copies.
 fn ways() -> Vec<Way> {
+    let plain = Way { driver: None, checksums: false, local: "tcp", zero_copy: false, stripes: 1 };
+    let checked = Way { checksums: true, stripes: 3, ..plain };
     let mut ways = vec![
-        Way { driver: Some(DriverKind::Poll), checksums: false, zero_copy: false },
-        Way { driver: Some(DriverKind::Uring), checksums: false, zero_copy: false },
-        Way { driver: Some(DriverKind::Uring), checksums: true, zero_copy: true },
-        Way { driver: None, checksums: true, zero_copy: false },
+        Way { driver: Some(DriverKind::Poll), ..plain },
+        Way { driver: Some(DriverKind::Uring), local: "unix", ..plain },
+        Way { driver: Some(DriverKind::Uring), zero_copy: true, ..checked },
+        Way { local: "unix", ..checked },
     ];
     ways.retain(|way| match way.driver.map(|driver| choose(Some(driver))) {
         Some(Err(error)) => {
@@ -84,7 +92,9 @@ impl Group {
         let switch = |on| if on { "on" } else { "off" };
         group
             .env("KIRSH_CHECKSUM", switch(way.checksums))
+            .env("KIRSH_LOCAL", way.local)
             .env("KIRSH_ZERO_COPY", switch(way.zero_copy))
+            .env("KIRSH_STRIPES", way.stripes)
     }
 
     /// Lets the kernel refuse io_uring to every rank.

@@ -193,9 +193,11 @@ pub(super) fn vanishes() {
     // Connections to it are made, and nobody shakes hands.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let table = Selection::built_in(Class::Gbit1, 1);
-    // No checksums, no slice, and a minute until a silent peer counts as lost.
-    let mut handout = vec![2, 0, 0, 0, 0];
+    // No checksums, no slice, one socket, no rails, a minute until a silent peer counts as lost, and channels
+    // as it comes.
+    let mut handout = vec![2, 0, 0, 0, 0, 0, 0];
     handout.extend(60_000_000_000u64.to_le_bytes());
+    handout.extend([0, 0]);
     handout.extend(table.to_bytes());
     let joiner = Joiner {
         rank: 0,
@@ -205,9 +207,11 @@ pub(super) fn vanishes() {
         generation: 0,
         process_id: 1,
         host_id: host_id(),
+        cores: 2,
         pid: std::process::id(),
         host_name: "here".to_owned(),
         addresses: vec![listener.local_addr().unwrap()],
+        places: Vec::new(),
         table_hash: built_in_hash(),
         handout,
         warn_after: None,

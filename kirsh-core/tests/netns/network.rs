@@ -115,6 +115,16 @@ impl Network {
         }
     }
 
+    /// Gives every host a second cable, `eth1`, to a switch of its own, with an address in network 1.
+    pub(crate) fn add_second_rail(&self, hosts: u32) {
+        self.on_switch("link add br1 type bridge");
+        self.on_switch("link set br1 up");
+        self.add_second_network(hosts);
+        for host in 0..hosts {
+            self.on_switch(&format!("link set q{host} master br1"));
+        }
+    }
+
     /// Lets no more than this out of an interface of a host, in tc's words; or why that cannot be.
     pub(crate) fn shape(&self, host: u32, interface: &str, rate: &str) -> Result<(), String> {
         let namespace = self.namespace(host);

@@ -12,6 +12,7 @@ pub(crate) fn play(scenario: &str, detail: &str) {
         "works" => works(),
         "limited" => limited(),
         "joins" => joins(),
+        "rails" => rails(),
         "unplugged" => unplugged(detail),
         other => panic!("no scenario {other}"),
     }
@@ -97,6 +98,39 @@ fn limited() {
     let least = (sent as f64 - f64::from(1 << 20)) / BYTES_PER_SECOND;
     assert!(sent > 3 << 20 && took > least, "{sent} bytes in {took} s instead of {least}");
     comm.barrier(&Options::default()).unwrap();
+    said("done", "");
+}
+
+/// Bytes that the host's two interfaces have sent.
+fn sent() -> [f64; 2] {
+    ["eth0", "eth1"].map(|interface| {
+        let path = format!("/sys/class/net/{interface}/statistics/tx_bytes");
+        std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
+    })
+}
+
+/// The first interface's share of what both send meanwhile.
+fn first_share(act: impl FnOnce()) -> f64 {
+    let before = sent();
+    act();
+    let [first, second] = sent();
+    let [first, second] = [first - before[0], second - before[1]];
+    first / (first + second)
+}
+
+fn rails() {
+    let comm = comm();
+    let options = Options::default();
+    comm.barrier(&options).unwrap();
+    let large = |comm: &Communicator| reduce(comm, 4 << 20, &options).unwrap();
+    said("large", first_share(|| (0..3).for_each(|_| large(&comm))));
+    // What is made from it inherits the rails.
+    let dup = comm.dup(0, &options).unwrap();
+    dup.barrier(&options).unwrap();
+    said("inherited", first_share(|| (0..3).for_each(|_| large(&dup))));
+    // One frame after the other, each alone: by the rail that carries most.
+    said("small", first_share(|| (0..300).for_each(|_| reduce(&comm, 1000, &options).unwrap())));
+    comm.barrier(&options).unwrap();
     said("done", "");
 }
 

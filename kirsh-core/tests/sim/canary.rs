@@ -263,6 +263,52 @@ fn two_receives_into_one_span_happen_in_the_order_of_the_plan() {
     assert_eq!(found(3, &right), None);
 }
 
+#[test]
+fn frames_that_overtake_each_other_do_so_in_no_memory() {
+    // The root sends a worthless array first and the true one afterwards, each by a socket of its own, and
+    // both to one place: what keeps them apart is that they conflict there, and nothing else.
+    let mut params = Params { slice: 4 * 40, ..params(3, CHAIN, ReduceOp::Sum, 1, 40) };
+    params.stripes = 2;
+    let right = Calling {
+        replace: Some(|rank, _| {
+            let (whole, worthless) = (Span::output(0, 4 * 40), Span::scratch(0, 4 * 40));
+            let steps = match rank {
+                0 => vec![
+                    Step::Recv { peer: 1, target: whole },
+                    Step::Recv { peer: 1, target: whole },
+                    Step::Send { peer: 2, source: whole },
+                ],
+                1 => vec![
+                    Step::Send { peer: 0, source: worthless },
+                    Step::Send { peer: 0, source: whole },
+                ],
+                _ => vec![Step::Recv { peer: 0, target: whole }],
+            };
+            Arc::new(Listed { steps, scratch: 4 * 40, encoded: 0 })
+        }),
+        ..Calling::new(params, false)
+    };
+    assert_eq!(found(3, &right), None);
+    // Two places instead of one: what the second rank passes on then is what came first.
+    let apart: fn(Rank, Arc<dyn Plan>) -> Arc<dyn Plan> = |rank, _| {
+        let (whole, other) = (Span::output(0, 4 * 40), Span::scratch(0, 4 * 40));
+        let steps = match rank {
+            0 => vec![
+                Step::Recv { peer: 1, target: whole },
+                Step::Recv { peer: 1, target: other },
+                Step::Send { peer: 2, source: whole },
+            ],
+            1 => {
+                vec![Step::Send { peer: 0, source: other }, Step::Send { peer: 0, source: whole }]
+            }
+            _ => vec![Step::Recv { peer: 0, target: whole }],
+        };
+        Arc::new(Listed { steps, scratch: 4 * 40, encoded: 0 })
+    };
+    let wrong = Calling { replace: Some(apart), ..right.clone() };
+    assert_eq!(found(3, &wrong), Some(Violation::Missing));
+}
+
 /// A call whose elements travel encoded, and the same with something else in its plans' place.
 fn encoded_pair(
     wire: Wire,

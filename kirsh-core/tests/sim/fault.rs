@@ -6,7 +6,7 @@ use kirsh_core::sim::{Calling, Fault, Report, Scenario};
 use kirsh_core::{Algorithm, Call, Collective, Error, ErrorKind, Rank, ReduceOp};
 
 use super::catalogue::{self, Pair, calling, pairs, params};
-use super::{seeds, simulate, worlds};
+use super::{scenario, seeds, simulate, worlds};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -55,7 +55,7 @@ fn a_broken_link_ends_calls_with_an_error_or_the_right_result() {
     let mut failed = 0;
     for world in worlds(2..14) {
         for seed in seeds(20) {
-            let scenario = Scenario::new(world, some_calls(world, seed), seed);
+            let scenario = scenario(world, some_calls(world, seed), seed);
             let report = simulate_with(test, scenario, Fault::Cut);
             for error in causes(&report).into_iter().flatten() {
                 assert_eq!(error.kind(), ErrorKind::PeerLost, "{error}");
@@ -74,7 +74,7 @@ fn a_crashed_rank_is_named_by_every_other() {
     for world in worlds(2..14) {
         for seed in seeds(20) {
             let rank = (seed % u64::from(world)) as Rank;
-            let scenario = Scenario::new(world, some_calls(world, seed), seed);
+            let scenario = scenario(world, some_calls(world, seed), seed);
             let report = simulate_with(test, scenario, Fault::Crash(rank));
             for error in causes(&report).into_iter().flatten() {
                 assert_eq!(error.kind(), ErrorKind::PeerLost, "{error}");
@@ -94,7 +94,7 @@ fn a_frozen_rank_is_named_by_every_other_when_time_is_up() {
     for world in worlds(2..14) {
         for seed in seeds(20) {
             let rank = (seed % u64::from(world)) as Rank;
-            let scenario = Scenario::new(world, some_calls(world, seed), seed);
+            let scenario = scenario(world, some_calls(world, seed), seed);
             let report = simulate_with(test, scenario, Fault::Freeze(rank));
             assert!(report.now_ns <= 11 * SECOND_NS);
             for error in causes(&report).into_iter().flatten() {
@@ -111,7 +111,7 @@ fn a_frozen_rank_is_named_by_every_other_when_time_is_up() {
 #[test]
 fn different_calls_are_an_error_on_every_rank_within_a_second() {
     let test = "different_calls_are_an_error_on_every_rank_within_a_second";
-    let mistakes: [fn(Rank, Params) -> Params; 3] = [
+    let mistakes: [fn(Rank, Params) -> Params; 4] = [
         |rank, params| match params.counts.clone() {
             _ if rank != params.world / 2 => params,
             Counts::Even => {
@@ -135,6 +135,12 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
             let other = catalogue::params(params.world, BARRIER, ReduceOp::Sum, 0, 0);
             if rank == params.world / 2 { other } else { params }
         },
+        // P-60: the same call by another number of sockets.
+        |rank, params| {
+            let may = !params.call.collective.has_own_counts();
+            let stripes = params.stripes % 4 + 1;
+            if may && rank == params.world / 2 { Params { stripes, ..params } } else { params }
+        },
     ];
     for world in worlds(2..14) {
         for pair in pairs() {
@@ -151,7 +157,7 @@ fn different_calls_are_an_error_on_every_rank_within_a_second() {
                     // Whoever is through with the first in time hears of it in the second.
                     let barrier = params(world, BARRIER, ReduceOp::Sum, 0, 0);
                     let calls = vec![wrong, Calling::new(barrier, false)];
-                    let mut scenario = Scenario::new(world, calls, seed);
+                    let mut scenario = scenario(world, calls, seed);
                     scenario.timeout_ns = 10 * SECOND_NS;
                     let report = simulate(test, &scenario);
                     let place = format!("{pair:?}, mistake {number}, world {world}, seed {seed}");
@@ -173,7 +179,7 @@ fn an_abort_reaches_every_rank() {
     for world in worlds(2..14) {
         for seed in seeds(10) {
             let rank = (seed % u64::from(world)) as Rank;
-            let scenario = Scenario::new(world, some_calls(world, seed), seed);
+            let scenario = scenario(world, some_calls(world, seed), seed);
             let report = simulate_with(test, scenario, Fault::Abort(rank));
             let causes = causes(&report);
             for error in causes.iter().flatten() {
@@ -190,7 +196,7 @@ fn simulate_refusal(test: &str, world: u32, seed: u64, refused: fn(Rank) -> bool
     let call = |pair, count| Calling::new(params(world, pair, ReduceOp::Sum, 0, count), false);
     let refused = Calling { refused: Some(refused), ..call(RING, 40) };
     let calls = vec![refused, call(BARRIER, 0)];
-    simulate(test, &Scenario::new(world, calls, seed))
+    simulate(test, &scenario(world, calls, seed))
 }
 
 // P-24

@@ -235,7 +235,7 @@ mod tests {
             ..RankFacts::default()
         };
         let ranks = [(0, "a"), (1, "b")].map(rank).to_vec();
-        Examined { kirsh: "", ranks, pairs }
+        Examined { kirsh: "", ranks, pairs, rails: Vec::new() }
     }
 
     fn texts(examined: &Examined) -> Vec<String> {

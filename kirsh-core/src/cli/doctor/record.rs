@@ -9,6 +9,8 @@ pub(super) struct Examined {
     pub(super) kirsh: &'static str,
     pub(super) ranks: Vec<RankFacts>,
     pub(super) pairs: Vec<Pair>,
+    /// Networks in which every rank has an address, as a communicator would look for them.
+    pub(super) rails: Vec<String>,
 }
 
 /// What a rank says of itself.

@@ -59,6 +59,9 @@ fn as_text(examined: &Examined, findings: &[Finding]) -> String {
             line(format!("    leaves out {}", rank.left_out.join(", ")));
         }
     }
+    if !examined.rails.is_empty() {
+        line(format!("networks that join all ranks: {}", examined.rails.join(", ")));
+    }
     if !examined.pairs.is_empty() {
         line(String::new());
     }

@@ -15,7 +15,8 @@ use crate::cli::FAILED;
 use crate::cli::info::host::{Host, Limit};
 use crate::comm::driver_in_force;
 use crate::error::{Error, ErrorKind, Result};
-use crate::rendezvous::identity::{Arguments, Identity, identity, process_env, rendezvous};
+use crate::rendezvous::identity::{Arguments, Identity, identity, job_id, process_env, rendezvous};
+use crate::rendezvous::rails;
 use crate::rendezvous::{
     Joiner, Opened, Store, Table, address, await_count, host_id, join, open, settings, token,
 };
@@ -65,7 +66,7 @@ impl Visit {
         let env = &process_env;
         let arguments = Arguments::default();
         let me = identity(&arguments, env)?;
-        let (job, token) = (settings::job_id(env)?, token::find(env)?);
+        let (job, token) = (job_id(&me, env)?, token::find(env)?);
         let deadline = Instant::now() + settings::join_timeout(env)?.unwrap_or(FOR_EVER);
         let (listeners, addresses) = match me.world_size {
             1 => Default::default(),
@@ -82,11 +83,13 @@ impl Visit {
             generation: 0,
             process_id: u64::from_ne_bytes(id),
             host_id: host_id(),
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
             pid: std::process::id(),
             host_name: address::host_name(),
+            places: address::places(&addresses)?,
             addresses,
             // Only other doctors fit.
-            table_hash: u64::from_le_bytes(*b"doctor 1"),
+            table_hash: u64::from_le_bytes(*b"doctor 2"),
             handout: Vec::new(),
             token: token.clone(),
             warn_after: settings::warn_after(env)?,
@@ -129,6 +132,7 @@ impl Visit {
                 kirsh: env!("CARGO_PKG_VERSION"),
                 ranks,
                 pairs: Vec::new(),
+                rails: Vec::new(),
             }));
         };
         let store = Arc::clone(&opened.store);
@@ -188,7 +192,8 @@ impl Visit {
                 }
             });
         }
-        Ok(Examined { kirsh: env!("CARGO_PKG_VERSION"), ranks, pairs })
+        let rails = rails::rails(&self.table.ranks).iter().map(ToString::to_string).collect();
+        Ok(Examined { kirsh: env!("CARGO_PKG_VERSION"), ranks, pairs, rails })
     }
 
     fn follow(&mut self, store: &dyn Store, turns: &[Turn], effort: &Effort) -> Result<()> {

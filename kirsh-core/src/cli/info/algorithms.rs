@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::comm::tables_in_force;
+use crate::comm::{channels_in_force, tables_in_force};
 use crate::error::Result;
 use crate::model::Layout;
 use crate::model::choice::Choice;
@@ -41,6 +41,7 @@ struct Range {
     from: u64,
     algorithm: &'static str,
     slice: u32,
+    channels: u16,
 }
 
 /// Chooses for every collective and size.
@@ -50,7 +51,8 @@ struct Range {
 pub(super) fn gather(ranks: u32, ranks_per_host: u32) -> Result<Algorithms> {
     let tables = tables_in_force(&process_env)?;
     let layout = Layout { world: ranks, ranks_per_host_max: ranks_per_host };
-    let selection = &tables.selection;
+    let rule = channels_in_force(&process_env, ranks_per_host)?;
+    let selection = &tables.selection.with_channels(rule);
     let remote = selection.costs().remote;
     let collectives = Collective::ALL.iter().map(|collective| {
         let mut sizes: Vec<Range> = Vec::new();
@@ -60,8 +62,9 @@ pub(super) fn gather(ranks: u32, ranks_per_host: u32) -> Result<Algorithms> {
             // Which slices a call has that is shorter than any says nothing.
             let shown = Choice { slice: if bytes > 16 << 10 { choice.slice } else { 0 }, ..choice };
             if last != Some(shown) {
-                let Choice { algorithm, slice } = choice;
-                sizes.push(Range { from: bytes, algorithm: algorithm.name(), slice });
+                let Choice { algorithm, slice, channels } = choice;
+                let algorithm = algorithm.name();
+                sizes.push(Range { from: bytes, algorithm, slice, channels });
             }
             last = Some(shown);
         }
@@ -112,11 +115,13 @@ pub(super) fn text(all: &Algorithms) -> String {
         let forced = if *forced { " (forced)" } else { "" };
         // Writing to a string does not fail.
         let _ = writeln!(text, "\n{collective}{forced}");
-        for (index, Range { from, algorithm, slice }) in sizes.iter().enumerate() {
+        for (index, Range { from, algorithm, slice, channels }) in sizes.iter().enumerate() {
             let from =
                 if index == 0 { "any size".to_owned() } else { format!("from {}", sized(*from)) };
-            let _ =
-                writeln!(text, "  {from:<12} {algorithm:<22} slices of {}", sized((*slice).into()));
+            let slice = sized((*slice).into());
+            let channels =
+                if *channels > 1 { format!(", {channels} channels") } else { String::new() };
+            let _ = writeln!(text, "  {from:<12} {algorithm:<22} slices of {slice}{channels}");
         }
     }
     text

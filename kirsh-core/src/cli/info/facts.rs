@@ -9,6 +9,7 @@ use crate::comm::driver_in_force;
 use crate::error::Result;
 use crate::rendezvous::address::{self, Listening};
 use crate::rendezvous::identity::{self, Arguments, Env, process_env};
+use crate::rendezvous::launchers::agent_store;
 use crate::rendezvous::settings::{self, Setting};
 use crate::rendezvous::token;
 
@@ -48,6 +49,10 @@ pub(super) struct Driver {
 pub(super) struct Address {
     pub(super) interface: String,
     pub(super) ip: IpAddr,
+    /// The network in which it could be a rail.
+    pub(super) network: Option<String>,
+    /// As the interface says; virtual ones say nothing.
+    pub(super) mbit: Option<u32>,
     pub(super) left_out: Option<&'static str>,
 }
 
@@ -156,10 +161,18 @@ fn find_world(env: Env<'_>, problems: &mut Problems) -> (Option<Identity>, Optio
     let Some(me) = problems.take(identity::identity(&arguments, env)) else {
         return (None, None);
     };
-    let meeting = problems.take(identity::rendezvous(&arguments, &me, env)).flatten();
-    let rendezvous = meeting
-        .map(|(place, source)| Rendezvous { place: place.to_string(), source: source.to_string() });
-    let (rank, world_size, source) = (me.rank, me.world_size, me.source.to_string());
+    let source = me.source.to_string();
+    let rendezvous = match agent_store(&me, env) {
+        Some(at) => Some(Rendezvous {
+            place: format!("torch's store at {at}"),
+            source: format!("{source}; for Python with torch alone, others need KIRSH_RENDEZVOUS"),
+        }),
+        None => {
+            let meeting = problems.take(identity::rendezvous(&arguments, &me, env)).flatten();
+            meeting.map(|(at, from)| Rendezvous { place: at.to_string(), source: from.to_string() })
+        }
+    };
+    let (rank, world_size) = (me.rank, me.world_size);
     (Some(Identity { rank, world_size, source }), rendezvous)
 }
 
@@ -187,11 +200,20 @@ fn find_addresses(
         _ => address.to_string(),
     });
     let addresses = seen.into_iter().map(|address| Address {
+        mbit: mbit(&address.interface),
         interface: address.interface,
         ip: address.ip,
+        network: address.network.map(|rail| rail.to_string()),
         left_out: address.left_out,
     });
     (addresses.collect(), published.collect())
+}
+
+/// What an interface says of its rate.
+fn mbit(interface: &str) -> Option<u32> {
+    // Names come from the kernel, and none with a slash in it. Virtual interfaces answer -1, or not at all.
+    let text = std::fs::read_to_string(format!("/sys/class/net/{interface}/speed")).ok()?;
+    text.trim().parse().ok().filter(|mbit| *mbit > 0)
 }
 
 fn variable(setting: &'static Setting, env: Env<'_>) -> Variable {

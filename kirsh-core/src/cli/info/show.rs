@@ -31,7 +31,10 @@ pub(super) fn text(facts: &Facts) -> String {
 
     let line = |address: &super::facts::Address| {
         let why = address.left_out.map(|why| format!(" ({why})")).unwrap_or_default();
-        format!("{} {}{why}", address.interface, address.ip)
+        let network = address.network.as_ref().map(|network| format!(", network {network}"));
+        let rate = address.mbit.map(|mbit| format!(", {mbit} Mbit/s"));
+        let (network, rate) = (network.unwrap_or_default(), rate.unwrap_or_default());
+        format!("{} {}{network}{rate}{why}", address.interface, address.ip)
     };
     let (usable, left_out): (Vec<_>, Vec<_>) =
         facts.addresses.iter().partition(|address| address.left_out.is_none());

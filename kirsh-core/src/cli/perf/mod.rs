@@ -22,9 +22,11 @@ use self::report::{Format, Heading, Report};
 use super::{FAILED, MISUSED, named};
 use crate::comm::{Communicator, Config};
 use crate::error::{Error, Result};
-use crate::limits::WORLD_SIZE_MAX;
+use crate::limits::{CHANNELS_MAX, STRIPES_MAX, WORLD_SIZE_MAX};
 use crate::model::units;
 use crate::plan::{algorithms, not_encoded};
+use crate::rendezvous::identity::process_env;
+use crate::rendezvous::settings::{CHANNELS, STRIPES};
 use crate::types::{Algorithm, Call, Collective, DataType, Rank, ReduceOp, Wire};
 
 /// What the options do not say.
@@ -108,6 +110,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "none", value_parser = parse_wire)]
     wire: Wire,
 
+    /// Sockets between two ranks, also of one host; what KIRSH_STRIPES says if not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=STRIPES_MAX as i64))]
+    stripes: Option<u8>,
+
+    /// How many channels carry out each call; what KIRSH_CHANNELS says if not given. Rank 0's word counts.
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(CHANNELS_MAX)))]
+    channels: Option<u16>,
+
     /// The result takes the input's place (the default where input and result are equally long on
     /// every rank).
     #[arg(long, overrides_with = "out_of_place")]
@@ -165,7 +176,15 @@ pub(super) fn run(args: Args, invocation: &[OsString]) -> i32 {
 }
 
 fn measure_as_a_rank(args: &Args) -> Result<i32> {
-    let comm = Communicator::create(&Config::default())?;
+    let given = [
+        (STRIPES.name, args.stripes.map(|stripes| stripes.to_string())),
+        (CHANNELS.name, args.channels.map(|channels| channels.to_string())),
+    ];
+    let setting = |name: &str| {
+        let given = given.iter().find(|(known, _)| *known == name);
+        given.and_then(|(_, value)| value.clone()).or_else(|| process_env(name))
+    };
+    let comm = Communicator::create_in(&Config::default(), &setting)?;
     let request = args.request();
     let heading = Heading {
         collective: request.collective,
@@ -175,6 +194,8 @@ fn measure_as_a_rank(args: &Args) -> Result<i32> {
         mode: request.mode,
         algorithm: request.algorithm,
         wire: request.wire,
+        stripes: args.stripes,
+        channels: args.channels,
     };
     let mut report = (comm.rank() == 0).then(|| Report::new(args.format(), heading));
     let mut wrong = 0;

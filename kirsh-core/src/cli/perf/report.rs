@@ -27,6 +27,10 @@ pub(super) struct Heading {
     /// `None` where the library chooses.
     pub(super) algorithm: Option<Algorithm>,
     pub(super) wire: Wire,
+    /// Sockets between two ranks; `None` where the library chooses.
+    pub(super) stripes: Option<u8>,
+    /// As many as were asked for.
+    pub(super) channels: Option<u16>,
 }
 
 /// Prints rows to standard output as they come.
@@ -71,16 +75,28 @@ impl Report {
     }
 
     fn table_head(&self) -> String {
-        let Heading { collective, ranks, ranks_here, driver, mode, algorithm, wire } =
-            &self.heading;
+        let Heading {
+            collective,
+            ranks,
+            ranks_here,
+            driver,
+            mode,
+            algorithm,
+            wire,
+            stripes,
+            channels,
+        } = &self.heading;
         let algorithm = algorithm.map_or("chosen by size", Algorithm::name);
         let wire = match wire {
             Wire::Plain => String::new(),
             wire => format!(", wire {wire}"),
         };
+        let stripes = stripes.map(|stripes| format!(", {stripes} sockets")).unwrap_or_default();
+        let channels =
+            channels.map(|channels| format!(", channels {channels}")).unwrap_or_default();
         format!(
             "# kirsh {}: {collective}, {ranks} ranks, {ranks_here} on this host, driver {driver}, \
-             {}, algorithm {algorithm}{wire}\n\
+             {}, algorithm {algorithm}{wire}{stripes}{channels}\n\
              #\n\
              # {:>10}  {:>12}  {:>8}  {:>11}  {:>6}  {:>9}  {:>7}  {:>7}  {:>6}\n\
              # {:>10}  {:>12}  {:>8}  {:>11}  {:>6}  {:>9}  {:>7}  {:>7}  {:>6}\n",
@@ -123,17 +139,18 @@ impl Report {
     }
 
     fn json(&self) -> Result<String> {
-        let Heading { collective, ranks, ranks_here, driver, mode, algorithm, wire } =
-            &self.heading;
+        let Heading { collective, mode, algorithm, wire, .. } = self.heading;
         let document = Document {
             kirsh: env!("CARGO_PKG_VERSION"),
             collective: collective.name(),
-            ranks: *ranks,
-            ranks_on_this_host: *ranks_here,
-            driver,
-            mode: mode_name(*mode),
+            ranks: self.heading.ranks,
+            ranks_on_this_host: self.heading.ranks_here,
+            driver: self.heading.driver,
+            mode: mode_name(mode),
             algorithm: algorithm.map(Algorithm::name),
             wire: wire.name(),
+            stripes: self.heading.stripes,
+            channels: self.heading.channels,
             average_busbw_gbps: self.average(),
             results: self.rows.iter().map(Line::from).collect(),
         };
@@ -169,6 +186,10 @@ struct Document {
     mode: &'static str,
     algorithm: Option<&'static str>,
     wire: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stripes: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<u16>,
     average_busbw_gbps: f64,
     results: Vec<Line>,
 }

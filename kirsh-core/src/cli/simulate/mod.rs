@@ -12,7 +12,7 @@ use self::report::Report;
 use super::{FAILED, MISUSED, named};
 use crate::comm::Simulation;
 use crate::error::{ErrorKind, Result};
-use crate::limits::WORLD_SIZE_MAX;
+use crate::limits::{CHANNELS_MAX, WORLD_SIZE_MAX};
 use crate::model::scenario::{Scenario, simulate};
 use crate::model::{Effort, units};
 use crate::types::{Algorithm, Collective, DataType, Rank, ReduceOp, Wire};
@@ -94,6 +94,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", default_value = "all", value_parser = parse_algorithm)]
     algorithm: Which,
 
+    /// Parts that the array is cut into, each carried out by a core of its own; as many as would be
+    /// chosen by the link, the size and --cores if not given.
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(CHANNELS_MAX)))]
+    channels: Option<u16>,
+
     /// How two elements become one.
     #[arg(long, value_name = "OP", default_value = "sum", value_parser = parse_op)]
     op: ReduceOp,
@@ -161,6 +167,7 @@ impl Args {
                 Which::All => None,
                 Which::One(algorithm) => Some(algorithm),
             },
+            channels: self.channels,
             bandwidth: self.bandwidth,
             latency_ps: self.latency,
             ranks_per_host: self.ranks_per_host,

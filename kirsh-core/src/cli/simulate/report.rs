@@ -37,6 +37,7 @@ struct Document<'a> {
 struct Line<'a> {
     algorithm: &'a str,
     slice: u32,
+    channels: u16,
     time_us: f64,
     algbw_gbps: f64,
     busbw_gbps: f64,
@@ -64,6 +65,7 @@ impl Report<'_> {
         let line = |row: &Simulated| Line {
             algorithm: row.algorithm.name(),
             slice: row.slice,
+            channels: row.channels,
             time_us: row.time_us,
             algbw_gbps: row.algbw,
             busbw_gbps: row.busbw,
@@ -119,6 +121,13 @@ impl Report<'_> {
         if let Some(slow) = network.straggler {
             let factor = f64::from(slow.factor_milli) / 1e3;
             text += &format!("# rank {} takes {factor} times as long over everything\n", slow.rank);
+        }
+        // The same for all algorithms.
+        let channels = self.results.first().map_or(1, |row| row.channels);
+        if channels > 1 {
+            text += &format!(
+                "# {channels} channels, which share the link and have cores of their own\n"
+            );
         }
         text += "#\n";
         let head = |columns: [&str; 7]| {

@@ -6,6 +6,7 @@
 
 mod fit;
 mod measure;
+mod stripes;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ use crate::rendezvous::{host_id, settings};
 const AFTER_HELP: &str = "\
 Times barriers, broadcasts and all-reduces by several algorithms and sizes, and fits the costs
 that the model of docs/MODEL.md has: latency, wire, processor time of a frame and of a byte,
-folds. What it cannot see keeps the built-in figures: with all ranks on one host those between
+folds. Between hosts it times a large all-reduce by 1, 2 and 4 sockets as well, and takes the
+fewest that no larger number beats by 5 %. What it cannot see keeps the built-in figures: with all ranks on one host those between
 hosts, with one rank on each host those within.
 
 Started by any launcher (RANK and WORLD_SIZE, or KIRSH_*) this process is one rank of that
@@ -94,14 +96,18 @@ fn tune(args: &Args) -> Result<()> {
     let layout = layout(&comm)?;
     let mut timed = measure::run(&comm, &measure::samples(layout.world, args.maxbytes), args)?;
     let mut checks = measure::run(&comm, &measure::checks(layout.world, args.maxbytes), args)?;
+    let (_, remote) = fit::visible(layout);
+    let striped = if remote { stripes::run(&comm, args)? } else { Vec::new() };
     if comm.rank() == 0 {
         let tables = tables_in_force(&process_env)?;
         let slice = settings::slice(&process_env)?.map(|bytes| bytes as u32);
         cut(&mut timed, layout, &tables.selection, slice);
         cut(&mut checks, layout, &tables.selection, slice);
-        let costs = fit::fit(layout, *tables.selection.costs(), &timed);
+        let mut costs = fit::fit(layout, *tables.selection.costs(), &timed);
+        costs.stripes = stripes::fastest(&striped).unwrap_or(costs.stripes);
         write(&args.output, &costs, &text_about(&comm, layout, &costs, &timed))?;
-        show(layout, &costs, &timed, &checks, &args.output);
+        show(layout, &costs, &timed, &checks, &striped);
+        println!("# Wrote {0}; KIRSH_TABLE={0} makes Kirsh go by it.", args.output.display());
     }
     comm.close()
 }
@@ -148,7 +154,13 @@ fn text_about(comm: &Communicator, layout: Layout, costs: &Costs, timed: &[Timed
     )
 }
 
-fn show(layout: Layout, costs: &Costs, timed: &[Timed], checks: &[Timed], path: &Path) {
+fn show(
+    layout: Layout,
+    costs: &Costs,
+    timed: &[Timed],
+    checks: &[Timed],
+    striped: &[stripes::Timed],
+) {
     println!("# {:<10} {:<20} {:>10} {:>12} {:>12} {:>7}", "", "", "size", "time", "predicted", "");
     println!("# {:<10} {:<20} {:>10} {:>12} {:>12} {:>7}", "", "", "(B)", "(us)", "(us)", "off");
     for (title, all) in [("fitted to", timed), ("not seen by the fit", checks)] {
@@ -164,5 +176,8 @@ fn show(layout: Layout, costs: &Costs, timed: &[Timed], checks: &[Timed], path: 
             );
         }
     }
-    println!("# Wrote {}; KIRSH_TABLE={} makes Kirsh go by it.", path.display(), path.display());
+    for (number, time_us) in striped {
+        let taken = if *number == costs.stripes { "   taken" } else { "" };
+        println!("# sockets between two ranks: {number}, {time_us:.1} us{taken}");
+    }
 }

@@ -15,7 +15,7 @@ impl Core {
     /// is in flight, and the thread that drove may have left anything half done.
     pub(crate) fn collapse(&mut self, cause: &Error, lane: &Lane) {
         self.gate.clear();
-        self.links.iter_mut().for_each(|link| *link = None);
+        self.links.clear();
         self.draining = false;
         self.session.abort(cause.clone());
         self.session.handle_drained();
@@ -25,7 +25,7 @@ impl Core {
                     self.deliver(sequence, result, lane);
                 }
                 Action::Control { to, message } => lane.tell(to, message),
-                Action::Abort { error } => lane.end_messages(error),
+                Action::Abort { error } => lane.failed(error),
                 _ => {}
             }
         }
@@ -43,7 +43,7 @@ impl Core {
         tracing::debug!(rank = self.session.settings().rank, "communicator over: {error}");
         self.draining = true;
         self.gate.clear();
-        for link in self.links.iter().flatten() {
+        for link in self.links.iter() {
             if link.in_flight() != 0 {
                 io.cancel(link.descriptor());
             }
@@ -57,7 +57,7 @@ impl Core {
     /// Once the kernel holds nothing any more, closes the links and lets the buffers go.
     pub(super) fn end_drain(&mut self) {
         if self.in_flight() == 0 {
-            self.links.iter_mut().for_each(|link| *link = None);
+            self.links.clear();
             self.draining = false;
             self.session.handle_drained();
         }

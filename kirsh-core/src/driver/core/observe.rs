@@ -45,7 +45,10 @@ impl Core {
 
     /// A job is over, well or not.
     pub(super) fn note_end(&mut self, lane: &Lane, job: &Job, result: &Result<()>) {
-        lane.counters.operations[job.call.collective as usize].add(1);
+        // The first channel's part stands for all.
+        if lane.channel == 0 {
+            lane.counters.operations[job.call.collective as usize].add(1);
+        }
         let Some(to_ns) = self.observed.traced_now() else { return };
         // Its turn came when the one before it had ended.
         let from_ns = job.enqueued_ns.max(self.turn_ns).min(to_ns);
@@ -76,9 +79,7 @@ impl Core {
     #[inline]
     fn record(&self, stretch: Stretch, what: impl FnOnce() -> What) {
         if let Some(trace) = self.observed.trace() {
-            let settings = self.session.settings();
-            let communicator = (settings.communicator, settings.epoch);
-            trace.record(Event { communicator, stretch, what: what() });
+            trace.record(Event { communicator: self.traced_as, stretch, what: what() });
         }
     }
 }

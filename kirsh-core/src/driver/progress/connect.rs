@@ -9,6 +9,8 @@ use super::loss::Loss;
 use super::now;
 use crate::driver::fork::Fd;
 use crate::driver::lane::Key;
+use crate::driver::local::{self, Address};
+use crate::driver::peer::Way;
 use crate::driver::socket;
 use crate::error::{Error, ErrorKind};
 use crate::limits::{HANDSHAKE_BYTES_MAX, HANDSHAKE_SECONDS};
@@ -27,6 +29,17 @@ pub(super) struct Wish {
     pub(super) lane: Option<Key>,
     /// The link is for messages to the peer.
     pub(super) direct: bool,
+    /// Which of the communicator's links to the peer.
+    pub(super) stripe: u8,
+    /// The rail that it should take.
+    pub(super) way: Option<Way>,
+}
+
+impl Wish {
+    /// For the control link to a peer.
+    pub(super) const fn control(peer: Rank) -> Self {
+        Wish { peer, lane: None, direct: false, stripe: 0, way: None }
+    }
 }
 
 /// What a dial or an accepted connection needs from the kernel next.
@@ -53,7 +66,7 @@ pub(super) struct Dial {
     pub(super) wish: Wish,
     hello: Hello,
     token: Token,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     tried: usize,
     fd: Option<Fd>,
     shaking: Option<Dialer>,
@@ -64,7 +77,7 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    pub(super) fn new(wish: Wish, hello: Hello, token: Token, addresses: Vec<SocketAddr>) -> Self {
+    pub(super) fn new(wish: Wish, hello: Hello, token: Token, addresses: Vec<Address>) -> Self {
         Dial {
             wish,
             hello,
@@ -79,7 +92,7 @@ impl Dial {
     }
 
     /// The address that is being tried, or was last.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    pub(super) fn address(&self) -> Option<Address> {
         self.tried.checked_sub(1).and_then(|index| self.addresses.get(index)).copied()
     }
 
@@ -99,7 +112,11 @@ impl Dial {
         while let Some(&address) = self.addresses.get(self.tried) {
             self.tried += 1;
             self.deadline_ns = now_ns.saturating_add(HANDSHAKE_NS);
-            match socket::connect_start(address, None) {
+            let started = match address {
+                Address::Tcp(address) => socket::connect_start(address, None),
+                Address::Local(process) => local::connect(process),
+            };
+            match started {
                 Ok(fd) => {
                     self.fd = Some(fd);
                     return Step::Needs(Needs::Writable);
@@ -188,7 +205,8 @@ impl Dial {
 /// A connection that somebody else opened.
 pub(super) struct Inbound {
     fd: Fd,
-    pub(super) from: SocketAddr,
+    /// None within this host.
+    from: Option<SocketAddr>,
     acceptor: Acceptor,
     pub(super) deadline_ns: u64,
 }
@@ -200,13 +218,18 @@ impl AsFd for Inbound {
 }
 
 impl Inbound {
-    pub(super) fn new(fd: Fd, from: SocketAddr, nonce: Nonce, now_ns: u64) -> Self {
+    pub(super) fn new(fd: Fd, from: Option<SocketAddr>, nonce: Nonce, now_ns: u64) -> Self {
         let deadline_ns = now_ns.saturating_add(HANDSHAKE_NS);
         Inbound { fd, from, acceptor: Acceptor::new(nonce), deadline_ns }
     }
 
     pub(super) fn descriptor(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// Who it comes from, for people.
+    pub(super) fn from(&self) -> String {
+        self.from.map_or_else(|| "this host".to_owned(), |from| from.to_string())
     }
 
     /// Bytes have come, or the stream has ended. `judge` decides about the offer.

@@ -145,7 +145,7 @@ impl Progress {
     /// Whoever sends dials, whichever process id is lower: each direction has a link of its own, so
     /// that nobody has to be asked. P-43
     fn want_direct(&mut self, key: Key, peer: Rank) {
-        self.dial(Wish { peer, lane: Some(key), direct: true });
+        self.dial(Wish { peer, lane: Some(key), direct: true, stripe: 0, way: None });
         self.want_control(peer);
     }
 

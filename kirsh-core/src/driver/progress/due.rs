@@ -88,7 +88,7 @@ impl Progress {
         self.probes = later;
         for (_, peer) in due {
             if !self.controls.contains_key(&peer) {
-                self.dial(Wish { peer, lane: None, direct: false });
+                self.dial(Wish::control(peer));
             }
         }
         let due: Vec<Departed> =

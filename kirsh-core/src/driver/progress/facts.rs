@@ -3,12 +3,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::roll::Roll;
+use crate::driver::local::Address;
 use crate::driver::observed::Observed;
-use crate::driver::peer::Peer;
+use crate::driver::peer::{ONE_RAIL, Peer, Way};
 use crate::driver::socket::LinkOptions;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::STRIPES_MAX;
 use crate::types::Rank;
 use crate::wire::auth::Token;
 use crate::wire::handshake::{self, Hello, Local};
@@ -35,6 +38,10 @@ pub(crate) struct Facts {
     pub(crate) user_timeout_ms: u32,
     /// Bytes a second that may go to other hosts; none where nobody limits it.
     pub(crate) rate_limit: Option<u64>,
+    /// The rail that a link takes if nothing else is said; [`ONE_RAIL`] where they are all alike.
+    pub(crate) rail: AtomicU8,
+    /// Links for data within this host are Unix sockets, where the peer listens on one too.
+    pub(crate) local_links: bool,
     pub(crate) roll: Roll,
     pub(crate) observed: Arc<Observed>,
 }
@@ -69,19 +76,44 @@ impl Facts {
         }
     }
 
-    /// A peer's addresses that may lead to it from here, best first: the one that it was reached by
-    /// before, if any. P-44
-    pub(super) fn addresses(&self, peer: Rank, known: Option<SocketAddr>) -> Vec<SocketAddr> {
+    /// Where a peer of this host may listen besides, for links that carry data. Control links are always
+    /// TCP's. P-44
+    pub(super) fn local_address(&self, peer: Rank) -> Option<Address> {
+        let process = self.peers[peer as usize].process_id;
+        (self.local_links && self.near(peer)).then_some(Address::Local(process))
+    }
+
+    /// A peer's addresses that may lead to it from here, best first: those of the rail that the link should
+    /// take, and among equals the one that it was reached by before, if any. P-44, P-61
+    pub(super) fn addresses(
+        &self,
+        peer: Rank,
+        known: Option<SocketAddr>,
+        way: Option<Way>,
+    ) -> Vec<SocketAddr> {
         let near = self.near(peer);
         let peer = &self.peers[peer as usize];
-        let (mut loopback, others): (Vec<_>, Vec<_>) =
-            peer.addresses.iter().copied().partition(|address| address.ip().is_loopback());
+        let way = way.unwrap_or(Way { rail: self.rail.load(Ordering::Relaxed), only: false });
+        let rails = peer.rail_of.iter().copied().chain(std::iter::repeat(ONE_RAIL));
+        let mut by_rail: Vec<_> = peer.addresses.iter().copied().zip(rails).collect();
+        if !near && way.rail != ONE_RAIL {
+            by_rail.retain(|(_, rail)| !way.only || *rail == way.rail);
+            by_rail.sort_by_key(|(address, rail)| (*rail != way.rail, Some(*address) != known));
+        } else {
+            by_rail.sort_by_key(|(address, _)| Some(*address) != known);
+        }
+        let (mut loopback, others): (Vec<_>, Vec<_>) = by_rail
+            .into_iter()
+            .map(|(address, _)| address)
+            .partition(|address| address.ip().is_loopback());
         let mut addresses = others;
         if near {
             loopback.append(&mut addresses);
             addresses = loopback;
         }
-        addresses.sort_by_key(|address| Some(*address) != known);
+        if near {
+            addresses.sort_by_key(|address| Some(*address) != known);
+        }
         addresses
     }
 }
@@ -98,6 +130,18 @@ pub(super) fn judge(facts: &Facts, hello: &Hello) -> Result<(Local, Token)> {
             ),
         )
         .with_peer(hello.rank));
+    }
+    // P-60
+    let collective = matches!(hello.lane, handshake::Lane::Collective);
+    let stripes = if collective { STRIPES_MAX } else { 1 };
+    if hello.stripe >= u16::from(stripes) {
+        let text = format!(
+            "rank {} wants stripe {} of a link that has stripes 0 to {}",
+            hello.rank,
+            hello.stripe,
+            stripes - 1
+        );
+        return Err(Error::new(ErrorKind::Protocol, text).with_peer(hello.rank));
     }
     let local = Local {
         job: facts.job.clone(),

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{Progress, Request};
+use crate::driver::thread::panic_text;
 use crate::error::{Error, ErrorKind, Scope};
 
 impl Progress {
@@ -24,11 +25,10 @@ impl Progress {
                 Error::new(error.kind(), text)
             }
             Err(panic) => {
-                let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-                let text =
-                    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                let text =
-                    format!("the progress thread has failed, which is a defect of Kirsh: {text}");
+                let text = format!(
+                    "the progress thread has failed, which is a defect of Kirsh: {}",
+                    panic_text(&*panic)
+                );
                 Error::new(ErrorKind::Internal, text)
             }
         };

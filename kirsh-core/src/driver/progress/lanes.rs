@@ -10,6 +10,7 @@ use crate::driver::clock::{Stretch, now_ns};
 use crate::driver::fork::Fd;
 use crate::driver::io::Completion;
 use crate::driver::lane::{Key, Lane};
+use crate::driver::link::Port;
 use crate::driver::mail::Mail;
 use crate::driver::members::Members;
 use crate::driver::thread::ThreadIo;
@@ -43,7 +44,7 @@ pub(super) struct Lanes {
     tracked: HashMap<u32, Tracked>,
     numbers: HashMap<Key, u32>,
     /// Links and messages for communicators that this process has not registered yet.
-    early_links: VecDeque<(Key, (Rank, Fd))>,
+    early_links: VecDeque<(Key, (Port, Fd))>,
     early_messages: VecDeque<(Key, Message)>,
     /// Members that have closed a communicator that this process has not registered yet.
     early_parted: VecDeque<(Key, (Rank, Loss))>,
@@ -55,9 +56,10 @@ impl Lanes {
     /// Takes a lane in, without driving it.
     pub(super) fn insert(&mut self, lane: Arc<Lane>) {
         let tracked = Tracked {
-            lane,
             held: false,
-            called: true,
+            // A thread of its own drives every channel but the first.
+            called: lane.channel == 0,
+            lane,
             retired: false,
             deadline_ns: u64::MAX,
             parted: HashMap::new(),
@@ -70,8 +72,8 @@ impl Lanes {
         let key = lane.key;
         self.numbers.insert(key, lane.number);
         self.insert(lane);
-        for (peer, fd) in take_of(&mut self.early_links, key) {
-            self.deliver(key, peer, |peer| Mail::LinkUp { peer, fd });
+        for (port, fd) in take_of(&mut self.early_links, key) {
+            self.deliver_up(key, port, fd);
         }
         for message in take_of(&mut self.early_messages, key) {
             self.deliver_known(key, message);
@@ -142,6 +144,11 @@ impl Lanes {
         }
     }
 
+    /// Which channel of its communicator a lane is.
+    pub(super) fn channel(&self, key: Key) -> u16 {
+        self.lane(key).map_or(0, |lane| lane.channel)
+    }
+
     /// What is known of a member that has closed a communicator.
     pub(super) fn parted(&self, key: Key, peer: Rank) -> Option<&Loss> {
         self.tracked.get(self.numbers.get(&key)?)?.parted.get(&peer)
@@ -159,18 +166,22 @@ impl Lanes {
         }
     }
 
+    fn deliver_up(&self, key: Key, Port { peer, stripe }: Port, fd: Fd) {
+        self.deliver(key, peer, |peer| Mail::LinkUp { port: Port { peer, stripe }, fd });
+    }
+
     /// A link of a communicator, which may be one that this process will only know later. `rank`
     /// is this one, for the warning when so many of those wait that this one is closed.
-    pub(super) fn deliver_link(&mut self, rank: Rank, key: Key, peer: Rank, fd: Fd) {
+    pub(super) fn deliver_link(&mut self, rank: Rank, key: Key, port: Port, fd: Fd) {
         if self.is_open(key) {
-            self.deliver(key, peer, |peer| Mail::LinkUp { peer, fd });
+            self.deliver_up(key, port, fd);
         } else if self.is_retired(key) {
             // Its end tells the peer that nobody is here any more.
             drop(fd);
         } else if self.early_links.len() < HANDSHAKES_PENDING_MAX {
-            self.early_links.push_back((key, (peer, fd)));
+            self.early_links.push_back((key, (port, fd)));
         } else {
-            let (communicator, epoch) = key;
+            let ((communicator, epoch), peer) = (key, port.peer);
             tracing::warn!(
                 rank,
                 "closed a link from rank {peer} for communicator {communicator:016x}, epoch {epoch}: this rank has not made it yet, and holds at most {HANDSHAKES_PENDING_MAX} such links"

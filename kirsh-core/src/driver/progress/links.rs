@@ -10,7 +10,10 @@ use super::{Progress, token};
 use crate::driver::clock::now_ns;
 use crate::driver::fork::Fd;
 use crate::driver::lane::Key;
+use crate::driver::link::Port;
+use crate::driver::local::Address;
 use crate::driver::mail::Mail;
+use crate::driver::peer::Way;
 use crate::driver::socket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::HANDSHAKES_PENDING_MAX;
@@ -37,7 +40,7 @@ impl Progress {
         if self.controls.contains_key(&peer) || self.gone.contains_key(&peer) {
             return;
         }
-        let wish = Wish { peer, lane: None, direct: false };
+        let wish = Wish::control(peer);
         if self.facts.dials(peer) {
             self.dial(wish);
         } else {
@@ -54,19 +57,18 @@ impl Progress {
 
     /// Whether a dial of the control link to this peer is on its way.
     pub(super) fn is_dialling(&self, peer: Rank) -> bool {
-        let wish = Wish { peer, lane: None, direct: false };
+        let wish = Wish::control(peer);
         self.dials.values().any(|dial| dial.wish == wish)
     }
 
-    pub(super) fn want_link(&mut self, lane: Key, peer: Rank) {
+    pub(super) fn want_link(&mut self, lane: Key, port: Port, way: Option<Way>) {
+        let Port { peer, stripe } = port;
         if let Some(loss) = self.gone.get(&peer).or_else(|| self.lanes.parted(lane, peer)) {
             let loss = loss.clone();
-            return self
-                .lanes
-                .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) });
+            return self.link_failed(lane, port, &loss);
         }
         if self.facts.dials(peer) {
-            self.dial(Wish { peer, lane: Some(lane), direct: false });
+            self.dial(Wish { peer, lane: Some(lane), direct: false, stripe, way });
         }
         self.want_control(peer);
     }
@@ -92,15 +94,18 @@ impl Progress {
             rank: facts.rank,
             peer_rank: wish.peer,
             lane: class(wish),
-            channel: 0,
-            stripe: 0,
+            channel: wish.lane.map_or(0, |key| self.lanes.channel(key)),
+            stripe: wish.stripe.into(),
             communicator,
             epoch,
             byte_position: 0,
             checksums: facts.checksums,
             nonce,
         };
-        let addresses = facts.addresses(wish.peer, self.reached.get(&wish.peer).copied());
+        let known = self.reached.get(&wish.peer).copied();
+        let over_tcp = facts.addresses(wish.peer, known, wish.way).into_iter().map(Address::Tcp);
+        let within = wish.lane.and_then(|_| facts.local_address(wish.peer));
+        let addresses = within.into_iter().chain(over_tcp).collect();
         let mut dial = Dial::new(wish, hello, facts.secret.clone(), addresses);
         let step = dial.next_address(now_ns());
         let id = self.take_id();
@@ -114,13 +119,22 @@ impl Progress {
                 self.dials.insert(id, dial);
             }
             Step::Done(fd, established) => {
-                self.reached.extend(dial.address().map(|address| (dial.wish.peer, address)));
+                if let Some(Address::Tcp(address)) = dial.address() {
+                    self.reached.insert(dial.wish.peer, address);
+                }
                 self.established(fd, &established, true);
             }
             Step::Exhausted(loss) => self.dial_failed(dial.wish, loss),
             // Only what was accepted fails so.
             Step::Failed(_) => {}
         }
+    }
+
+    fn link_failed(&self, lane: Key, Port { peer, stripe }: Port, loss: &Loss) {
+        self.lanes.deliver(lane, peer, |peer| {
+            let (port, cause) = (Port { peer, stripe }, loss.of(peer));
+            Mail::LinkFailed { port, cause }
+        });
     }
 
     fn dial_failed(&mut self, wish: Wish, loss: Loss) {
@@ -136,13 +150,11 @@ impl Progress {
         tracing::debug!(rank = self.facts.rank, "{}", loss.of(peer));
         match wish.lane {
             Some(lane) if wish.direct => self.direct_failed(lane, peer, &loss),
-            Some(lane) => self
-                .lanes
-                .deliver(lane, peer, |peer| Mail::LinkFailed { peer, cause: loss.of(peer) }),
+            Some(lane) => self.link_failed(lane, Port { peer, stripe: wish.stripe }, &loss),
             None => {
                 // What began the doubt says more than that nobody answers any more.
                 let known = self.doubts.remove(&peer).map(|(_, known)| known);
-                self.facts.roll.fail(known.as_ref().unwrap_or(&loss).of(peer));
+                self.facts.roll.give_up(peer, known.as_ref().unwrap_or(&loss).of(peer));
                 match known {
                     Some(known) => self.lose(peer, known),
                     // It may have sent its part, said nothing more, and left.
@@ -192,7 +204,7 @@ impl Progress {
     pub(super) fn advance_inbound(&mut self, id: u32) {
         let Some(inbound) = self.inbound.remove(&id) else { return };
         let facts = Arc::clone(&self.facts);
-        let from = inbound.from;
+        let from = inbound.from();
         let judged = |hello: &Hello| {
             let terms = judge(&facts, hello)?;
             self.refuse_crossing(hello)?;
@@ -236,7 +248,9 @@ impl Progress {
             handshake::Lane::Control => self.control_up(peer, fd, dialled_here),
             handshake::Lane::Collective => {
                 let key = (established.hello.communicator, established.hello.epoch);
-                self.lanes.deliver_link(self.facts.rank, key, peer, fd);
+                // P-60: looked at when it shook hands.
+                let stripe = established.hello.stripe as u8;
+                self.lanes.deliver_link(self.facts.rank, key, Port { peer, stripe }, fd);
             }
             handshake::Lane::Direct => {
                 let key = (established.hello.communicator, established.hello.epoch);

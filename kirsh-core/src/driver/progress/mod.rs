@@ -46,7 +46,9 @@ use super::doorbell::Doorbell;
 use super::fork::{self, Fd};
 use super::io::{Completion, Io, Op, Wait};
 use super::lane::{Key, Lane};
+use super::link::Port;
 use super::members::Members;
+use super::peer::Way;
 use super::socket;
 use super::thread::{Happening, ThreadIo};
 use crate::error::{Error, ErrorKind, Result};
@@ -61,7 +63,7 @@ pub(crate) enum Request {
     /// There is something to do on a lane, and nobody drives it.
     Drive { lane: u32 },
     /// A plan needs the collective link to a peer, by its world rank.
-    Dial { lane: Key, peer: Rank },
+    Dial { lane: Key, port: Port, way: Option<Way> },
     /// Something about the messages from rank to rank of a communicator.
     Direct { lane: u32, ask: Ask },
     /// A control message is to go out to members of a communicator. All ranks are world ranks.
@@ -244,13 +246,16 @@ impl Progress {
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Register { lane, done } => {
-                    self.directs.register(&lane, &mut self.own.io);
+                    // Messages are the first channel's.
+                    if lane.channel == 0 {
+                        self.directs.register(&lane, &mut self.own.io);
+                    }
                     self.lanes.register(lane);
                     let _ = done.send(());
                 }
                 Request::Direct { lane, ask } => self.ask_direct(lane, ask),
                 Request::Drive { lane } => self.lanes.call(lane),
-                Request::Dial { lane, peer } => self.want_link(lane, peer),
+                Request::Dial { lane, port, way } => self.want_link(lane, port, way),
                 Request::Tell { members, to, message } => self.tell(&members, to, &message),
                 Request::Retire { lane, finished } => self.retire(lane, finished),
                 Request::Leave { done } => self.leave(done),

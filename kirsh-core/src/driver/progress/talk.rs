@@ -187,7 +187,7 @@ impl Progress {
         } else if again {
             self.try_control_later(peer);
         } else {
-            self.dial(Wish { peer, lane: None, direct: false });
+            self.dial(Wish::control(peer));
         }
     }
 

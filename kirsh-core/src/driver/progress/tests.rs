@@ -1,7 +1,9 @@
 //! The progress thread's own steps, one at a time, without the thread.
 
+mod corrupt;
 mod ending;
 mod groups;
+mod rails;
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -18,17 +20,20 @@ use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
 use crate::driver::lane::Makings;
 use crate::driver::observed::Observed;
-use crate::driver::peer::Peer;
+use crate::driver::peer::{ONE_RAIL, Peer};
 use crate::driver::sending::Sending;
 use crate::limits::HANDSHAKES_PENDING_MAX;
 use crate::memory::Pool;
 use crate::plan::{Params, build};
-use crate::session::{Operation, Settings};
+use crate::session::{Dealing, Operation, Settings};
 use crate::types::{Call, Collective, DataType, ReduceOp, Wire};
 use crate::wire::auth::Token;
 
+/// The first link with rank 0.
+const FROM_0: Port = Port { peer: 0, stripe: 0 };
+
 fn peer(rank: Rank) -> Peer {
-    Peer { process_id: u64::from(rank), host_id: 1, addresses: Vec::new() }
+    Peer { process_id: u64::from(rank), host_id: 1, addresses: Vec::new(), rail_of: Vec::new() }
 }
 
 /// A progress thread of rank 1 of 2, which rank 0 is to dial, and a lane of it.
@@ -46,6 +51,16 @@ fn progress_of(
     peers: Vec<Peer>,
     listeners: Vec<Fd>,
 ) -> (Progress, Arc<Lane>) {
+    progress_with(rank, driver, peers, listeners, false)
+}
+
+fn progress_with(
+    rank: Rank,
+    driver: DriverKind,
+    peers: Vec<Peer>,
+    listeners: Vec<Fd>,
+    local_links: bool,
+) -> (Progress, Arc<Lane>) {
     let driver = choose(Some(driver)).unwrap();
     let observed = Arc::new(Observed::new(peers.len() as u32, None));
     let facts = Facts {
@@ -58,6 +73,8 @@ fn progress_of(
         liveness_ns: u64::MAX,
         user_timeout_ms: 0,
         rate_limit: None,
+        rail: std::sync::atomic::AtomicU8::new(ONE_RAIL),
+        local_links,
         roll: Roll::new(2),
         observed,
     };
@@ -87,11 +104,15 @@ fn lane(
         slabs_per_link: 1,
         checksums: false,
         warn_after_ns: u64::MAX,
+        dealing: Dealing::even(),
     };
     let zero_copy = ZeroCopy::Off;
     let near = vec![true; members.world_ranks().len()].into();
     let sending = Sending { near, zero_copy, limiter: None };
-    let makings = Makings { members, pool: Pool::new(64, 2), priority, spin_ns: 0, zero_copy };
+    let (pool, stripes_near, further) = (Pool::new(64, 2), false, None);
+    let (rails, spin_ns) = (None, 0);
+    let makings =
+        Makings { members, pool, priority, stripes_near, rails, spin_ns, zero_copy, further };
     let driver = Arc::new(choose(Some(DriverKind::Poll)).unwrap());
     let observed = Arc::new(Observed::new(settings.world, None));
     Arc::new(Lane::new(settings, number, makings, sending, observed, handle, driver))
@@ -108,8 +129,8 @@ fn barrier() -> (Operation, Job) {
         wire: Wire::Plain,
     };
     let plan = build(&Params::new(call, 2, 64), 1).unwrap();
-    let operation =
-        Operation { call, plan, key: 1, alias: crate::session::Alias::None, deadline_ns: u64::MAX };
+    let alias = crate::session::Alias::None;
+    let operation = Operation { call, plan, key: 1, stripes: 1, alias, deadline_ns: u64::MAX };
     let nowhere = crate::driver::array::Array::One(std::ptr::null_mut());
     // SAFETY: a barrier has no memory.
     let buffers = unsafe { Buffers::new(nowhere.clone(), nowhere, None) };
@@ -135,7 +156,7 @@ fn barrier() -> (Operation, Job) {
 fn a_request_to_drive_that_comes_while_the_lane_is_held_does_not_swallow_the_next() {
     let (mut progress, lane) = progress();
     let (operation, job) = barrier();
-    let (_, first) = lane.start(operation, job);
+    let (_, first) = lane.start(operation, job, None);
     progress.read_requests();
     assert!(progress.lanes.any_held(), "the barrier waits for rank 0");
     // Somebody who found the lane free just before, and says so only now.
@@ -149,7 +170,7 @@ fn a_request_to_drive_that_comes_while_the_lane_is_held_does_not_swallow_the_nex
     progress.read_requests();
 
     let (operation, job) = barrier();
-    let (_, second) = lane.start(operation, job);
+    let (_, second) = lane.start(operation, job, None);
     progress.read_requests();
     assert!(second.get().is_some(), "nobody has come for it");
 }
@@ -256,7 +277,7 @@ fn a_link_for_which_there_is_no_room_is_closed_with_a_warning() {
     tracing::subscriber::with_default(Arc::clone(&warnings), || {
         for _ in 0..=HANDSHAKES_PENDING_MAX {
             let (near, far) = UnixStream::pair().unwrap();
-            progress.lanes.deliver_link(1, unknown, 0, Fd::new(OwnedFd::from(near)).unwrap());
+            progress.lanes.deliver_link(1, unknown, FROM_0, Fd::new(OwnedFd::from(near)).unwrap());
             fars.push(far);
         }
     });
@@ -383,12 +404,12 @@ fn dials_that_cross_end_in_one_link_at_whatever_moment_they_meet() {
             low.accept(0);
             high.accept(0);
             let until = Instant::now() + Duration::from_secs(20);
-            high.dial(Wish { peer: 0, lane: None, direct: false });
+            high.dial(Wish::control(0));
             for _ in 0..head_start {
                 look(&mut low);
                 look(&mut high);
             }
-            low.dial(Wish { peer: 1, lane: None, direct: false });
+            low.dial(Wish::control(1));
             let heard = |progress: &Progress, peer| {
                 progress.controls.get(&peer).is_some_and(|link| link.heard)
             };
@@ -435,7 +456,7 @@ fn a_progress_thread_that_cannot_wait_any_more_fails_its_lanes() {
     let patience = Duration::from_secs(20);
     let (lane, facts) = lane.recv_timeout(patience).unwrap();
     let (operation, job) = barrier();
-    let (_, outcome) = lane.start(operation, job);
+    let (_, outcome) = lane.start(operation, job, None);
     let error = outcome.wait(Some(patience), || {}).expect("nobody has said so").unwrap_err();
     gives_up_on_the_kernel(&error);
     gives_up_on_the_kernel(&facts.roll.wait(&[0], patience).unwrap_err());
@@ -451,10 +472,10 @@ fn a_caller_that_cannot_wait_any_more_fails_its_lane_and_lets_go() {
         let driver = choose(Some(DriverKind::Poll)).unwrap();
         crate::driver::thread::with(&driver, |own| own.failing = Some(libc::ENOMEM)).unwrap();
         let (operation, job) = barrier();
-        called.send(caller.run(operation, job)).unwrap();
+        called.send(caller.run(operation, job, None)).unwrap();
         // The next call finds a way into the kernel again, and the first cause.
         let (operation, job) = barrier();
-        called.send(caller.run(operation, job)).unwrap();
+        called.send(caller.run(operation, job, None)).unwrap();
     });
     for _ in 0..2 {
         let error = outcome.recv_timeout(Duration::from_secs(20)).unwrap().unwrap_err();

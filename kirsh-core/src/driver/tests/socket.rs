@@ -5,10 +5,15 @@ use std::os::fd::AsFd;
 
 use super::*;
 use crate::driver::fork::Fd;
+use crate::driver::local::{self, Address};
 use crate::driver::socket::*;
 use crate::error::ErrorKind;
 
-on_both_drivers!(connects_and_accepts_without_blocking, reports_a_refused_connect);
+on_both_drivers!(
+    connects_and_accepts_without_blocking,
+    connects_within_the_host,
+    reports_a_refused_connect,
+);
 
 /// Goes through connect and accept as a driver does, and gives both ends.
 fn join<T: Io>(io: &mut T, listener: &Fd, address: SocketAddr) -> (Fd, Fd) {
@@ -19,7 +24,7 @@ fn join<T: Io>(io: &mut T, listener: &Fd, address: SocketAddr) -> (Fd, Fd) {
     assert!(ended.iter().all(|completion| completion.result > 0), "{ended:?}");
     connect_result(near.as_fd()).unwrap();
     let (far, peer) = accept(listener.as_fd()).unwrap().expect("a connection is waiting");
-    assert_eq!(peer, local_address(&near).unwrap());
+    assert_eq!(peer, Some(local_address(&near).unwrap()));
     assert!(accept(listener.as_fd()).unwrap().is_none());
     (near, far)
 }
@@ -35,6 +40,46 @@ fn connects_and_accepts_without_blocking<T: Io>(open: fn() -> io::Result<T>) {
     assert_eq!(io.look(), []);
     io.send(2, &far, &mut sent, true);
     assert_eq!(io.finish(2, 0), [done(1, 5), done(2, 5)]);
+}
+
+fn connects_within_the_host<T: Io>(open: fn() -> io::Result<T>) {
+    let mut io = open().unwrap();
+    let process = getrandom::u64().unwrap();
+    let refused = local::connect(process).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
+    let listener = local::listen(process).unwrap();
+    let taken = local::listen(process).unwrap_err();
+    assert_eq!(taken.raw_os_error(), Some(libc::EADDRINUSE));
+    let near = local::connect(process).unwrap();
+    io.writable(1, near.as_raw_fd());
+    io.readable(2, listener.as_raw_fd());
+    let ended = io.finish(2, 0);
+    assert!(ended.iter().all(|completion| completion.result > 0), "{ended:?}");
+    connect_result(near.as_fd()).unwrap();
+    let (far, from) = accept(listener.as_fd()).unwrap().expect("a connection is waiting");
+    assert_eq!(from, None);
+    for end in [&near, &far] {
+        // What is TCP's is passed over.
+        let reno = LinkOptions { congestion: Some("reno".into()), ..LinkOptions::default() };
+        let in_force = set_up_link(end.as_fd(), &reno).unwrap();
+        assert_eq!(in_force.congestion, "");
+        assert!(in_force.send_buffer_bytes > 64 << 10, "{in_force:?}");
+    }
+    let mut sent = Message::of(b"hello");
+    let mut got = Message::space(5);
+    io.receive(1, &near, &mut got, true);
+    assert_eq!(io.look(), []);
+    io.send(2, &far, &mut sent, true);
+    assert_eq!(io.finish(2, 0), [done(1, 5), done(2, 5)]);
+    // What is in flight ends with the connection, as over TCP.
+    io.receive(3, &near, &mut got, true);
+    assert_eq!(io.look(), []);
+    shutdown_both(near.as_fd()).unwrap();
+    assert_eq!(io.finish(1, 0), [done(3, 0)]);
+    // The name goes with the listener.
+    drop(listener);
+    drop(local::listen(process).unwrap());
+    assert_eq!(Address::Local(0x1f).to_string(), "kirsh-000000000000001f");
 }
 
 fn reports_a_refused_connect<T: Io>(open: fn() -> io::Result<T>) {

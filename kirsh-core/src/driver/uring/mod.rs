@@ -6,6 +6,7 @@
 
 mod op;
 pub mod setup;
+mod small;
 
 use std::io;
 use std::marker::PhantomData;
@@ -61,7 +62,9 @@ pub struct UringIo {
     /// Tokens and sockets of sends that were to be made without a copy and are not over.
     lending: Vec<(u64, RawFd)>,
     spinning: Spinning,
-    /// Completions fetched to make room, for the next `wait`.
+    /// Small receives that the kernel does not know of yet.
+    held: Vec<small::Held>,
+    /// Completions fetched to make room, and of plain calls, for the next `wait`.
     early: Vec<Completion>,
     account: Account,
     _bound_to_thread: PhantomData<*mut ()>,
@@ -93,6 +96,7 @@ impl UringIo {
             in_flight: 0,
             lending: Vec::with_capacity(LENDING_ROOM),
             spinning: Spinning::new(),
+            held: Vec::with_capacity(LOOK_AHEAD_MAX),
             early,
             account: Account::default(),
             _bound_to_thread: PhantomData,
@@ -206,25 +210,36 @@ impl UringIo {
         false
     }
 
+    /// Pushes an operation's entry; one that the kernel does not take is over with an error.
+    fn push_or_fail(&mut self, token: u64, entry: &squeue::Entry) {
+        if !self.push(&entry.clone().user_data(token)) {
+            self.early.push(Completion::done(token, -libc::EAGAIN));
+        }
+    }
+
     /// Looks from user space until there is something to fetch or to enter for, or until the time,
     /// and now and then lets others have the core. Returns the time of the last look at the clock, or
-    /// `until_ns` where looking does not pay any more.
-    fn spin(&mut self, until_ns: u64) -> u64 {
+    /// none where looking does not pay any more.
+    fn spin(&mut self, until_ns: u64) -> Option<u64> {
         let mut before = None;
         loop {
-            for _ in 0..LOOKS_PER_CLOCK {
-                if !self.ring.completion().is_empty() || self.has_deferred() {
+            self.try_held();
+            // Each call that found nothing has taken as long as some looks.
+            let looks = if self.held.is_empty() { LOOKS_PER_CLOCK } else { 1 };
+            for _ in 0..looks {
+                let has_done = !self.early.is_empty() || !self.ring.completion().is_empty();
+                if has_done || self.has_deferred() {
                     self.spinning.found(before);
-                    return 0;
+                    return Some(0);
                 }
                 std::hint::spin_loop();
             }
             let now = now_ns();
             if !self.spinning.goes_on(before, now) {
-                return now.max(until_ns);
+                return None;
             }
             if now >= until_ns {
-                return now;
+                return Some(now);
             }
             std::thread::yield_now();
             before = Some(now);
@@ -237,9 +252,12 @@ impl UringIo {
         done.append(&mut self.early);
         self.fetch(done);
         if done.len() > before {
-            // What was pushed must not wait for the caller to come back. A failure shows itself
+            self.try_held();
+            done.append(&mut self.early);
+            // What was pushed must not wait for the caller to come back, nor what the ring has for a
+            // thread whose plain calls always find something. A failure shows itself
             // again, at a time when there is nothing to return beside it.
-            if self.has_unsubmitted() {
+            if self.has_unsubmitted() || self.has_deferred() {
                 let _ = self.enter(None);
                 self.fetch(done);
             }
@@ -249,11 +267,20 @@ impl UringIo {
         let mut now = now_ns();
         self.account.waiting_since_ns = now;
         let spin_ns = self.spinning.allowed_ns(wait.spin_ns);
-        let spin_until_ns = now.saturating_add(spin_ns).min(wait.until_ns);
+        let mut spin_until_ns = now.saturating_add(spin_ns).min(wait.until_ns);
+        if spin_ns == 0 || wait.until_ns <= now {
+            // Nobody will try them.
+            self.arm_held();
+        }
         loop {
             let sleeps = now >= spin_until_ns && now < wait.until_ns;
+            if sleeps {
+                self.arm_held();
+            }
             if sleeps || self.has_unsubmitted() || self.has_deferred() {
-                let visit = self.enter(sleeps.then_some(wait.until_ns));
+                let visit =
+                    self.enter(sleeps.then_some(wait.until_ns).filter(|_| self.early.is_empty()));
+                done.append(&mut self.early);
                 let fetched = self.fetch(done);
                 if done.len() > before {
                     return Ok(());
@@ -266,7 +293,14 @@ impl UringIo {
                 now = now_ns();
             }
             if now < spin_until_ns {
-                now = now.max(self.spin(spin_until_ns));
+                now = match self.spin(spin_until_ns) {
+                    Some(looked_ns) => now.max(looked_ns),
+                    None => {
+                        spin_until_ns = 0;
+                        now_ns()
+                    }
+                };
+                done.append(&mut self.early);
                 self.fetch(done);
                 if done.len() > before {
                     return Ok(());
@@ -302,6 +336,8 @@ impl UringIo {
     /// Ends everything in flight and throws the results away. False if the kernel would not.
     fn drain(&mut self) -> bool {
         let mut done = Vec::new();
+        self.in_flight -= self.held.len();
+        self.held.clear();
         while self.in_flight > 0 {
             // Should there be no room for it, the next round tries again.
             self.push(&op::poll::cancel_everything().user_data(TOKEN_RESERVED));
@@ -323,6 +359,11 @@ impl Io for UringIo {
         if self.born.check().is_err() {
             return;
         }
+        self.in_flight += 1;
+        // SAFETY: what the caller promises.
+        if unsafe { self.takes_small(token, descriptor, op) } {
+            return;
+        }
         let entry = match op {
             Op::Send { message, all, zero_copy: false } => {
                 op::send::entry(descriptor, message, all)
@@ -335,10 +376,7 @@ impl Io for UringIo {
             Op::Readable => op::poll::entry(descriptor, libc::POLLIN),
             Op::Writable => op::poll::entry(descriptor, libc::POLLOUT),
         };
-        self.in_flight += 1;
-        if !self.push(&entry.user_data(token)) {
-            self.early.push(Completion::done(token, -libc::EAGAIN));
-        }
+        self.push_or_fail(token, &entry);
     }
 
     fn wait(&mut self, wait: Wait, done: &mut Vec<Completion>) -> io::Result<()> {
@@ -354,6 +392,7 @@ impl Io for UringIo {
         if self.born.check().is_err() {
             return;
         }
+        self.cancel_held(descriptor);
         // Handed over by the next `wait`. Should the descriptor's number have a new owner by then,
         // nothing happens to it: the kernel takes entries in order, so the new owner's come later.
         self.push(&op::poll::cancel(descriptor).user_data(TOKEN_RESERVED));

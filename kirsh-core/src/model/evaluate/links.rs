@@ -16,6 +16,10 @@ const SLABS_PER_LINK: usize = 2;
 /// What passes between this rank and one other.
 pub(super) struct Link {
     pub(super) peer: Rank,
+    /// Which of the links to this peer.
+    stripe: u8,
+    /// Of the first link to a peer: how many frames have gone to it and come from it, by whatever link.
+    pub(super) frames: [u32; 2],
     /// The peer's walker, and this link's number there, once they are known.
     pub(super) far: Option<(u32, u32)>,
     pub(super) local: bool,
@@ -31,6 +35,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// What it is known by among the links of its rank.
+    pub(super) const fn key(&self) -> (Rank, u8) {
+        (self.peer, self.stripe)
+    }
+
     /// The slab that has been free for longest.
     pub(super) fn free_slab(&self) -> Option<usize> {
         let free = (0..SLABS_PER_LINK).filter(|slab| self.slabs_used & (1 << slab) == 0);
@@ -53,8 +62,8 @@ pub(super) struct Links {
     all: Vec<Link>,
     /// Links of an earlier plan, for their memory.
     spare: Vec<Link>,
-    /// The links by peer, where they are more than a glance takes in.
-    of_peer: HashMap<Rank, u32, BuildHasherDefault<ByNumber>>,
+    /// The links by peer and stripe, where they are more than a glance takes in.
+    of_peer: HashMap<(Rank, u8), u32, BuildHasherDefault<ByNumber>>,
 }
 
 /// Links that are looked through one by one.
@@ -66,22 +75,25 @@ impl Links {
         self.of_peer.clear();
     }
 
-    /// The link to a peer, made where there is none yet.
-    pub(super) fn to(&mut self, peer: Rank) -> u32 {
+    /// A link to a peer, made where there is none yet.
+    pub(super) fn to(&mut self, peer: Rank, stripe: u8) -> u32 {
+        let key = (peer, stripe);
         let found = if self.all.len() <= GLANCE {
-            self.all.iter().position(|link| link.peer == peer).map(|index| index as u32)
+            self.all.iter().position(|link| link.key() == key).map(|index| index as u32)
         } else {
-            self.of_peer.get(&peer).copied()
+            self.of_peer.get(&key).copied()
         };
-        found.unwrap_or_else(|| self.add(peer))
+        found.unwrap_or_else(|| self.add(peer, stripe))
     }
 
-    fn add(&mut self, peer: Rank) -> u32 {
+    fn add(&mut self, peer: Rank, stripe: u8) -> u32 {
         let index = self.all.len() as u32;
         let mut inbox = self.spare.pop().map_or_else(VecDeque::new, |link| link.inbox);
         inbox.clear();
         self.all.push(Link {
             peer,
+            stripe,
+            frames: [0; 2],
             far: None,
             local: false,
             crosses: false,
@@ -92,9 +104,9 @@ impl Links {
             slabs_used: 0,
         });
         if self.all.len() == GLANCE + 1 {
-            self.of_peer.extend((0..).zip(&self.all).map(|(index, link)| (link.peer, index)));
+            self.of_peer.extend((0..).zip(&self.all).map(|(index, link)| (link.key(), index)));
         } else if self.all.len() > GLANCE {
-            self.of_peer.insert(peer, index);
+            self.of_peer.insert((peer, stripe), index);
         }
         index
     }
@@ -123,6 +135,10 @@ impl Hasher for ByNumber {
         for byte in bytes {
             self.write_u32(u32::from(*byte));
         }
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u32(number.into());
     }
 
     fn write_u32(&mut self, number: u32) {

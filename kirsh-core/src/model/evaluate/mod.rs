@@ -17,7 +17,6 @@ use rank::{Kind, Walker};
 use super::network::{Costs, Layout, Network, Time};
 use super::symmetry::Symmetry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::SLICE_BYTES_MAX;
 use crate::plan::{Params, build};
 use crate::types::DataType;
 
@@ -169,11 +168,10 @@ impl Walk {
         while self.walkers.len() < self.walked {
             self.walkers.push(Walker::new());
         }
-        let slice = u64::from(params.slice).min(SLICE_BYTES_MAX as u64);
         for (rank, walker) in (0..).zip(&mut self.walkers[..self.walked]) {
             let plan = build(params, rank)?;
             self.steps = self.steps.saturating_add(plan.len());
-            walker.begin(rank, rank / per_host, plan, slice);
+            walker.begin(rank, per_host, plan, params);
         }
         Ok(())
     }

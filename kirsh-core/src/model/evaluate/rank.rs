@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::links::{Links, NONE};
-use crate::limits::LOOK_AHEAD_MAX;
+use crate::limits::{LOOK_AHEAD_MAX, SLICE_BYTES_MAX};
 use crate::model::network::Time;
-use crate::plan::{Map, Plan, Step};
+use crate::plan::{Map, Params, Pattern, Plan, Step};
 use crate::types::{Rank, Span, Wire};
 
 /// What a live step does next.
@@ -64,6 +64,8 @@ const PLACES: usize = 64;
 pub(super) struct Walker {
     pub(super) rank: Rank,
     pub(super) host: u32,
+    per_host: u32,
+    stripes: u8,
     plan: Option<Arc<dyn Plan>>,
     cursor: u64,
     len: u64,
@@ -97,6 +99,8 @@ impl Walker {
         Walker {
             rank: 0,
             host: 0,
+            per_host: 1,
+            stripes: 1,
             plan: None,
             cursor: 0,
             len: 0,
@@ -118,10 +122,18 @@ impl Walker {
         }
     }
 
-    /// Begins a plan at time 0. `slice` is the longest span of it.
-    pub(super) fn begin(&mut self, rank: Rank, host: u32, plan: Arc<dyn Plan>, slice: u64) {
+    /// Begins a plan at time 0, on hosts of so many ranks.
+    pub(super) fn begin(
+        &mut self,
+        rank: Rank,
+        per_host: u32,
+        plan: Arc<dyn Plan>,
+        params: &Params,
+    ) {
         self.rank = rank;
-        self.host = host;
+        self.host = rank / per_host;
+        self.per_host = per_host;
+        self.stripes = params.stripes as u8;
         self.cursor = 0;
         self.len = plan.len();
         self.plan = Some(plan);
@@ -134,7 +146,8 @@ impl Walker {
         self.receiving = 0;
         self.writing = 0;
         self.touched = [0; PLACES];
-        self.shift = slice.max(1).ilog2();
+        // The longest span is a slice.
+        self.shift = (params.slice.clamp(1, SLICE_BYTES_MAX as u32)).ilog2();
         self.links.clear();
         self.cpu_free = 0;
         self.computed = 0;
@@ -220,7 +233,7 @@ impl Walker {
         for other in bits(waits) {
             self.live[other as usize].blocks |= bit;
         }
-        let link = if matches!(kind, Kind::Local { .. }) { 0 } else { self.links.to(peer) };
+        let link = if matches!(kind, Kind::Local { .. }) { 0 } else { self.link(peer, receives) };
         let admitted = self.freed[slot as usize];
         let step = Live {
             kind,
@@ -257,6 +270,19 @@ impl Walker {
         if !matches!(kind, Kind::Local { .. }) {
             self.queue_up(slot, link, receives);
         }
+    }
+
+    /// The link that the next frame to or from a peer travels on.
+    fn link(&mut self, peer: Rank, receives: bool) -> u32 {
+        let first = self.links.to(peer, 0);
+        let near = peer / self.per_host == self.rank / self.per_host;
+        if self.stripes <= 1 || near {
+            return first;
+        }
+        let frames = &mut self.links[first].frames[usize::from(receives)];
+        let frame = *frames;
+        *frames += 1;
+        self.links.to(peer, Pattern::EVEN.stripe(frame, self.stripes))
     }
 
     fn queue_up(&mut self, slot: u8, link: u32, receives: bool) {

@@ -254,13 +254,13 @@ impl Walk {
     /// Finds the other end of a link at its first frame.
     fn resolve(&mut self, who: usize, link: u32) {
         let walker = &self.walkers[who];
-        let (from, to) = (walker.rank, walker.links[link].peer);
+        let (from, (to, stripe)) = (walker.rank, walker.links[link].key());
         if walker.links[link].far.is_some() {
             return;
         }
         let (local, crosses) = self.between(from, to);
         let (receiver, seen) = self.symmetry.image(self.world, from, to);
-        let far = self.walkers[receiver as usize].links.to(seen);
+        let far = self.walkers[receiver as usize].links.to(seen, stripe);
         let back = &mut self.walkers[receiver as usize].links[far];
         (back.local, back.crosses) = (local, crosses);
         let link = &mut self.walkers[who].links[link];

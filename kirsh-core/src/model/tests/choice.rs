@@ -50,7 +50,7 @@ fn elements_that_travel_encoded_take_less_of_a_slow_wire_and_go_by_what_can_enco
         {
             let time = |wire, bytes| {
                 let call = Call { wire, ..of_bytes(collective, bytes) };
-                let Choice { algorithm, slice } = table.choose(layout, &call, None);
+                let Choice { algorithm, slice, .. } = table.choose(layout, &call, None);
                 assert!(algorithms_with(collective, wire).contains(&algorithm), "{algorithm}");
                 let params = Params::new(Call { algorithm, ..call }, layout.world, slice);
                 predict(&params, layout, &network, Effort::ALL).expect("a plan").time_ps as f64
@@ -97,6 +97,27 @@ fn what_is_chosen_is_near_the_best_there_is() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn parts_that_go_together_in_a_step_are_not_cut_from_each_other_for_nothing() {
+    let table = Selection::built_in(Class::Gbit10, 2);
+    let layout = packed(4, 4);
+    let network = Network::new(*table.costs());
+    for (collective, algorithm) in [
+        (Collective::ReduceScatter, Algorithm::RecursiveHalving),
+        (Collective::Allgather, Algorithm::RecursiveDoubling),
+    ] {
+        // One rank's part: the first step, or the last, exchanges two.
+        let call = of_bytes(collective, 16 << 10);
+        let time = |slice| {
+            let params = Params::new(Call { algorithm, ..call }, layout.world, slice);
+            predict(&params, layout, &network, Effort::ALL).expect("a plan").time_ps
+        };
+        let choice = table.choose(layout, &call, Some(algorithm));
+        assert!(choice.slice >= 32 << 10, "{collective} {}", choice.slice);
+        assert!(time(choice.slice) < time(16 << 10), "{collective}");
     }
 }
 
@@ -268,4 +289,28 @@ fn no_bytes_make_a_selection_that_cannot_be_followed() {
     }
     let long = [bytes.as_slice(), &[0; 300]].concat();
     assert_eq!(Selection::from_bytes(&long).expect_err("too long").kind(), ErrorKind::Protocol);
+}
+
+// P-60
+#[test]
+fn large_steps_between_hosts_go_by_as_many_sockets_as_the_table_says() {
+    let params = |algorithm, bytes: u64, slice| {
+        let call = Call { algorithm, ..of_bytes(Collective::Allreduce, bytes) };
+        Params::new(call, 4, slice)
+    };
+    let stripes = |class, layout, algorithm, bytes| {
+        by_class(class).stripes(layout, &params(algorithm, bytes, 256 << 10))
+    };
+    let (ring, whole) = (Algorithm::Ring, Algorithm::RecursiveDoubling);
+    for (class, number) in Class::ALL.into_iter().zip([1, 1, 2, 4]) {
+        assert_eq!(stripes(class, spread(4), ring, 64 << 20), Some(number));
+    }
+    // A part of the ring's four has to be two slices, or the whole array where there are no parts.
+    let of = |algorithm, bytes| stripes(Class::Gbit100, spread(4), algorithm, bytes);
+    assert_eq!([of(ring, (2 << 20) - 16), of(ring, 2 << 20)], [None, Some(4)]);
+    assert_eq!([of(whole, (512 << 10) - 4), of(whole, 512 << 10)], [None, Some(4)]);
+    // Of slices that are larger, two as well.
+    let larger = by_class(Class::Gbit100).stripes(spread(4), &params(ring, 4 << 20, 1 << 20));
+    assert_eq!(larger, None);
+    assert_eq!(stripes(Class::Gbit100, packed(4, 4), ring, 64 << 20), None, "within a host");
 }

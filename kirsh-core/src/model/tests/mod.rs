@@ -1,5 +1,6 @@
 //! The model against times worked out by hand, against itself, and what is chosen by it.
 
+mod channels;
 mod choice;
 mod shortcuts;
 mod table;
@@ -15,6 +16,7 @@ const US: u64 = 1_000_000;
 /// Round numbers: 10 µs to the other side, 1 µs of processor for a frame, 1 ns a byte on the wire,
 /// a tenth of that for a copy, a fifth for a fold.
 const ROUND: Costs = Costs {
+    stripes: 1,
     local: Link { latency_ps: 2 * US, wire_fs: 0, frame_ps: US, copy_fs: 100_000 },
     remote: Link { latency_ps: 10 * US, wire_fs: 1_000_000, frame_ps: US, copy_fs: 100_000 },
     fold_fs: 200_000,

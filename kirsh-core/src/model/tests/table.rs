@@ -36,11 +36,32 @@ fn what_is_no_table_is_refused_with_the_line() {
         (line("local.delay_us = 2"), "local.latency_us"),
         (format!("{good}cores = 2\n"), "second time"),
         (good.replace("cores = 64", "cores = 0"), "no cores"),
+        (good.replace("stripes = 1", "stripes = 9"), "no sockets"),
         ("#".repeat(1 << 20), "bytes"),
     ] {
         let error = Costs::from_text(&text).expect_err(word);
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.message().contains(word), "{word}: {error}");
+    }
+}
+
+#[test]
+fn a_table_that_says_nothing_of_sockets_has_as_many_as_its_links_usually_have() {
+    for class in Class::ALL {
+        let costs = Costs::built_in(class, 3);
+        let text = costs.to_text("");
+        let older: String = text.lines().filter(|line| !line.contains("stripes")).fold(
+            String::new(),
+            |mut text, line| {
+                text.push_str(line);
+                text.push('\n');
+                text
+            },
+        );
+        assert_ne!(older.len(), text.len());
+        assert_eq!(Costs::from_text(&older).unwrap(), costs, "{class:?}");
+        let set = Costs { stripes: 8, ..costs };
+        assert_eq!(Costs::from_text(&set.to_text("")).unwrap(), set);
     }
 }
 

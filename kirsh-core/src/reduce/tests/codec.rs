@@ -3,21 +3,21 @@
 use super::*;
 use crate::types::Wire;
 
-const FORMATS: [Wire; 3] = [Wire::Bf16, Wire::F16, Wire::Int8];
+pub(super) const FORMATS: [Wire; 3] = [Wire::Bf16, Wire::F16, Wire::Int8];
 
-fn codecs(wire: Wire) -> [Codec; 2] {
+pub(super) fn codecs(wire: Wire) -> [Codec; 2] {
     [Codec::choose(wire).unwrap(), Codec::portable(wire).unwrap()]
 }
 
 /// Lengths around those of vectors and blocks.
-fn lengths() -> impl Iterator<Item = usize> {
+pub(super) fn lengths() -> impl Iterator<Item = usize> {
     let near = [255, 256, 257, 300, 511, 512, 513, 1023, 1024, 1025, 1300];
     let long = if cfg!(miri) { 0 } else { near.len() };
     (0..if cfg!(miri) { 20 } else { 70 }).chain(near.into_iter().take(long))
 }
 
 /// Arrays of one kind of number each, and one of all kinds mixed.
-fn arrays(count: usize, elements: &mut Elements) -> Vec<Vec<f32>> {
+pub(super) fn arrays(count: usize, elements: &mut Elements) -> Vec<Vec<f32>> {
     let mut of = |kind: &dyn Fn(u64) -> f32| (0..count).map(|_| kind(elements.next())).collect();
     let unit = |bits: u64| (bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
     let finite = |bits: u64| Some(f32::from_bits(bits as u32)).filter(|value| value.is_finite());
@@ -45,15 +45,15 @@ fn arrays(count: usize, elements: &mut Elements) -> Vec<Vec<f32>> {
     all
 }
 
-fn bytes_of(values: &[f32]) -> Vec<u8> {
+pub(super) fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_ne_bytes()).collect()
 }
 
-fn values_of(bytes: &[u8]) -> Vec<f32> {
+pub(super) fn values_of(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|raw| f32::from_ne_bytes(*raw)).collect()
 }
 
-fn encode(codec: Codec, source: &[u8], offsets: [usize; 2]) -> Vec<u8> {
+pub(super) fn encode(codec: Codec, source: &[u8], offsets: [usize; 2]) -> Vec<u8> {
     let len = codec.wire().encoded(source.len() as u64) as usize;
     let mut from = Place::new(offsets[0], source);
     let mut to = Place::new(offsets[1], &vec![0x77; len]);
@@ -63,7 +63,13 @@ fn encode(codec: Codec, source: &[u8], offsets: [usize; 2]) -> Vec<u8> {
     to.contents().to_vec()
 }
 
-fn decode(codec: Codec, encoding: &[u8], first: usize, count: usize, offset: usize) -> Vec<u8> {
+pub(super) fn decode(
+    codec: Codec,
+    encoding: &[u8],
+    first: usize,
+    count: usize,
+    offset: usize,
+) -> Vec<u8> {
     let mut from = Place::new(offset, encoding);
     let mut to = Place::new(64 - offset, &vec![0x77; count * 4]);
     // SAFETY: two arrays; whoever calls this has encoded `first + count` elements.

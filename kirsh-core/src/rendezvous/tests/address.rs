@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::error::ErrorKind;
 use crate::limits;
 use crate::rendezvous::address::{
-    InterfaceFilter, Listening, binds, choose, host_id, published, survey, to_bind,
+    InterfaceFilter, Listening, binds, choose, host_id, places_of, published, survey, to_bind,
 };
 use crate::rendezvous::settings::Advertised;
 use crate::rendezvous::sys::Interface;
@@ -15,6 +15,7 @@ fn interface(name: &str, ip: &str) -> Interface {
     Interface {
         name: name.to_owned(),
         ip,
+        prefix: if ip.is_ipv4() { 24 } else { 64 },
         running: true,
         loopback: ip.is_loopback(),
         point_to_point: false,
@@ -204,4 +205,28 @@ fn this_host_has_loopback_and_one_id() {
     let firsts_left_out = seen.iter().skip_while(|address| address.left_out.is_none());
     assert!(firsts_left_out.clone().all(|address| address.left_out.is_some()), "they stand last");
     assert_eq!(host_id(), host_id());
+}
+
+// P-61
+#[test]
+fn real_networks_are_told_apart_and_what_leads_nowhere_has_none() {
+    let host = [
+        interface("lo", "127.0.0.1"),
+        interface("eth0", "10.0.0.5"),
+        interface("eth1", "10.1.0.5"),
+        interface("docker0", "172.17.0.1"),
+        interface("eth0", "fd00::5"),
+    ];
+    let mut published: Vec<SocketAddr> =
+        host.iter().map(|interface| SocketAddr::new(interface.ip, 7)).collect();
+    // Where others see it, and not the host itself.
+    published.push("203.0.113.7:7".parse().unwrap());
+    let places = places_of(&published, &host);
+    let prefixes: Vec<u8> = places.iter().map(|place| place.prefix).collect();
+    assert_eq!(prefixes, [0, 24, 24, 0, 64, 0]);
+    assert_eq!(places[1].interface, places[4].interface);
+    assert_ne!(places[1].interface, places[2].interface);
+    let own = survey(&InterfaceFilter::default()).unwrap();
+    let loopback = own.iter().find(|seen| seen.ip.is_loopback());
+    assert!(loopback.is_none_or(|seen| seen.network.is_none()));
 }

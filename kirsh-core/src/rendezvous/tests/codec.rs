@@ -10,6 +10,7 @@ use crate::error::ErrorKind;
 use crate::limits;
 use crate::rendezvous::codec::clip;
 use crate::rendezvous::published::{Meta, Seal, Verdict, decode_record, encode_record};
+use crate::rendezvous::rails::Place;
 use crate::rendezvous::tcp_wire::{
     Answer, FRONT_BYTES, HEADER_BYTES, Hello, ReplyHeader, Request, RequestHeader, Status,
 };
@@ -21,12 +22,15 @@ prop_compose! {
         rank in any::<u32>(),
         process_id in any::<u64>(),
         host_id in any::<u64>(),
+        cores in any::<u32>(),
         pid in any::<u32>(),
         host_name in "[a-zäß.-]{0,30}",
         addresses in prop::collection::vec(any::<(std::net::IpAddr, u16)>(), 0..=16),
     ) -> Member {
-        let addresses = addresses.into_iter().map(SocketAddr::from).collect();
-        Member { rank, process_id, host_id, pid, host_name, addresses }
+        let addresses: Vec<_> = addresses.into_iter().map(SocketAddr::from).collect();
+        let place = |at: usize| Place { prefix: pid as u8, interface: at as u8 };
+        let places = (0..addresses.len()).map(place).collect();
+        Member { rank, process_id, host_id, cores, pid, host_name, addresses, places }
     }
 }
 

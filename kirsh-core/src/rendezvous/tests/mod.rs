@@ -5,6 +5,7 @@ mod codec;
 mod filter;
 mod identity;
 mod joining;
+mod launchers;
 mod opening;
 mod settings;
 mod store;
@@ -99,9 +100,11 @@ fn joiner(rank: u32, world_size: u32) -> Joiner {
         generation: 0,
         process_id: 1000 + u64::from(rank),
         host_id: 7,
+        cores: 2,
         pid: 100 + rank,
         host_name: "here".to_owned(),
         addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 2000 + rank as u16))],
+        places: Vec::new(),
         table_hash: 5,
         handout: format!("from {rank}").into_bytes(),
         warn_after: None,

@@ -50,10 +50,12 @@ fn a_control_link_that_ends_while_much_waits_to_be_sent_leaves_nothing_behind() 
             assert!(Instant::now() < until, "{driver}: {:?}", progress.own.io);
             ended_by.extend(look(&mut progress));
         }
-        assert_eq!(ended_by.len(), 1, "{driver}");
+        // The kernel may have found room once more before; every wait ended, and none twice.
+        let last = ended_by.pop().expect("the wait for room has an end");
+        assert!(ended_by.iter().all(|result| *result > 0), "{driver}: {ended_by:?}");
         if driver == DriverKind::Poll {
             // Not found out from a descriptor that is closed, and may be somebody else's by then.
-            assert_eq!(ended_by, [-libc::ECANCELED]);
+            assert_eq!(last, -libc::ECANCELED);
         }
         // The connection is closed, and not just forgotten.
         far.read_to_end(&mut Vec::new()).unwrap();

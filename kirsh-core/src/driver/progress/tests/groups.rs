@@ -82,7 +82,7 @@ fn a_lost_process_fails_the_lanes_that_it_is_in_by_its_rank_there() {
     let lane = lane(1, (8, 0), 1, Members::new(vec![2, 1]), 0, handle);
     progress.lanes.register(Arc::clone(&lane));
     let (operation, job) = barrier();
-    let (_, outcome) = lane.start(operation, job);
+    let (_, outcome) = lane.start(operation, job, None);
     progress.lanes.drive_due(&mut progress.own);
     let failure = |progress: &mut Progress, peer| {
         progress.lose(peer, Loss::new(ErrorKind::PeerLost, "", " is gone"));
@@ -112,17 +112,29 @@ fn a_goodbye_from_a_communicator_is_heard_before_that_is_made_here_and_ignored_a
     }
     assert!(progress.gone.is_empty(), "its process goes on");
     let handle = nowhere(&progress);
-    progress.lanes.register(lane(1, (8, 0), 1, Members::everyone(2), 0, handle));
+    let closing = lane(1, (8, 0), 1, Members::everyone(2), 0, handle);
+    progress.lanes.register(Arc::clone(&closing));
     let loss = progress.lanes.parted((8, 0), 0).expect("it has been kept");
     assert_eq!(loss.of(0).message(), "rank 0 has closed this communicator, after 5 operations");
-    // Once closed here, nothing of it is kept any more, and whoever connects is turned away.
+    // From its closing on whoever connects is turned away, and once that is known nothing of it is kept.
+    let turned_away = |progress: &mut Progress| {
+        let (near, mut other) = UnixStream::pair().unwrap();
+        other.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        progress.lanes.deliver_link(
+            1,
+            (8, 0),
+            super::FROM_0,
+            Fd::new(OwnedFd::from(near)).unwrap(),
+        );
+        assert_eq!(other.read(&mut [0]).unwrap(), 0, "it is closed");
+    };
+    let _ = closing.close(Duration::ZERO);
+    turned_away(&mut progress);
     progress.retire(1, 0);
     far.write_all(&frame(&goodbye)).unwrap();
     progress.read_control(0);
     assert!(progress.departed.is_empty());
-    let (near, mut other) = UnixStream::pair().unwrap();
-    progress.lanes.deliver_link(1, (8, 0), 0, Fd::new(OwnedFd::from(near)).unwrap());
-    assert_eq!(other.read(&mut [0]).unwrap(), 0, "it is closed");
+    turned_away(&mut progress);
     // A link that comes about later is told.
     let mut second = linked(&mut progress, false);
     let closed = Message::Goodbye { origin: 1, finished: vec![(8, 0, 0)] };

@@ -1,4 +1,4 @@
-//! One message on its way: how far it is, and one non-blocking attempt to get further.
+//! One message on its way by plain calls: how far it is, and one non-blocking attempt to get further.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -66,6 +66,11 @@ impl Transfer {
         }
         // SAFETY: by the same promise the header names `count` vectors from `first` on.
         unsafe { std::slice::from_raw_parts(first, count) }
+    }
+
+    /// Bytes that it is to move in all.
+    pub(super) fn total(&self) -> usize {
+        self.total
     }
 
     /// What has been moved, or this if nothing has.

@@ -3,17 +3,15 @@
 //! An operation is tried at once, without blocking. What cannot go on is kept and tried again when
 //! poll(2) says so, or, while spinning, over and over.
 
-mod transfer;
-
 use std::io;
 use std::os::fd::RawFd;
 
-use self::transfer::Transfer;
 use super::clock::now_ns;
 use super::counters::ONE;
 use super::fork::{self, Birthplace};
 use super::io::{Account, Completion, Io, Op, TOKEN_RESERVED, Wait};
 use super::spin::Spinning;
+use super::transfer::Transfer;
 
 /// Operations that fit without allocating: two for each of a hundred peers, and then some.
 const CAPACITY: usize = 256;

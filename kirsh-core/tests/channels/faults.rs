@@ -1,0 +1,116 @@
+//! What becomes of calls of several channels when something goes wrong.
+
+use std::time::Duration;
+
+use kirsh_core::comm::RawCall;
+use kirsh_core::{Collective, Communicator, DataType, Error, Options, ReduceOp, Timeout};
+
+use super::common::{comm, failed, said};
+
+/// Enough elements for every link to be full of bytes on their way.
+const MANY: usize = 2 << 20;
+
+fn reduce(comm: &Communicator, count: usize, options: &Options<'_>) -> Result<(), Error> {
+    comm.allreduce(&mut vec![1i64; count], ReduceOp::Sum, options)
+}
+
+/// A call on which nothing is to be found wrong, and so channels and links are there.
+fn warm() -> Communicator {
+    let comm = comm();
+    reduce(&comm, 1000, &Options::default()).unwrap();
+    comm
+}
+
+/// Calls until one fails; the failure must then stay.
+fn until_it_fails(comm: &Communicator, how: &str) {
+    let error = loop {
+        let outcome = match how {
+            "started" => comm
+                .start_allreduce(vec![1i64; MANY], ReduceOp::Sum, &Options::default())
+                .and_then(|work| work.wait().map(drop).map_err(|(error, _)| error)),
+            _ => reduce(comm, MANY, &Options::default()),
+        };
+        if let Err(error) = outcome {
+            break error;
+        }
+    };
+    failed(&error);
+    for count in [1, 1000] {
+        let again = reduce(comm, count, &Options::default()).expect_err("a poisoned communicator");
+        assert_eq!((again.kind(), again.message()), (error.kind(), error.message()));
+        let work = comm.start_allreduce(vec![1i64; count], ReduceOp::Sum, &Options::default());
+        let (again, _) = work.unwrap().wait().expect_err("a poisoned communicator");
+        assert_eq!((again.kind(), again.message()), (error.kind(), error.message()));
+    }
+}
+
+pub(crate) fn killed(how: &str) {
+    let comm = warm();
+    if comm.rank() == 2 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| until_it_fails(&comm, how));
+            // In the midst of one of them.
+            while comm.stats().bytes_sent < 50 << 20 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            said("dies", "");
+            // SAFETY: ends this process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        });
+    }
+    until_it_fails(&comm, how);
+}
+
+pub(crate) fn mismatch(count: &str) {
+    let comm = warm();
+    let count = if comm.rank() == 1 { count.parse().unwrap() } else { 100_000 };
+    let mut error = reduce(&comm, count, &Options::default()).err();
+    // A rank that gives nothing is through, and hears of it in its next call.
+    while error.is_none() {
+        error = reduce(&comm, 5, &Options::default()).err();
+    }
+    failed(&error.unwrap());
+}
+
+pub(crate) fn refused() {
+    let comm = warm();
+    let mut data = vec![1i64; 100_000];
+    let options = Options::default();
+    if comm.rank() != 1 {
+        return failed(&comm.allreduce(&mut data, ReduceOp::Sum, &options).unwrap_err());
+    }
+    let first = data.as_mut_ptr().cast::<u8>();
+    let call = RawCall::new(Collective::Allreduce, DataType::Int64, 50_000);
+    // SAFETY: both lie in the array, and the call is refused for how they lie.
+    failed(&unsafe { comm.call_raw(&call.send(first).recv(first.add(8)), &options) }.unwrap_err());
+}
+
+pub(crate) fn aborts(how: &str) {
+    let comm = warm();
+    std::thread::scope(|scope| {
+        let calls = scope.spawn(|| until_it_fails(&comm, how));
+        if comm.rank() == 1 {
+            while comm.stats().bytes_sent < 20 << 20 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            comm.abort("enough of it");
+        }
+        calls.join().unwrap();
+    });
+}
+
+pub(crate) fn late() {
+    let comm = warm();
+    // Some tenths of a second's work, of which rank 0 sees the beginning.
+    let mut data: Vec<i64> = (0..4 * MANY as i64).collect();
+    if comm.rank() == 1 {
+        return failed(&comm.allreduce(&mut data, ReduceOp::Sum, &Options::default()).unwrap_err());
+    }
+    let options =
+        Options { timeout: Timeout::After(Duration::from_millis(5)), ..Options::default() };
+    failed(&comm.allreduce(&mut data, ReduceOp::Sum, &options).unwrap_err());
+    // Whatever has come by then is undefined, but it stays.
+    let then = data.clone();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(std::hint::black_box(&data) == &then, "written after the call had returned");
+}
