@@ -27,13 +27,18 @@ __all__ = [
     "Stats",
     "Work",
     "__version__",
+    "call_at",
     "cli_main",
+    "feed_back_at",
     "leave_all",
     "log_level",
     "log_next",
     "log_stop",
     "recv",
+    "recv_at",
+    "refuse_call",
     "send",
+    "send_at",
     "sendrecv",
     "simulate",
     "wait_all",
@@ -314,6 +319,47 @@ def sendrecv(
     tag: int,
     timeout: float | None = None,
 ) -> Received: ...
+def call_at(
+    comm: Communicator,
+    collective: str,
+    dtype: str,
+    count: int,
+    send: int | Sequence[tuple[int, int]] | None,
+    recv: int | Sequence[tuple[int, int]] | None,
+    keep: object,
+    started: bool = False,
+    timeout: float | None = None,
+    op: str | None = None,
+    root: int = 0,
+    scale: float | None = None,
+    counts: Sequence[int] | None = None,
+    recv_counts: Sequence[int] | None = None,
+    wire: str | None = None,
+) -> Any: ...
+def feed_back_at(wire: str, count: int, values: int, lost: int) -> None: ...
+def send_at(
+    comm: Communicator,
+    dtype: str,
+    count: int,
+    address: int,
+    keep: object,
+    dst: int,
+    tag: int,
+    timeout: float | None = None,
+) -> Work[Any]: ...
+def recv_at(
+    comm: Communicator,
+    dtype: str,
+    count: int,
+    address: int,
+    keep: object,
+    src: int,
+    tag: int,
+    timeout: float | None = None,
+) -> Work[Received]: ...
+def refuse_call(
+    comm: Communicator, collective: str, message: str, unsupported: bool = False
+) -> NoReturn: ...
 def simulate(
     collective: str,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -58,19 +59,26 @@ def wait_for(work, *arguments):
 
 
 def free_port() -> int:
-    """A port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of the loopback interface that was free a moment ago, from below those that the kernel gives to
+    whoever asks for any: no rank's own listener takes it before rank 0 does."""
+    while True:
+        with socket.socket() as probe:
+            port = random.randrange(10_000, 30_000)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
     """This process's environment without what would name a world."""
     named = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    started = ("KIRSH_", "TORCHELASTIC_", "OMPI_", "PMIX_", "PMI_", "MPI_LOCAL", "SLURM_")
     kept = {
         key: value
         for key, value in os.environ.items()
-        if key not in named and not key.startswith("KIRSH_")
+        if key not in named and not key.startswith(started)
     }
     return {**kept, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **extra}
 

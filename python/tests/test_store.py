@@ -131,3 +131,37 @@ def test_an_object_that_is_no_store_is_told_what_it_lacks():
 
     with pytest.raises(TypeError, match="this Half lacks wait, add"):
         kirsh.Communicator(rank=0, world_size=1, store=Half())
+
+
+def test_processes_in_several_groups_meet_in_the_store_of_each(tmp_path):
+    script = (
+        DIRECTORY_STORE
+        + """
+here = pathlib.Path(os.environ["TEST_DIR"])
+me = int(os.environ["RANK"])
+# Rows and columns of a square: ranks 0 and 1 come to their row with another past as rank 0 of two.
+for name, members in (("column", [me % 2, me % 2 + 2]), ("row", [me // 2 * 2, me // 2 * 2 + 1])):
+    store = DirectoryStore(here / f"{name}-{members[0]}")
+    for turn in range(2):
+        comm = kirsh.Communicator(rank=members.index(me), world_size=2, store=store, join_timeout=20)
+        assert comm.allreduce(float(me)) == sum(members)
+        comm.close()
+"""
+    )
+    run_ranks(tmp_path, script, 4, join=False)
+
+
+def test_two_processes_that_claim_a_rank_in_a_store_are_told(tmp_path):
+    script = (
+        DIRECTORY_STORE
+        + """
+store = DirectoryStore(pathlib.Path(os.environ["TEST_DIR"]) / "store")
+try:
+    kirsh.Communicator(rank=min(int(os.environ["RANK"]), 1), world_size=3, store=store, join_timeout=20)
+except kirsh.KirshError as error:
+    assert "rank 1 is taken twice" in str(error), error
+else:
+    raise AssertionError("a world with two ranks 1")
+"""
+    )
+    run_ranks(tmp_path, script, 3, join=False)

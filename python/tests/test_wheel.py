@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import glibc
 from launch import run_alone
 
 PROJECT = Path(__file__).parent.parent
@@ -50,7 +51,35 @@ def test_the_wheel_is_for_the_stable_abi_and_complete(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in ("__init__.py", "py.typed", "_kirsh.pyi", "_kirsh.abi3.so"):
         assert f"kirsh/{name}" in names
+    # What `import torch` runs must not need the package.
+    assert "_kirsh_torch_entry.py" in names
     assert not any("test" in name for name in names)
+
+
+def test_it_asks_for_no_more_of_a_linux_than_its_name_says(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        library = archive.read("kirsh/_kirsh.abi3.so")
+        (tag,) = (
+            archive.read(name).decode() for name in archive.namelist() if name.endswith("/WHEEL")
+        )
+    platform = wheel.stem.split("-")[-1]
+    assert f"Tag: cp311-abi3-{platform}" in tag.splitlines()
+    assert all(glibc.ALLOWED.fullmatch(name) for name in glibc.needed(library))
+    # Rust's own library asks for this much; a reader that finds nothing would find less.
+    assert (2, 17) <= glibc.newest(library) <= glibc.promised(wheel.name)
+    wanted = os.environ.get("KIRSH_TEST_PLATFORM")
+    assert wanted is None or platform.startswith(f"{wanted}_")
+
+
+def test_what_a_library_asks_of_glibc_is_read_rightly(tmp_path):
+    source, library = tmp_path / "newer.c", tmp_path / "newer.so"
+    source.write_text("int gettid(void); int call(void) { return gettid(); }\n")
+    run("cc", "-shared", "-fPIC", str(source), "-o", str(library))
+    elf = library.read_bytes()
+    assert glibc.newest(elf) == (2, 30), "gettid came with 2.30"
+    assert glibc.newest(elf) > glibc.promised("kirsh-0.1.0-cp311-abi3-manylinux_2_28_x86_64.whl")
+    assert glibc.needed(elf) == ["libc.so.6"]
+    assert not glibc.ALLOWED.fullmatch("libssl.so.3")
 
 
 def test_it_works_in_a_bare_environment(bare):

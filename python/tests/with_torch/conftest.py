@@ -1,0 +1,6 @@
+"""What the tests of the torch backend share: `launch` of the folder above."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
