@@ -83,10 +83,16 @@ fn dies(file: &Path) {
     let options = Options::default();
     loop {
         comm.allreduce(&mut [1.0f32], ReduceOp::Sum, &options).unwrap();
-        if std::fs::read_to_string(file).is_ok_and(|text| text.contains("\"allreduce\"")) {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if whole_lines(&text).contains("\"allreduce\"") {
             std::process::abort();
         }
     }
+}
+
+/// What comes before the last line, in the middle of which a process may have died.
+fn whole_lines(text: &str) -> &str {
+    text.rsplit_once(",\n").map_or("", |(whole, _)| whole)
 }
 
 /// A directory of a test's own.
@@ -316,7 +322,7 @@ fn an_operation_that_was_aborted_is_marked_with_the_reason() {
 }
 
 #[test]
-fn what_a_process_that_died_has_left_needs_only_its_bracket() {
+fn what_a_process_that_died_has_left_is_whole_up_to_its_last_line() {
     let scratch = Scratch::new();
     let name = scratch.file("trace.%r");
     let file = scratch.file("trace.1");
@@ -324,15 +330,23 @@ fn what_a_process_that_died_has_left_needs_only_its_bracket() {
     let outcomes = group.env_of(0, common::DETAIL, "/nowhere").run();
     assert!(!outcomes[1].status.success());
     let text = std::fs::read_to_string(&file).unwrap();
-    let events: Vec<Value> = serde_json::from_str(&format!("{text}]")).unwrap();
+    let whole = whole_lines(&text);
+    let events: Vec<Value> = serde_json::from_str(&format!("{whole}]")).unwrap();
     assert!(of(&events, "collective").iter().any(|event| event["name"] == "allreduce"));
-    // So does the command that merges, also where the last line was cut off.
-    std::fs::write(&file, &text[..text.len() - 7]).unwrap();
-    let merged = Kirsh::new(["trace", "merge"]).args([&file]).run();
-    assert_eq!(merged.code, 0, "{merged:?}");
-    assert!(merged.stderr().contains("cut off"), "{merged:?}");
-    let merged: Vec<Value> = serde_json::from_slice(&merged.stdout).unwrap();
-    assert_eq!(merged.len(), events.len() - 1);
+    // The command that merges takes the file as it was left, and says where a line is cut off.
+    let merge = || {
+        let merged = Kirsh::new(["trace", "merge"]).args([&file]).run();
+        assert_eq!(merged.code, 0, "{merged:?}");
+        let events: Vec<Value> = serde_json::from_slice(&merged.stdout).unwrap();
+        (events.len(), merged.stderr())
+    };
+    assert!((events.len()..=events.len() + 1).contains(&merge().0));
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(merge(), (events.len(), String::new()));
+    std::fs::write(&file, &whole[..whole.len() - 7]).unwrap();
+    let (merged, warning) = merge();
+    assert_eq!(merged, events.len() - 1);
+    assert!(warning.contains("cut off"), "{warning}");
 }
 
 #[test]
