@@ -88,6 +88,10 @@ pub const HANDSHAKE_SECONDS: u64 = 10;
 /// Channels that carry out one collective: eight cores and more fill what a host's links carry.
 pub const CHANNELS_MAX: u16 = 8;
 
+/// Links that one peer may have waiting here for communicators that this rank has yet to make: all those
+/// of a call that is cut, on every channel.
+pub const EARLY_LINKS_MAX: usize = STRIPES_MAX as usize * CHANNELS_MAX as usize;
+
 /// Plans that a communicator keeps ready.
 pub const PLAN_CACHE_MAX: usize = 256;
 

@@ -21,6 +21,7 @@ fn a_rank() {
         "mismatch" => faults::mismatch(&detail),
         "refused" => faults::refused(),
         "aborts" => faults::aborts(&detail),
+        "idle" => faults::idle(),
         "late" => faults::late(),
         other => panic!("no scenario {other}"),
     }
@@ -137,6 +138,16 @@ fn an_abort_from_another_thread_ends_all_channels_on_every_rank() {
                 assert_eq!(failure.kind, "aborted", "{driver}, {how}: {failure:?}");
                 assert!(failure.message.contains("enough of it"), "{failure:?}");
             }
+        }
+    });
+}
+
+#[test]
+fn channels_that_were_idle_when_the_first_one_failed_fail_when_they_are_needed() {
+    for_each_driver(|driver| {
+        let outcomes = group("idle", 3).driver(driver).succeed();
+        for failure in outcomes.iter().map(Outcome::failure) {
+            assert_eq!(failure.kind, "mismatch", "{driver}: {failure:?}");
         }
     });
 }

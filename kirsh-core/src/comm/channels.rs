@@ -5,21 +5,16 @@
 //! So links, control messages and goodbyes, all of which name a communicator and none a channel, find
 //! the right one without knowing of channels.
 
-use sha2::{Digest, Sha256};
-
-use super::group::{first_8, pool};
+use super::group::pool;
 use super::plans::Ready;
 use super::{CLOSE_PATIENCE, Inner};
-use crate::driver::channel::{Channel, Further};
+use crate::driver::channel::{self, Channel, Further};
 use crate::driver::job::{Buffers, Job};
 use crate::driver::lane::Makings;
 use crate::driver::members::Members;
 use crate::driver::parts::{Handover, Parts};
 use crate::error::{Error, Result};
 use crate::session::{Alias, Operation, Settings};
-
-/// What lies before the rest in the hash that names a channel. P-58
-const ID_PREFIX: &[u8] = b"kirsh channel 1";
 
 impl Inner {
     /// Where a call is cut, sees that the channels are there, and makes of the operation and the job
@@ -47,7 +42,7 @@ impl Inner {
         let first = &self.lane;
         let driver = self.process.start_driver(number)?;
         let settings = Settings {
-            communicator: id(first.key.0, first.key.1, number),
+            communicator: channel::key_of(first.key, number).0,
             ..self.settings.clone()
         };
         let makings = Makings {
@@ -72,6 +67,7 @@ impl Inner {
     /// Closes them as the first one is closed.
     pub(super) fn close_channels(&self) -> Result<()> {
         let mut outcome = Ok(());
+        self.channels.close();
         for channel in self.channels.iter() {
             let (finished, closed) = channel.lane.close(CLOSE_PATIENCE);
             self.process.close_lane(&channel.lane, finished);
@@ -95,26 +91,5 @@ impl Inner {
             }
             _ => error,
         }
-    }
-}
-
-/// P-58
-fn id(first: u64, epoch: u32, channel: u16) -> u64 {
-    let mut hash = Sha256::new_with_prefix(ID_PREFIX);
-    hash.update(first.to_le_bytes());
-    hash.update(epoch.to_le_bytes());
-    hash.update(channel.to_le_bytes());
-    first_8(&hash.finalize())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // P-58
-    #[test]
-    fn the_number_of_a_channel_is_the_one_that_the_protocol_says() {
-        // printf 'kirsh channel 1' and the numbers, little-endian, through sha256sum.
-        assert_eq!(id(0x0102_0304_0506_0708, 9, 2), 0xc7e4_1812_2764_bbff);
     }
 }

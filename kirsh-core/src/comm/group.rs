@@ -342,6 +342,6 @@ fn hash_of(ranks: &[Rank]) -> [u32; 2] {
 }
 
 /// The first 64 bits of a hash.
-pub(super) fn first_8(bytes: &[u8]) -> u64 {
+fn first_8(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -10,20 +10,39 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use sha2::{Digest, Sha256};
 
 use super::choose::Choice;
 use super::completion::Completion;
 use super::doorbell::Doorbell;
 use super::fork;
 use super::io::Wait;
-use super::lane::{Key, Lane};
+use super::lane::{Key, Lane, closed as communicator_closed};
 use super::mail::Mail;
 use super::thread::{ThreadIo, panic_text};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::limits::CHANNELS_MAX;
 
+/// What lies before the rest in the hash that names a channel. P-58
+const ID_PREFIX: &[u8] = b"kirsh channel 1";
+
 /// How long closing waits for a channel's thread, which has nothing left to do.
 const GONE_LIMIT: Duration = Duration::from_secs(1);
+
+/// What names a further channel of this communicator on the wire. P-58
+pub(crate) fn key_of((communicator, epoch): Key, channel: u16) -> Key {
+    let mut hash = Sha256::new_with_prefix(ID_PREFIX);
+    hash.update(communicator.to_le_bytes());
+    hash.update(epoch.to_le_bytes());
+    hash.update(channel.to_le_bytes());
+    let first_8 = *hash.finalize().first_chunk().expect("a hash of 32 bytes");
+    (u64::from_le_bytes(first_8), epoch)
+}
+
+/// The same of every further channel that a communicator can have.
+pub(crate) fn keys_of(first: Key) -> impl Iterator<Item = Key> {
+    (1..CHANNELS_MAX).map(move |channel| key_of(first, channel))
+}
 
 /// The lanes of one communicator.
 #[derive(Default)]
@@ -145,7 +164,7 @@ impl Channel {
 }
 
 impl Drop for Channel {
-    /// Also where it was made while the communicator closed, so that nobody has ended it.
+    /// Lets the thread go where nobody has ended it.
     fn drop(&mut self) {
         self.driver.closed.store(true, Ordering::Release);
         self.driver.bell.ring();
@@ -193,25 +212,41 @@ fn drive(lane: &Lane, own: &mut ThreadIo, closed: &AtomicBool, held: &Cell<bool>
 #[derive(Default)]
 pub(crate) struct Channels {
     made: [OnceLock<Channel>; CHANNELS_MAX as usize - 1],
-    making: Mutex<()>,
+    /// Taken by who makes one. `true`: no more are made.
+    closed: Mutex<bool>,
     /// Completions of calls that have ended, for the next.
     spare: Mutex<Vec<Arc<Completion>>>,
 }
 
 impl Channels {
     /// Sees that there are so many, made by `make` of their numbers, which count from 1.
+    ///
+    /// # Errors
+    /// Where one cannot be made, or the communicator has been closed meanwhile.
     pub(crate) fn have(&self, count: u32, make: impl Fn(u16) -> Result<Channel>) -> Result<()> {
         let made = &self.made[..count as usize];
         if made.last().is_none_or(|last| last.get().is_some()) {
             return Ok(());
         }
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.closed();
+        if *closed {
+            return Err(communicator_closed());
+        }
         for (slot, number) in made.iter().zip(1..) {
             if slot.get().is_none() {
                 let _ = slot.set(make(number)?);
             }
         }
         Ok(())
+    }
+
+    /// From here on no more are made, so those that are there are all.
+    pub(crate) fn close(&self) {
+        *self.closed() = true;
+    }
+
+    fn closed(&self) -> MutexGuard<'_, bool> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lane of a channel that has been made.
@@ -236,5 +271,26 @@ impl Channels {
 
     pub(super) fn give_back(&self, completion: Arc<Completion>) {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(completion);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // P-58
+    #[test]
+    fn the_number_of_a_channel_is_the_one_that_the_protocol_says() {
+        // printf 'kirsh channel 1' and the numbers, little-endian, through sha256sum.
+        assert_eq!(key_of((0x0102_0304_0506_0708, 9), 2), (0xc7e4_1812_2764_bbff, 9));
+    }
+
+    #[test]
+    fn once_closed_no_channel_is_made_and_a_call_hears_why() {
+        let channels = Channels::default();
+        channels.close();
+        let error = channels.have(1, |_| unreachable!("none is made")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        assert!(channels.have(0, |_| unreachable!("none is asked for")).is_ok());
     }
 }

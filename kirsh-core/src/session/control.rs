@@ -83,8 +83,16 @@ impl Session {
     }
 
     /// Another channel of the communicator has failed. What comes before that call may still end well:
-    /// whoever is through with it has sent all of its part.
+    /// whoever is through with it has sent all of its part. Not so where this rank itself has ended the
+    /// communicator, which is to end whatever runs.
     pub fn handle_channel_failed(&mut self, cause: Error) {
+        let by_choice = matches!(
+            cause.kind(),
+            ErrorKind::Aborted | ErrorKind::Interrupted | ErrorKind::Internal
+        );
+        if by_choice && cause.peer().is_none_or(|peer| peer == self.settings.rank) {
+            return self.fail(self.while_in_current(cause, None));
+        }
         let ours = self.current.as_ref().map(|current| current.sequence);
         match cause.sequence() {
             // This one may know better what that call is.

@@ -155,6 +155,8 @@ impl Session {
         let sequence = self.take_sequence();
         self.watch.note_deadline(operation.deadline_ns);
         self.queue.push_back((sequence, operation));
+        // A channel may have got to it past the call that others have failed in.
+        self.meet_failure_ahead();
         Ok(sequence)
     }
 

@@ -494,6 +494,37 @@ fn between_calls_too_an_abort_of_a_later_one_waits() {
     assert_eq!(session.failure().unwrap().sequence(), Some(1));
 }
 
+// P-25, P-58
+#[test]
+fn a_channel_that_gets_past_the_call_that_failed_fails_with_it() {
+    let mut session = session();
+    let cause = Error::new(ErrorKind::Mismatch, "differ").with_peer(1);
+    session.handle_channel_failed(cause.with_operation("barrier", Some(5)));
+    assert!(session.failure().is_none(), "calls before that one may come");
+    session.skip_to(6);
+    session.enqueue(operation(from_rank_1())).unwrap();
+    assert_eq!(session.failure().unwrap().kind(), ErrorKind::Mismatch);
+}
+
+// P-25, P-58
+#[test]
+fn what_this_rank_ends_ends_its_other_channels_in_whatever_call_they_are() {
+    let ended = |kind, peer: Option<Rank>| {
+        let mut session = session();
+        receiving(&mut session);
+        let cause = Error::new(kind, "enough").with_operation("barrier", Some(1));
+        let cause = peer.iter().fold(cause, |cause, peer| cause.with_peer(*peer));
+        session.handle_channel_failed(cause);
+        session.failure().map(|error| error.sequence())
+    };
+    for kind in [ErrorKind::Aborted, ErrorKind::Interrupted, ErrorKind::Internal] {
+        assert_eq!(ended(kind, None), Some(Some(0)), "the call that runs is named");
+        assert_eq!(ended(kind, Some(0)), Some(Some(0)));
+        assert_eq!(ended(kind, Some(1)), None, "another rank has ended a later call");
+    }
+    assert_eq!(ended(ErrorKind::Mismatch, None), None);
+}
+
 // P-28, P-29
 #[test]
 fn a_peer_that_is_gone_may_have_sent_before_and_a_silent_one_has_not() {

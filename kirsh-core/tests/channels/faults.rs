@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use kirsh_core::comm::RawCall;
-use kirsh_core::{Collective, Communicator, DataType, Error, Options, ReduceOp, Timeout};
+use kirsh_core::{
+    Collective, Communicator, DataType, Error, ErrorKind, Options, ReduceOp, Timeout,
+};
 
 use super::common::{comm, failed, said};
 
@@ -97,6 +99,28 @@ pub(crate) fn aborts(how: &str) {
         }
         calls.join().unwrap();
     });
+}
+
+/// A call of the first channel alone fails while the others are idle, and then they are needed, by
+/// some of the ranks.
+pub(crate) fn idle() {
+    let comm = warm();
+    let options = Options::default();
+    let other = comm.dup(0, &options).unwrap();
+    let start = |count| comm.start_allreduce(vec![1i64; count], ReduceOp::Sum, &options).unwrap();
+    // The call that fails is not the next one that the other channels know.
+    comm.barrier(&options).unwrap();
+    let differs = match comm.rank() {
+        1 => start(1).wait().err().map(|(error, _)| error),
+        _ => comm.start_barrier(&options).unwrap().wait(Timeout::Default).err(),
+    };
+    failed(&differs.expect("calls that differ"));
+    if comm.rank() != 1 {
+        let (again, _) = start(1000).wait().expect_err("a poisoned communicator");
+        assert_eq!(again.kind(), ErrorKind::Mismatch, "{again}");
+    }
+    // Nobody leaves before all have seen that.
+    other.barrier(&options).unwrap();
 }
 
 pub(crate) fn late() {

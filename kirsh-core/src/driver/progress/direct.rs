@@ -12,7 +12,7 @@ use crate::driver::direct::{Ask, DirectCore, TOKEN_CLASS};
 use crate::driver::fork::Fd;
 use crate::driver::io::Completion;
 use crate::driver::lane::{Key, Lane};
-use crate::limits::HANDSHAKES_PENDING_MAX;
+use crate::limits::EARLY_LINKS_MAX;
 use crate::session::direct::Side;
 use crate::types::Rank;
 
@@ -52,6 +52,11 @@ impl Directs {
 
     fn of(&mut self, key: Key) -> Option<&mut DirectCore> {
         self.cores.values_mut().find(|core| core.lane.key == key)
+    }
+
+    /// How many links with this rank wait.
+    fn early_of(&self, peer: Rank) -> usize {
+        self.early.iter().filter(|(_, early, _)| *early == peer).count()
     }
 
     /// Whose completion this is, by the upper half of its token.
@@ -168,12 +173,12 @@ impl Progress {
         } else if self.lanes.is_retired(key) {
             // Its end tells the peer that nobody is here any more.
             drop(fd);
-        } else if self.directs.early.len() < HANDSHAKES_PENDING_MAX {
+        } else if self.directs.early_of(peer) < EARLY_LINKS_MAX {
             self.directs.early.push_back((key, peer, fd));
         } else {
             tracing::warn!(
                 rank = self.facts.rank,
-                "closed a direct link with rank {peer} for communicator {communicator:016x}, epoch {epoch}: this rank has not made it yet, and holds at most {HANDSHAKES_PENDING_MAX} such links"
+                "closed a direct link with rank {peer} for communicator {communicator:016x}, epoch {epoch}: this rank has not made it yet, and holds at most {EARLY_LINKS_MAX} such links with one rank"
             );
         }
     }

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::loss::Loss;
+use crate::driver::channel;
 use crate::driver::clock::{Stretch, now_ns};
 use crate::driver::fork::Fd;
 use crate::driver::io::Completion;
@@ -14,7 +15,7 @@ use crate::driver::link::Port;
 use crate::driver::mail::Mail;
 use crate::driver::members::Members;
 use crate::driver::thread::ThreadIo;
-use crate::limits::{CALL_HISTORY, HANDSHAKES_PENDING_MAX, RETIRED_MAX};
+use crate::limits::{CALL_HISTORY, EARLY_LINKS_MAX, RETIRED_MAX};
 use crate::types::{Rank, Sequence};
 use crate::wire::control::Message;
 
@@ -34,6 +35,8 @@ pub(super) struct Tracked {
 /// A communicator that was closed here, for members that have not heard of it. P-26
 struct Retired {
     key: Key,
+    /// Its further channels, made or not.
+    channels: Vec<Key>,
     members: Arc<Members>,
     finished: Sequence,
 }
@@ -93,13 +96,20 @@ impl Lanes {
             self.tracked.remove(&number);
         }
         let (key, members) = (lane.key, Arc::clone(&lane.members));
-        keep(&mut self.retired, Retired { key, members, finished }, RETIRED_MAX);
+        let channels: Vec<Key> = match lane.channel {
+            0 => channel::keys_of(key).collect(),
+            _ => Vec::new(),
+        };
+        self.early_links.retain(|(early, _)| !channels.contains(early));
+        self.early_messages.retain(|(early, _)| !channels.contains(early));
+        self.early_parted.retain(|(early, _)| !channels.contains(early));
+        keep(&mut self.retired, Retired { key, channels, members, finished }, RETIRED_MAX);
         Some(lane)
     }
 
     /// Whether a communicator has been closed here, as far as this process remembers.
     pub(super) fn is_retired(&self, key: Key) -> bool {
-        self.retired.iter().any(|retired| retired.key == key)
+        self.retired.iter().any(|retired| retired.key == key || retired.channels.contains(&key))
     }
 
     /// Whether a communicator is open here.
@@ -171,20 +181,23 @@ impl Lanes {
     }
 
     /// A link of a communicator, which may be one that this process will only know later. `rank`
-    /// is this one, for the warning when so many of those wait that this one is closed.
+    /// is this one, for the warning when so many of the peer's wait that this one is closed.
     pub(super) fn deliver_link(&mut self, rank: Rank, key: Key, port: Port, fd: Fd) {
         if self.is_open(key) {
-            self.deliver_up(key, port, fd);
-        } else if self.is_retired(key) {
+            return self.deliver_up(key, port, fd);
+        }
+        if self.is_retired(key) {
             // Its end tells the peer that nobody is here any more.
-            drop(fd);
-        } else if self.early_links.len() < HANDSHAKES_PENDING_MAX {
+            return;
+        }
+        let of_peer = self.early_links.iter().filter(|(_, (early, _))| early.peer == port.peer);
+        if of_peer.count() < EARLY_LINKS_MAX {
             self.early_links.push_back((key, (port, fd)));
         } else {
             let ((communicator, epoch), peer) = (key, port.peer);
             tracing::warn!(
                 rank,
-                "closed a link from rank {peer} for communicator {communicator:016x}, epoch {epoch}: this rank has not made it yet, and holds at most {HANDSHAKES_PENDING_MAX} such links"
+                "closed a link from rank {peer} for communicator {communicator:016x}, epoch {epoch}: this rank has not made it yet, and holds at most {EARLY_LINKS_MAX} such links from one rank"
             );
         }
     }

@@ -16,13 +16,14 @@ use ending::look;
 use super::connect::Wish;
 use super::*;
 use crate::driver::ZeroCopy;
+use crate::driver::channel;
 use crate::driver::choose::{DriverKind, choose};
 use crate::driver::job::{Buffers, Job};
 use crate::driver::lane::Makings;
 use crate::driver::observed::Observed;
 use crate::driver::peer::{ONE_RAIL, Peer};
 use crate::driver::sending::Sending;
-use crate::limits::HANDSHAKES_PENDING_MAX;
+use crate::limits::EARLY_LINKS_MAX;
 use crate::memory::Pool;
 use crate::plan::{Params, build};
 use crate::session::{Dealing, Operation, Settings};
@@ -275,7 +276,7 @@ fn a_link_for_which_there_is_no_room_is_closed_with_a_warning() {
     let mut fars = Vec::new();
     let warnings = Arc::new(Warnings::default());
     tracing::subscriber::with_default(Arc::clone(&warnings), || {
-        for _ in 0..=HANDSHAKES_PENDING_MAX {
+        for _ in 0..=EARLY_LINKS_MAX {
             let (near, far) = UnixStream::pair().unwrap();
             progress.lanes.deliver_link(1, unknown, FROM_0, Fd::new(OwnedFd::from(near)).unwrap());
             fars.push(far);
@@ -283,11 +284,28 @@ fn a_link_for_which_there_is_no_room_is_closed_with_a_warning() {
     });
     let warnings = warnings.0.lock().unwrap();
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
-    for part in ["from rank 0", "0000000000000abc, epoch 3", "at most 256"] {
+    for part in ["from rank 0", "0000000000000abc, epoch 3", "at most 64"] {
         assert!(warning.contains(part), "{warning}");
     }
     let mut last = fars.pop().unwrap();
     assert_eq!(last.read(&mut [0]).unwrap(), 0, "it is closed");
+}
+
+// P-26
+#[test]
+fn links_for_channels_of_a_closed_communicator_are_closed_also_where_it_made_none() {
+    let (mut progress, lane) = progress();
+    let (first, other) = (channel::key_of(lane.key, 3), channel::key_of((0xabc, 3), 3));
+    let link = |progress: &mut Progress, key| {
+        let (near, far) = UnixStream::pair().unwrap();
+        progress.lanes.deliver_link(1, key, FROM_0, Fd::new(OwnedFd::from(near)).unwrap());
+        far
+    };
+    let mut early = [first, other].map(|key| link(&mut progress, key));
+    progress.retire(lane.number, 0);
+    let mut late = [first, other].map(|key| link(&mut progress, key));
+    assert_eq!(early.each_mut().map(is_closed), [true, false]);
+    assert_eq!(late.each_mut().map(is_closed), [true, false]);
 }
 
 /// A control link to rank 0 that one side has dialled, and rank 0's end of it.

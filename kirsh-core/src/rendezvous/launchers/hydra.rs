@@ -1,9 +1,10 @@
 //! Hydra, the mpiexec of MPICH and of Intel MPI.
 //!
-//! It names neither job nor address. On one host all ranks stem from one process of it, whose number
-//! and time of start name a directory for the job.
+//! It names neither job nor address. On one host all ranks stem from one process of it, whose number,
+//! namespace of numbers and time of start name a directory for the job.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Launcher, from_variables, nowhere, number};
@@ -52,12 +53,15 @@ fn rendezvous(identity: &Identity, _env: Env<'_>) -> Result<Rendezvous> {
     if identity.rank == 0 {
         sweep(&shared, Path::new("/proc"));
     }
-    Ok(Rendezvous::File(shared.join(format!("{}{proxy}", prefix()))))
+    Ok(Rendezvous::File(shared.join(format!("{}{proxy}", prefix(Path::new("/proc"))))))
 }
 
-/// How the directories of this user's jobs are called, up to what tells them apart.
-fn prefix() -> String {
-    format!("kirsh-{}-hydra-", effective_uid())
+/// How the directories of this user's jobs are called, up to what tells them apart among those that number
+/// their processes alike: containers that share the directory do not.
+fn prefix(proc: &Path) -> String {
+    let namespace = fs::read_link(proc.join("self/ns/pid")).unwrap_or_default();
+    let digits = namespace.to_string_lossy().replace(|c: char| !c.is_ascii_digit(), "");
+    format!("kirsh-{}-hydra-{digits}-", effective_uid())
 }
 
 /// Number and start of Hydra's process above this one, as `number-start`.
@@ -76,11 +80,16 @@ fn proxy(proc: &Path) -> Option<String> {
 /// Removes directories of jobs whose Hydra is gone. Each job leaves one with nothing but its lock.
 fn sweep(shared: &Path, proc: &Path) {
     let Ok(entries) = fs::read_dir(shared) else { return };
+    let prefix = prefix(proc);
     let stale = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str())?.strip_prefix(&prefix())?;
+        let name = path.file_name().and_then(|name| name.to_str())?.strip_prefix(&prefix)?;
         let (number, start) = name.split_once('-')?;
-        let lives = Process::read(proc, number).is_some_and(|process| process.start == start);
-        (!lives).then_some(())
+        let gone = match Process::read(proc, number) {
+            Some(process) => process.start != start,
+            None => fs::metadata(proc.join(number))
+                .is_err_and(|cause| cause.kind() == io::ErrorKind::NotFound),
+        };
+        gone.then_some(())
     };
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| stale(path).is_some()) {
         // Somebody else's, or swept by another job at the same time: nothing is lost by that.
@@ -123,6 +132,12 @@ mod tests {
         fs::write(directory.join("stat"), line).unwrap();
     }
 
+    fn namespace(proc: &Path) -> PathBuf {
+        let directory = proc.join("self/ns");
+        fs::create_dir_all(&directory).unwrap();
+        directory.join("pid")
+    }
+
     fn scratch(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("kirsh-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
@@ -146,17 +161,22 @@ mod tests {
     fn only_directories_of_jobs_that_are_over_are_swept() {
         let (proc, shared) = (scratch("living"), scratch("shared"));
         pretend(&proc, "11", PROXY, "1", "700");
-        let [living, over, reused, foreign] =
-            ["11-700", "12-5", "11-600", ""].map(|name| match name {
-                "" => shared.join("kirsh-other"),
-                name => shared.join(format!("{}{name}", prefix())),
-            });
-        for path in [&living, &over, &reused, &foreign] {
+        std::os::unix::fs::symlink("pid:[4026]", namespace(&proc)).unwrap();
+        // Of which the kernel says nothing now.
+        fs::create_dir(proc.join("13")).unwrap();
+        let prefix = prefix(&proc);
+        assert!(prefix.ends_with("-hydra-4026-"), "{prefix}");
+        let mine = ["11-700", "13-1", "12-5", "11-600"].map(|name| format!("{prefix}{name}"));
+        let elsewhere = format!("{}12-5", prefix.replace("4026", "4027"));
+        let [living, unknown, over, reused] = mine.map(|name| shared.join(name));
+        let [elsewhere, foreign] =
+            [elsewhere.as_str(), "kirsh-other"].map(|name| shared.join(name));
+        let all = [living, unknown, elsewhere, foreign, over, reused];
+        for path in &all {
             fs::create_dir_all(path.join("inside")).unwrap();
         }
         sweep(&shared, &proc);
-        let there = [living, over, reused, foreign].map(|path| path.exists());
-        assert_eq!(there, [true, false, false, true]);
+        assert_eq!(all.map(|path| path.exists()), [true, true, true, true, false, false]);
         fs::remove_dir_all(proc).unwrap();
         fs::remove_dir_all(shared).unwrap();
     }

@@ -174,6 +174,24 @@ fn a_directory_that_others_may_write_to_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn root_takes_a_users_directory_but_not_where_anybody_may_have_made_it() {
+    if crate::rendezvous::sys::effective_uid() != 0 {
+        return eprintln!("skipped: only root can give a directory away");
+    }
+    let scratch = Scratch::new();
+    fs::create_dir(&scratch.0).unwrap();
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+    let inside = scratch.0.join("meet");
+    fs::create_dir(&inside).unwrap();
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&inside, Some(65534), None).unwrap();
+    assert!(FileStore::open(&inside).is_ok());
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o1777)).unwrap();
+    let error = FileStore::open(&inside).map(drop).unwrap_err();
+    assert!(error.message().contains("belongs to user 65534"), "{error}");
+}
+
+#[test]
 fn a_path_that_is_no_directory_or_has_no_parent_is_an_error() {
     let scratch = Scratch::new();
     assert!(FileStore::open(&scratch.0.join("deeper")).is_err());
