@@ -1,12 +1,12 @@
 //! The hand-over under every order in which threads can meet, by loom: `make test-loom`.
 //!
 //! Mail is a number, a bell is loom's own, and a thread that would sleep for ever is a deadlock
-//! that loom reports. Two broken hand-overs show that it would.
+//! that loom reports. Three broken hand-overs show that it would.
 
 use std::sync::Arc;
 
 use loom::sync::Notify;
-use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
 
 use super::{Baton, Bell, HELD, Posted};
@@ -174,6 +174,69 @@ fn a_bell_left_by_the_last_holder_does_not_keep_the_next_asleep() {
         lane.let_go();
         poster.join().unwrap();
     });
+}
+
+/// A channel's thread, and one that posts three letters to it, of which the second ends what the first one
+/// begins. The thread heeds that it was called before it takes the baton, and in every turn that
+/// it drives where `in_every_turn`.
+fn a_channel(in_every_turn: bool) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(move || {
+        let lane = Lane::new();
+        let wanted = Arc::new(AtomicBool::new(false));
+        let own = bell();
+        let poster = thread::spawn({
+            let (lane, wanted, own) = (Arc::clone(&lane), Arc::clone(&wanted), Arc::clone(&own));
+            move || {
+                for _ in 0..3 {
+                    lane.mail.fetch_add(1, Ordering::AcqRel);
+                    let unheld = lane.baton.post() == Posted::Unheld;
+                    if unheld && !wanted.swap(true, Ordering::AcqRel) {
+                        own.ring();
+                    }
+                }
+            }
+        });
+        let heed = || wanted.swap(false, Ordering::AcqRel);
+        loop {
+            heed();
+            assert!(lane.take(&own));
+            loop {
+                if in_every_turn {
+                    heed();
+                }
+                lane.look();
+                if lane.read.load(Ordering::Acquire) == 1 {
+                    own.wait();
+                    continue;
+                }
+                lane.holders.fetch_sub(1, Ordering::AcqRel);
+                if lane.baton.release() {
+                    break;
+                }
+                lane.enter();
+            }
+            if lane.has_read(3) {
+                break;
+            }
+            own.wait();
+        }
+        poster.join().unwrap();
+    });
+}
+
+#[test]
+fn a_channels_thread_hears_every_call() {
+    a_channel(true);
+}
+
+/// The bell of a call may be heard while the thread drives already, and the call remain unheeded: the next
+/// one then rings no more.
+#[test]
+#[should_panic = "deadlock"]
+fn heeding_only_before_the_baton_is_taken_is_found() {
+    a_channel(false);
 }
 
 /// A holder that looks at the mark before it says where its bell is may sleep through a post.

@@ -86,6 +86,9 @@ impl Lane {
     /// When nothing can be waited for any more. This thread holds the baton still.
     pub(in crate::driver) fn drive_until_idle(&self, own: &mut ThreadIo) -> Result<()> {
         loop {
+            // A wait may have heard the bell of somebody who found the baton free, before this thread
+            // had it. Unless that is heeded, the next to find it free rings no more.
+            self.heed();
             let mut core = self.core();
             core.session.handle_tick(now_ns());
             self.read_mail(&mut core);
