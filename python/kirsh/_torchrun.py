@@ -88,12 +88,18 @@ def _share_token(part: Any, rank: int, seconds: float) -> None:
 
 def _wait_for(part: Any, key: str, seconds: float) -> str:
     """Return the value of a key once it has one."""
+    dist = importlib.import_module("torch.distributed")
     end = time.monotonic() + seconds
     while True:
         try:
             part.wait([key], _WAIT_SLICE)
             return str(part.get(key).decode())
-        except RuntimeError as error:
+        except dist.DistNetworkError as error:
+            raise KirshError(
+                f"torchrun's store (MASTER_ADDR, MASTER_PORT) was lost in the wait for rank 0's {key}: {error}",
+                kind="rendezvous",
+            ) from error
+        except dist.DistStoreError as error:
             if time.monotonic() >= end:
                 raise KirshTimeoutError(
                     f"rank 0 wrote no {key} into torchrun's store within {seconds:.1f} s "

@@ -90,10 +90,16 @@ def _config_class() -> Any:
     return KirshConfig
 
 
+def _key(name: str) -> str:
+    """Where a group is told of. The table is the cluster's, and other jobs may have a group of that name."""
+    context = importlib.import_module("ray").get_runtime_context()
+    return f"kirsh_group_{context.get_job_id()}_{name}"
+
+
 def _meeting(name: str, rank: int) -> dict[str, str]:
     """What rank 0 has told of a group's rendezvous, through Ray's own table."""
     table = importlib.import_module("ray.experimental.internal_kv")
-    key = f"kirsh_group_{name}"
+    key = _key(name)
     if rank == 0:
         told = f"{_place()} ray-{secrets.token_hex(8)} {secrets.token_hex(32)}"
         table._internal_kv_put(key, told, overwrite=True)
@@ -134,7 +140,7 @@ def _join(world_size: int, rank: int, name: str) -> Communicator:
             os.environ["KIRSH_TOKEN"] = before
         # All have come or this has failed: a later group of that name is told anew.
         if rank == 0:
-            table._internal_kv_del(f"kirsh_group_{name}")
+            table._internal_kv_del(_key(name))
 
 
 def _array(tensor: Any) -> Any:

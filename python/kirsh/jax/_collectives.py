@@ -107,8 +107,7 @@ def barrier(*, comm: Communicator | None = None) -> None:
     Collective, and blocks; under ``jax.jit`` the compiled program does. Outside, the callbacks of all
     compiled functions that this rank has started come first.
     """
-    # What is made while JAX traces a function belongs to that function.
-    if isinstance(jnp.zeros(()), jax.core.Tracer):
+    if _is_traced():
         traced_barrier(comm)
         return
     jax.effects_barrier()
@@ -118,7 +117,8 @@ def barrier(*, comm: Communicator | None = None) -> None:
 def _on_leaves(name: str, tree: _T, options: dict[str, Any], comm: Communicator | None) -> _T:
     leaves, structure = jax.tree_util.tree_flatten(tree)
     arrays = [_array(name, leaf) for leaf in leaves]
-    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+    # Arrays that are known already may belong to a function that is traced: what it closes over.
+    if any(isinstance(x, jax.core.Tracer) for x in arrays) or _is_traced():
         results = traced(name, arrays, options, comm)
     else:
         # Compiled programs that were started may still have calls to make, and these come first on
@@ -129,6 +129,11 @@ def _on_leaves(name: str, tree: _T, options: dict[str, Any], comm: Communicator 
         results = [_placed(result, x) for result, x in zip(made, arrays, strict=True)]
     done: _T = jax.tree_util.tree_unflatten(structure, results)
     return done
+
+
+def _is_traced() -> bool:
+    """Whether JAX traces a function now: what is made then belongs to it."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
 def _array(name: str, leaf: Any) -> jax.Array:

@@ -7,6 +7,7 @@ progress thread never takes the GIL; hence these.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from typing import Protocol
@@ -54,7 +55,12 @@ class Finisher:
             self._changed.notify()
         else:
             self._is_led = True
-            threading.Thread(target=self._lead, name=self._name, daemon=True).start()
+            try:
+                threading.Thread(target=self._lead, name=self._name, daemon=True).start()
+            except RuntimeError:
+                # The system has no thread left.
+                self._is_led = False
+                raise
 
     def _lead(self) -> None:
         # The one who appointed this thread has said that there is a leader.
@@ -65,7 +71,9 @@ class Finisher:
                 self._queue.popleft()
                 self._is_led = False
                 if self._queue:
-                    self._appoint()
+                    # Where there is no other thread to be had, this one waits on once it has completed.
+                    with contextlib.suppress(RuntimeError):
+                        self._appoint()
             pending.complete()
             del pending
             with self._changed:

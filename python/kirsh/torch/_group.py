@@ -8,6 +8,8 @@ devices that have a backend of their own the way that torch has, and all others 
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -43,6 +45,8 @@ class KirshProcessGroup(ProcessGroup):
         self._without: set[str] = set()
         #: Groups that were split off, or might have been: the same number on all ranks.
         self._splits = 0
+        if os.environ.get("TORCH_DIST_NAN_CHECK", "0") == "1":
+            _warn_of_hooks("TORCH_DIST_NAN_CHECK=1")
         if given.global_ranks_in_group:
             backend.global_ranks = list(given.global_ranks_in_group)
         self._register_backend(_CPU, _Type.CUSTOM, backend)
@@ -212,6 +216,16 @@ class KirshProcessGroup(ProcessGroup):
                 f"one has them for {devices} (rank {self._kirsh._rank})"
             )
 
+    def register_pre_hook(self, hook_id: int, hook: Any) -> None:
+        """Have torch call this before collectives of other devices' backends; warns that it sees no others."""
+        _warn_of_hooks("a hook before collectives")
+        super().register_pre_hook(hook_id, hook)
+
+    def register_post_hook(self, hook_id: int, hook: Any) -> None:
+        """Have torch call this after collectives, likewise."""
+        _warn_of_hooks("a hook after collectives")
+        super().register_post_hook(hook_id, hook)
+
     def get_group_store(self) -> Any:
         """Return the store through which the group was made."""
         return self._given.store
@@ -284,6 +298,14 @@ class KirshProcessGroup(ProcessGroup):
         return None if self._has_backend(tensors.device.type) else self._staging
 
 
+def _warn_of_hooks(what: str) -> None:
+    warnings.warn(
+        f"{what} is not heeded by the backend kirsh: torch sees to it in its dispatcher, which collectives on "
+        "host memory do not pass",
+        stacklevel=3,
+    )
+
+
 def _options(kind: type[Any], opts: Any, **fields: Any) -> Any:
     """Return the options, or new ones of those fields that are given."""
     if opts is None:
@@ -312,12 +334,25 @@ def _routed(name: str, kind: type[Any], tensors: int, fields: tuple[str, ...], p
             given = _normal(kind, tensors, fields, given, named)
         home = self._home(given[probe])
         if home is self._kirsh:
-            return ours(home, *given)
-        if isinstance(home, Staging):
-            return home.call(name, *given)
-        return theirs(self, *given)
+            work = ours(home, *given)
+        elif isinstance(home, Staging):
+            work = home.call(name, *given)
+        else:
+            return theirs(self, *given)
+        if c10d._allow_inflight_collective_as_graph_input():
+            _register(given[0], work)
+        return work
 
     return _named(method, name, ours.__doc__)
+
+
+def _register(results: Any, work: Work) -> None:
+    """Tell torch which work a compiled function has to wait for that takes these tensors."""
+    if isinstance(results, torch.Tensor):
+        c10d._register_work(results, work)
+        return
+    for one in results:
+        _register(one, work)
 
 
 def _named(method: Any, name: str, doc: str | None) -> Any:

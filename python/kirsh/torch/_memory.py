@@ -6,6 +6,7 @@ through a copy, as under Gloo, and a result is copied back when the operation is
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 
 import torch
@@ -79,21 +80,39 @@ def moved(tensors: Sequence[Tensor]) -> tuple[str, list[int]]:
 def apart(
     sources: Sequence[Tensor], targets: Sequence[Tensor] = (), in_place: Tensor | None = None
 ) -> list[Tensor]:
-    """Return what is only read, as copies where it begins where another or a result does.
+    """Return what is only read, as copies where it shares memory with another or with a result.
 
-    torch's users may name one tensor twice; Kirsh takes memory that overlaps for a mistake.
+    torch's users may name one tensor twice, or parts of one; Kirsh takes memory that overlaps for a mistake.
 
     :param in_place: the result that the operation allows to lie where its source is.
     """
-    taken = {target.data_ptr() for target in targets}
-    if in_place is not None:
-        taken.discard(in_place.data_ptr())
+    allowed = None if in_place is None else in_place.data_ptr()
+    taken: list[tuple[int, int]] = []
+    own: list[tuple[int, int]] = []
+    for target in targets:
+        _take(own if target.data_ptr() == allowed else taken, target)
     found = []
     for source in sources:
-        start = source.data_ptr()
-        found.append(source.clone() if start in taken and source.numel() else source)
-        taken.add(start)
+        if _is_taken(taken, source) or (source.data_ptr() != allowed and _is_taken(own, source)):
+            found.append(source.clone())
+        else:
+            _take(taken, source)
+            found.append(source)
     return found
+
+
+def _take(taken: list[tuple[int, int]], tensor: Tensor) -> None:
+    """Note where a run begins and ends, in order."""
+    start, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
+    if size:
+        bisect.insort(taken, (start, start + size))
+
+
+def _is_taken(taken: list[tuple[int, int]], tensor: Tensor) -> bool:
+    """Whether a run shares memory with one of these."""
+    start, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
+    at = bisect.bisect_left(taken, (start + size, 0))
+    return size > 0 and at > 0 and taken[at - 1][1] > start
 
 
 def runs(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[tuple[int, int]]:

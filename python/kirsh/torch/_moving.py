@@ -77,9 +77,14 @@ class Moving(Base):
         name = "allgather"
         if len(outputs) != self._ranks:
             self._refuse(name, f"needs {self._ranks} lists of outputs, and has {len(outputs)}")
+        form = [(one.numel(), one.dtype) for one in inputs]
         for place in outputs:
-            if [one.numel() for one in place] != [one.numel() for one in inputs]:
-                self._refuse(name, "every list of outputs must be as long and as large as the inputs")
+            if [(one.numel(), one.dtype) for one in place] != form:
+                self._refuse(
+                    name,
+                    "every list of outputs must have as many tensors as the inputs, of the same numbers of "
+                    "elements and types",
+                )
         flat = [one for place in outputs for one in place]
         self._check_hosted(name, flat + inputs)
         memories, after = writables(flat)
@@ -95,12 +100,12 @@ class Moving(Base):
         name, root = "gather", opts.rootRank
         given = self._one(name, inputs)
         self._check_root(name, root)
+        self._check_hosted(name, inputs)
         source = readable(given)
         dtype, (count,) = moved([source])
         send = source.data_ptr()
         extra = (None, root)
         if self._rank != root:
-            self._check_hosted(name, inputs)
             if outputs and outputs[0]:
                 self._refuse(name, f"rank {self._rank} is not the root and must give no outputs")
             own = (given, source)
@@ -119,13 +124,12 @@ class Moving(Base):
         opts = GatherOptions() if opts is None else opts
         name, root = "gather", opts.rootRank
         self._check_root(name, root)
+        self._check_hosted(name, [given, output] if self._rank == root else [given])
         source = readable(given)
         dtype, (count,) = moved([source])
         send, extra = source.data_ptr(), (None, root)
         if self._rank != root:
-            self._check_hosted(name, [given])
             return self._run(name, dtype, count, send, None, source, [], opts, None, *extra)
-        self._check_hosted(name, [given, output])
         if output.numel() != given.numel() * self._ranks or output.dtype != given.dtype:
             self._refuse(name, f"the output must have {given.numel() * self._ranks} elements")
         memory, after = writable(output)
@@ -140,12 +144,12 @@ class Moving(Base):
         name, root = "scatter", opts.rootRank
         output = self._one(name, outputs)
         self._check_root(name, root)
+        self._check_hosted(name, outputs)
         memory, after = writable(output)
         dtype, (count,) = moved([memory])
         recv = memory.data_ptr()
         extra = (None, root)
         if self._rank != root:
-            self._check_hosted(name, outputs)
             if inputs and inputs[0]:
                 self._refuse(name, f"rank {self._rank} is not the root and must give no inputs")
             place = (output, memory)
@@ -172,8 +176,8 @@ class Moving(Base):
         self._check_hosted(name, outputs + inputs)
         memories, after = writables(outputs)
         sources = apart([readable(one) for one in inputs], memories)
-        dtype, counts = moved(sources)
-        _, recv_counts = moved(memories)
+        dtype, both = moved([*sources, *memories])
+        counts, recv_counts = both[: self._ranks], both[self._ranks :]
         send, recv = runs(sources, counts), runs(memories, recv_counts)
         keep = (outputs, memories, sources)
         extra = (None, 0, None, counts, recv_counts)
@@ -199,7 +203,7 @@ class Moving(Base):
         addresses = source.data_ptr(), memory.data_ptr()
         if not output_splits and not input_splits:
             for tensor in (given, output):
-                if (tensor.shape[0] if tensor.dim() else 0) % self._ranks:
+                if _rows(tensor) % self._ranks:
                     self._refuse(
                         "alltoall",
                         f"shape {tuple(tensor.shape)} cannot be divided among {self._ranks} ranks "
@@ -249,14 +253,14 @@ class Moving(Base):
 
     def _split(self, what: str, splits: list[int], tensor: Tensor, count: int) -> list[int]:
         """Elements for each rank, of numbers of rows."""
-        rows = tensor.shape[0] if tensor.dim() else 0
+        rows = _rows(tensor)
         if not splits:
             splits = [rows // self._ranks] * self._ranks
-        if len(splits) != self._ranks or sum(splits) != rows:
+        if len(splits) != self._ranks or sum(splits) != rows or min(splits) < 0:
             self._refuse(
                 "alltoallv",
                 f"the {what} has {rows} rows, and its split sizes {splits} are not {self._ranks} "
-                "numbers of that sum",
+                "numbers from 0 on of that sum",
             )
         row = count // rows if rows else 0
         return [split * row for split in splits]
@@ -274,3 +278,8 @@ class Moving(Base):
                 f"the list must be {self._ranks} tensors of {own.numel()} elements of {own.dtype}, "
                 f"and on rank {self._rank} is {shown}",
             )
+
+
+def _rows(tensor: Tensor) -> int:
+    """What is divided among the ranks: the first axis, or the one element of a tensor without any."""
+    return tensor.shape[0] if tensor.dim() else 1

@@ -38,6 +38,10 @@ def make(group: KirshProcessGroup, device: str, named: str, given: Any, options:
     :param given: the ``_DistributedBackendOptions`` that the group was made with.
     :param options: the ``pg_options`` that the user gave for it.
     """
+    # torch 2.15 reads entry points of backends only then.
+    register = getattr(dist.Backend, "_ensure_backend_registered", None)
+    if register is not None:
+        register(named)
     plugin = dist.Backend._plugins[named.upper()]
     store = c10d.PrefixStore(f"{device}/", given.store)
     rank, size, timeout = group.rank(), group.size(), group.backend._timeout

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def allreduce(backend: Any, tensor: Tensor, opts: Any) -> Work:
-    """Sum ``tensor`` over all ranks in place. Blocks, also where it was to be started only."""
+    """Sum or average ``tensor`` over all ranks in place. Blocks, also where it was to be started only."""
     group: KirshBackend = backend
     if tensor.layout is not torch.sparse_coo:
         group._refuse("allreduce", f"layout {tensor.layout} cannot be reduced", unsupported=True)
-    if operator(opts.reduceOp, tensor.dtype)[0] != "sum":
-        group._refuse("allreduce", "sparse tensors can only be summed", unsupported=True)
+    op = operator(opts.reduceOp, tensor.dtype)[0]
+    if op not in ("sum", "avg"):
+        group._refuse("allreduce", "sparse tensors can only be summed and averaged", unsupported=True)
     with torch.no_grad():
         _sum(group, tensor)
+        if op == "avg":
+            tensor.div_(group.size())
     return Done([tensor], group._sequence)
 
 

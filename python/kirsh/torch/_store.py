@@ -79,12 +79,13 @@ def agree_on_token(store: Any, rank: int, size: int, limit: timedelta) -> None:
         all_told = [json.loads(read(f"kirsh/host/{other}")) for other in range(size)]
         token = ""
         hosts = {one["host"] for one in all_told}
-        if len(hosts) > 1 and not any(one["own"] for one in all_told):
-            known = [one["drawn"] for one in all_told if one["drawn"]]
+        known = [one["drawn"] for one in all_told if one["drawn"]]
+        # One that was drawn for an earlier group is known to some, who cannot do without it.
+        if (known or len(hosts) > 1) and not any(one["own"] for one in all_told):
             token = known[0] if known else secrets.token_hex(32)
         store.set("kirsh/token", token or "-")
     token = read("kirsh/token").decode()
-    if token != "-" and _drawn is None:
+    if token != "-":
         _drawn = token
         os.environ["KIRSH_TOKEN"] = token
 

@@ -29,6 +29,31 @@ def world_of_one():
     kirsh.finalize()
 
 
+def test_arrays_that_a_function_closes_over_are_combined_when_it_runs_and_as_often(tmp_path):
+    two_ranks(
+        tmp_path,
+        """
+        known = jnp.full(3, rank + 1.0)
+        calls = lambda: kirsh.stats().operations
+
+        def taken(flag):
+            return jax.lax.cond(flag, lambda: kirsh.jax.allreduce(known), lambda: known)
+
+        before = calls()
+        assert np.array_equal(taken(False), known)
+        jax.effects_barrier()
+        assert calls() == before, "a branch that is not taken"
+        assert np.array_equal(taken(True), jnp.full(3, 3.0))
+        compiled = jax.jit(lambda: kirsh.jax.allreduce(known))
+        before = calls()
+        for _ in range(3):
+            assert np.array_equal(compiled(), jnp.full(3, 3.0))
+        jax.effects_barrier()
+        assert calls() == before + 3
+        """,
+    )
+
+
 def test_every_call_gives_new_arrays_at_once_and_under_jit(tmp_path):
     two_ranks(
         tmp_path,
