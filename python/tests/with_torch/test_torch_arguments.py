@@ -170,8 +170,10 @@ with warnings.catch_warnings(record=True) as caught:
 @pytest.mark.parametrize("known", [None, "drawn-before"])
 def test_a_token_that_was_drawn_before_is_handed_on_also_within_one_host(monkeypatch, known):
     monkeypatch.setattr(_store, "_drawn", None)
-    monkeypatch.delenv("KIRSH_TOKEN", raising=False)
-    monkeypatch.delenv("KIRSH_TOKEN_FILE", raising=False)
+    for name in ("KIRSH_TOKEN", "KIRSH_TOKEN_FILE"):
+        # So that it is there no more afterwards, either.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     store = dist.HashStore()
     other = {"host": _store._host(), "own": False, "drawn": known}
     store.set("kirsh/host/1", json.dumps(other))
@@ -183,7 +185,6 @@ def test_a_token_that_was_drawn_before_is_handed_on_also_within_one_host(monkeyp
         store.set("kirsh/token", "of-another")
         _store.agree_on_token(store, 1, 2, timedelta(seconds=20))
         assert _store._drawn == "of-another"
-        monkeypatch.delenv("KIRSH_TOKEN")
 
 
 class Ended:
