@@ -25,7 +25,11 @@ fn a_rank() {
 /// When the last rank that did so said this word.
 fn last_said(outcomes: &[Outcome], word: &str) -> u64 {
     let events = outcomes.iter().filter_map(|outcome| outcome.said(word));
-    events.map(|event| event.at_ns).max().unwrap_or_else(|| panic!("nobody said {word}"))
+    let last = events.map(|event| event.at_ns).max();
+    last.unwrap_or_else(|| {
+        let told: Vec<&str> = outcomes.iter().map(|outcome| outcome.output.as_str()).collect();
+        panic!("nobody said {word}: {}", told.join("\n---\n"))
+    })
 }
 
 /// Runs a group until its failures come in time, and checks each of them.
