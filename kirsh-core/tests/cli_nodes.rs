@@ -1,15 +1,14 @@
 //! `kirsh run` on several nodes, all of them this host: launchers that agree, and that end together.
 
 mod cli_support;
-
-use std::net::TcpListener;
+#[path = "common/port.rs"]
+mod port;
 
 use cli_support::{Kirsh, Output, Running};
 
 /// A rendezvous on loopback that nobody serves yet.
 fn rendezvous() -> String {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    format!("tcp://127.0.0.1:{port}")
+    format!("tcp://127.0.0.1:{}", port::free_port())
 }
 
 /// The launcher of one node, without a program yet.

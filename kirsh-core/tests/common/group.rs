@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use kirsh_core::driver::clock::now_ns;
 
-use super::{DETAIL, Random, SCENARIO};
+use super::{DETAIL, SCENARIO, free_port};
 
 /// Something that a rank said.
 #[derive(Clone, Debug)]
@@ -67,15 +66,6 @@ pub(crate) struct Failure {
     pub(crate) peer: Option<u32>,
     pub(crate) scope: String,
     pub(crate) message: String,
-}
-
-/// A port of this host that nobody has just now, from below those that the kernel gives to whoever
-/// asks for any: so no passing connection takes it before its rank does.
-pub(crate) fn free_port() -> u16 {
-    let mut random = Random(now_ns() ^ u64::from(std::process::id()) << 40);
-    let ports = std::iter::repeat_with(|| 10_000 + random.below(20_000) as u16);
-    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    ports.take(1000).find(free).expect("a free port")
 }
 
 /// How to start a group.

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod group;
+mod port;
 mod way;
 
 use std::fmt::Display;
@@ -15,7 +16,8 @@ use std::time::Duration;
 use kirsh_core::driver::clock::now_ns;
 use kirsh_core::{Communicator, Config, Error, Timeout};
 
-pub(crate) use self::group::{Event, Failure, Group, Outcome, free_port};
+pub(crate) use self::group::{Event, Failure, Group, Outcome};
+pub(crate) use self::port::free_port;
 pub(crate) use self::way::{Way, for_each_driver, for_each_way, for_each_way_at_once};
 
 /// Names what a rank is to do; unset in the test program itself.

@@ -6,5 +6,7 @@
 mod examples;
 mod header;
 mod installed;
+#[path = "../../../kirsh-core/tests/common/port.rs"]
+mod port;
 mod programs;
 mod support;

@@ -1,11 +1,12 @@
 //! Builds and installs the library, compiles programs against it, and runs them as ranks.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use super::port;
 
 /// How long a set of ranks may take. The programs need a second; the rest is for busy machines.
 const RUN_SECONDS_MAX: u64 = 120;
@@ -155,7 +156,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
 pub(crate) fn run_ranks(program: &Path, arguments: &[&str], ranks: u32) -> Vec<String> {
     let outputs = scratch("outputs");
     let name = program.file_name().unwrap().to_str().unwrap();
-    let rendezvous = format!("tcp://127.0.0.1:{}", free_port());
+    let rendezvous = format!("tcp://127.0.0.1:{}", port::free_port());
     let mut children: Vec<(PathBuf, Option<Child>)> = Vec::new();
     for rank in 0..ranks {
         let output = outputs.join(format!("{name}-{rank}"));
@@ -199,9 +200,4 @@ pub(crate) fn run_ranks(program: &Path, arguments: &[&str], ranks: u32) -> Vec<S
         children.iter().map(|(path, _)| std::fs::read_to_string(path).unwrap()).collect();
     assert!(failures.is_empty(), "{name}: {}\n{}", failures.join(", "), printed.join("---\n"));
     printed
-}
-
-/// A port that nobody listened on a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
