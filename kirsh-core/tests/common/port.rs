@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// does another group of this process, which gets another.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(7919);
+    // Two primes: what is drawn one after the other lies far apart, and nothing comes twice before
+    // everything has come once.
+    let first = std::process::id().wrapping_mul(104_729) % 20_000;
     loop {
-        let place = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        let port = 10_000 + place as u16;
+        let step = GIVEN.fetch_add(1, Ordering::Relaxed) % 20_000 * 7919;
+        let port = 10_000 + ((first + step) % 20_000) as u16;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
