@@ -16,6 +16,9 @@ from ._traced import traced, traced_barrier
 
 _T = TypeVar("_T")
 
+#: What takes JAX the least time to make an array of.
+_PROBE = np.zeros((), np.float32)
+
 
 def allreduce(
     tree: _T,
@@ -133,7 +136,7 @@ def _on_leaves(name: str, tree: _T, options: dict[str, Any], comm: Communicator 
 
 def _is_traced() -> bool:
     """Whether JAX traces a function now: what is made then belongs to it."""
-    return isinstance(jnp.zeros(()), jax.core.Tracer)
+    return isinstance(jnp.asarray(_PROBE), jax.core.Tracer)
 
 
 def _array(name: str, leaf: Any) -> jax.Array:
