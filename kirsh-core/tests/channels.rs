@@ -22,6 +22,7 @@ fn a_rank() {
         "refused" => faults::refused(),
         "aborts" => faults::aborts(&detail),
         "idle" => faults::idle(),
+        "behind" => faults::behind(&detail),
         "late" => faults::late(),
         other => panic!("no scenario {other}"),
     }
@@ -148,6 +149,25 @@ fn channels_that_were_idle_when_the_first_one_failed_fail_when_they_are_needed()
         let outcomes = group("idle", 3).driver(driver).succeed();
         for failure in outcomes.iter().map(Outcome::failure) {
             assert_eq!(failure.kind, "mismatch", "{driver}: {failure:?}");
+        }
+    });
+}
+
+#[test]
+fn an_abort_reaches_a_channel_that_is_in_an_earlier_call_than_the_first_one() {
+    for_each_driver(|driver| {
+        // Links are one rank's to make, whichever it is: the other one's channels wait for it.
+        for ahead in [0, 1] {
+            let ended = format!("kirsh-behind-{}-{driver}-{ahead}", std::process::id());
+            let ended = std::env::temp_dir().join(ended);
+            let detail = format!("{ahead} {}", ended.display());
+            let outcomes = group("behind", 2).driver(driver).detail(detail).run();
+            let _ = std::fs::remove_file(&ended);
+            for outcome in &outcomes {
+                assert!(outcome.status.success(), "{driver}, {ahead}: {}", outcome.output);
+                let message = outcome.failure().message;
+                assert!(message.contains("enough of it"), "{driver}, {ahead}: {message}");
+            }
         }
     });
 }

@@ -1,5 +1,6 @@
 //! What becomes of calls of several channels when something goes wrong.
 
+use std::path::Path;
 use std::time::Duration;
 
 use kirsh_core::comm::RawCall;
@@ -121,6 +122,41 @@ pub(crate) fn idle() {
     }
     // Nobody leaves before all have seen that.
     other.barrier(&options).unwrap();
+}
+
+/// One rank is through with its part of a call on the first channel, and in the next call, while another
+/// channel still waits for a link, if it is the peer's to make. Detail: which rank, and a file that it
+/// makes at its end.
+pub(crate) fn behind(detail: &str) {
+    let (ahead, ended) = detail.split_once(' ').unwrap();
+    let (ahead, ended) = (ahead.parse().unwrap(), Path::new(ended));
+    let comm = comm();
+    // Nothing but the abort ends a call.
+    let options = Options { timeout: Timeout::Forever, ..Options::default() };
+    // The first channel alone has a link now.
+    reduce(&comm, 1, &options).unwrap();
+    if comm.rank() != ahead {
+        while !ended.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // All of the first call may have come by then.
+        let mut error = None;
+        while error.is_none() {
+            error = comm.broadcast(&mut vec![1i64; 1000], ahead, &options).err();
+        }
+        return failed(&error.unwrap());
+    }
+    let [first, second] =
+        [1000, MANY].map(|count| comm.start_broadcast(vec![1i64; count], ahead, &options).unwrap());
+    while comm.stats().bytes_sent < 100_000 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    comm.abort("enough of it");
+    if let Err((error, _)) = first.wait() {
+        assert_eq!(error.kind(), ErrorKind::Aborted, "{error}");
+    }
+    failed(&second.wait().expect_err("an aborted call").0);
+    std::fs::write(ended, b"").unwrap();
 }
 
 pub(crate) fn late() {
